@@ -1,0 +1,4 @@
+//! Generates `runspine.policies.v1`.
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    runspine_codegen::generate(&["policies"])
+}

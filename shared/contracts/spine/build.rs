@@ -1,0 +1,4 @@
+//! Generates `runspine.spine.v1`.
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    runspine_codegen::generate(&["spine"])
+}
