@@ -18,5 +18,7 @@ pub mod contract {
     }
 }
 
+pub mod phase;
+
 /// The descriptor set of both packages with their imports; custom options are kept.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
