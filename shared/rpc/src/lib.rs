@@ -1,1 +1,33 @@
-//! To be written.
+//! How calls travel in the mesh: contracts read from descriptors, one middleware stack behind two doors (in process and
+//! over the network), the client side, and failures as gRPC statuses.
+//!
+//! A domain service needs three words of it: [`Routes`] to serve, [`context`] to know who calls, [`status`] to refuse.
+
+mod bytes_body;
+mod context;
+mod mesh;
+pub mod registry;
+mod routes;
+mod sign;
+mod stack;
+mod status;
+mod time;
+pub mod transport;
+pub mod wire;
+
+pub use bytes_body::{Trailed, collect, full_body};
+pub use context::{Context, context};
+pub use mesh::Mesh;
+pub use registry::{EventContract, Operation, Problem, Registry, RegistryError};
+pub use routes::Routes;
+pub use sign::MeshKey;
+pub use stack::{Limits, MAX_MESSAGE_BYTES, Meter, Snapshot, Stack, StackConfig};
+pub use status::{Details, code_of, details, kind_of, refusal, status};
+pub use time::{micros, optional_micros, timestamp};
+pub use transport::{RemoteConfig, Transport};
+
+/// The body of every request and response inside the mesh.
+pub type Body = tonic::body::Body;
+
+/// A call on its way.
+pub type Call = futures::future::BoxFuture<'static, http::Response<Body>>;

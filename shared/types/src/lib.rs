@@ -3,11 +3,13 @@
 mod digest;
 mod id;
 mod page;
+mod store;
 mod time;
 
 pub use digest::{Digest, Hasher, hash};
 pub use id::{IdError, is_code, is_uuid, is_uuid_v7, new_id, new_id_at};
 pub use page::{PageSize, PageToken, PageTokenError};
+pub use store::StoreConfig;
 pub use time::{Clock, FixedClock, Micros, SystemClock};
 
 /// The tenant that owns what belongs to nobody else.
