@@ -40,7 +40,8 @@ pub fn generate(packages: &[&str]) -> Result<(), Box<dyn Error>> {
     // The raw bytes keep custom options, which the typed descriptor would drop.
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let set = compiler.file_descriptor_set();
-    let mut builder = tonic_prost_build::configure().bytes(".").build_transport(false);
+    // Sorted maps give equal messages equal bytes, which the digests of requests rest on.
+    let mut builder = tonic_prost_build::configure().bytes(".").btree_map(".").build_transport(false);
     if !packages.contains(&"common") {
         for (package, path) in FROM_COMMON {
             builder = builder.extern_path(package, path);

@@ -1,0 +1,45 @@
+//! The spine's view of controls.
+
+use contracts_controls::v1::{
+    AdmitRunRequest, AdmitRunResponse, AdmitStepRequest, AdmitStepResponse, ExtendRequest, ExtendResponse,
+    GetRunControlsEvidenceRequest, GetRunControlsEvidenceResponse, ReleaseRequest, ReleaseResponse,
+    RenewRunLeaseRequest, RenewRunLeaseResponse, ReverseSettlementRequest, ReverseSettlementResponse, SettleRequest,
+    SettleResponse, SettleRunRequest, SettleRunResponse, SimulateAdmissionRequest, SimulateAdmissionResponse,
+    admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
+    signal_service_client::SignalServiceClient,
+};
+
+use super::bridge;
+
+bridge! {
+    /// Admissions and holds.
+    ControlsBridge {
+        /// Decides whether a run may start, and takes its first escrow.
+        admit_run: AdmissionServiceClient.admit_run(AdmitRunRequest) -> AdmitRunResponse;
+        /// Decides whether a step may happen, and takes its hold.
+        admit_step: AdmissionServiceClient.admit_step(AdmitStepRequest) -> AdmitStepResponse;
+        /// Extends the life of all holds of a run.
+        renew: AdmissionServiceClient.renew_run_lease(RenewRunLeaseRequest) -> RenewRunLeaseResponse;
+        /// Books what a step really used.
+        settle: BudgetServiceClient.settle(SettleRequest) -> SettleResponse;
+        /// Gives a hold back.
+        release: BudgetServiceClient.release(ReleaseRequest) -> ReleaseResponse;
+    }
+}
+
+bridge! {
+    /// The money of a run.
+    ControlsRunBridge {
+        /// Settles an attempt.
+        settle_run: BudgetServiceClient.settle_run(SettleRunRequest) -> SettleRunResponse;
+        /// Undoes a settlement.
+        reverse: BudgetServiceClient.reverse_settlement(ReverseSettlementRequest) -> ReverseSettlementResponse;
+        /// What limits said of a run.
+        evidence: SignalServiceClient.get_run_controls_evidence(GetRunControlsEvidenceRequest)
+            -> GetRunControlsEvidenceResponse;
+        /// Whether there is room, without writing.
+        simulate: AdmissionServiceClient.simulate_admission(SimulateAdmissionRequest) -> SimulateAdmissionResponse;
+        /// Makes a hold larger.
+        extend: BudgetServiceClient.extend(ExtendRequest) -> ExtendResponse;
+    }
+}

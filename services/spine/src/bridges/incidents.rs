@@ -1,0 +1,24 @@
+//! The spine's view of incidents.
+
+use contracts_incidents::v1::{
+    ListRunIncidentsRequest, ListRunIncidentsResponse, ReportIncidentRequest, ReportIncidentResponse,
+    ReportRunOutcomeRequest, ReportRunOutcomeResponse, VoidIncidentRequest, VoidIncidentResponse,
+    incident_report_service_client::IncidentReportServiceClient, incident_service_client::IncidentServiceClient,
+};
+
+use super::bridge;
+
+bridge! {
+    /// Incidents.
+    IncidentsBridge {
+        /// Reports how an attempt ended.
+        report_outcome: IncidentReportServiceClient.report_run_outcome(ReportRunOutcomeRequest)
+            -> ReportRunOutcomeResponse;
+        /// Reports anything else.
+        report: IncidentReportServiceClient.report_incident(ReportIncidentRequest) -> ReportIncidentResponse;
+        /// Undoes a report.
+        void: IncidentReportServiceClient.void_incident(VoidIncidentRequest) -> VoidIncidentResponse;
+        /// Incidents of a run.
+        for_run: IncidentServiceClient.list_run_incidents(ListRunIncidentsRequest) -> ListRunIncidentsResponse;
+    }
+}

@@ -1,0 +1,94 @@
+//! The spine's view of logs.
+
+use contracts_logs::v1::{
+    AcknowledgeRequest, AcknowledgeResponse, AppendAddendumRequest, AppendAddendumResponse, AppendEntriesRequest,
+    AppendEntriesResponse, AppendIntentRequest, AppendIntentResponse, AppendRecordsRequest, AppendRecordsResponse,
+    CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimOverdueRequest, ClaimOverdueResponse,
+    DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest, GetAuditContractResponse,
+    GetReceiptRequest, GetReceiptResponse, GetTraceRequest, GetTraceResponse, ListEntriesRequest, ListEntriesResponse,
+    ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest,
+    MoveDeadlineResponse, ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse,
+    SealTraceRequest, SealTraceResponse, StartTraceRequest, StartTraceResponse, VerifyTraceRequest,
+    VerifyTraceResponse, audit_contract_service_client::AuditContractServiceClient,
+    evidence_service_client::EvidenceServiceClient, ledger_service_client::LedgerServiceClient,
+    trace_service_client::TraceServiceClient,
+};
+
+use super::bridge;
+
+bridge! {
+    /// Traces.
+    LogsTraceBridge {
+        /// Starts one.
+        start: TraceServiceClient.start_trace(StartTraceRequest) -> StartTraceResponse;
+        /// Appends to one.
+        append: TraceServiceClient.append_records(AppendRecordsRequest) -> AppendRecordsResponse;
+        /// Adds what came after the seal.
+        addendum: TraceServiceClient.append_addendum(AppendAddendumRequest) -> AppendAddendumResponse;
+        /// Seals one.
+        seal: TraceServiceClient.seal_trace(SealTraceRequest) -> SealTraceResponse;
+        /// Proves one.
+        verify: TraceServiceClient.verify_trace(VerifyTraceRequest) -> VerifyTraceResponse;
+    }
+}
+
+bridge! {
+    /// What traces hold.
+    LogsReadBridge {
+        /// The record of a key, with its receipt and kept answer.
+        receipt: TraceServiceClient.get_receipt(GetReceiptRequest) -> GetReceiptResponse;
+        /// The head of a trace.
+        trace: TraceServiceClient.get_trace(GetTraceRequest) -> GetTraceResponse;
+        /// Its records.
+        records: TraceServiceClient.list_records(ListRecordsRequest) -> ListRecordsResponse;
+    }
+}
+
+bridge! {
+    /// Audit contracts.
+    LogsContractBridge {
+        /// Promises what has to happen.
+        declare: AuditContractServiceClient.declare_expectations(DeclareExpectationsRequest)
+            -> DeclareExpectationsResponse;
+        /// Says what was done.
+        acknowledge: AuditContractServiceClient.acknowledge(AcknowledgeRequest) -> AcknowledgeResponse;
+        /// Says what is about to be done.
+        intent: AuditContractServiceClient.append_intent(AppendIntentRequest) -> AppendIntentResponse;
+        /// Moves or suspends a deadline.
+        move_deadline: AuditContractServiceClient.move_deadline(MoveDeadlineRequest) -> MoveDeadlineResponse;
+        /// Judges.
+        reconcile: AuditContractServiceClient.reconcile(ReconcileRequest) -> ReconcileResponse;
+    }
+}
+
+bridge! {
+    /// What the reconciler needs.
+    LogsReconcilerBridge {
+        /// Claims contracts that are overdue.
+        claim: AuditContractServiceClient.claim_overdue(ClaimOverdueRequest) -> ClaimOverdueResponse;
+        /// Gives a claim back.
+        release: AuditContractServiceClient.release_claim(ReleaseClaimRequest) -> ReleaseClaimResponse;
+        /// A contract with all that was journalled.
+        contract: AuditContractServiceClient.get_audit_contract(GetAuditContractRequest) -> GetAuditContractResponse;
+    }
+}
+
+bridge! {
+    /// The governance ledger.
+    LogsLedgerBridge {
+        /// Appends to it.
+        append: LedgerServiceClient.append_entries(AppendEntriesRequest) -> AppendEntriesResponse;
+        /// Reads it.
+        entries: LedgerServiceClient.list_entries(ListEntriesRequest) -> ListEntriesResponse;
+    }
+}
+
+bridge! {
+    /// Evidence.
+    LogsEvidenceBridge {
+        /// Captures it.
+        capture: EvidenceServiceClient.capture_evidence(CaptureEvidenceRequest) -> CaptureEvidenceResponse;
+        /// Lists it.
+        list: EvidenceServiceClient.list_evidence(ListEvidenceRequest) -> ListEvidenceResponse;
+    }
+}

@@ -1,0 +1,39 @@
+//! The spine's view of policies.
+
+use contracts_policies::v1::{
+    EvaluateRunRequest, EvaluateRunResponse, EvaluateStepRequest, EvaluateStepResponse, ExportDecisionsRequest,
+    ExportDecisionsResponse, GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse, ObserveStepsRequest,
+    ObserveStepsResponse, RecordEvaluationRequest, RecordEvaluationResponse, SupersedeEvaluationRequest,
+    SupersedeEvaluationResponse, decision_service_client::DecisionServiceClient,
+};
+
+use super::bridge;
+
+bridge! {
+    /// Decisions of rules.
+    PoliciesBridge {
+        /// Decides whether a run may start.
+        evaluate_run: DecisionServiceClient.evaluate_run(EvaluateRunRequest) -> EvaluateRunResponse;
+        /// Decides a step.
+        evaluate_step: DecisionServiceClient.evaluate_step(EvaluateStepRequest) -> EvaluateStepResponse;
+        /// Tells what happened at steps.
+        observe: DecisionServiceClient.observe_steps(ObserveStepsRequest) -> ObserveStepsResponse;
+        /// Judges an attempt.
+        record_evaluation: DecisionServiceClient.record_evaluation(RecordEvaluationRequest)
+            -> RecordEvaluationResponse;
+        /// Undoes a judgement.
+        supersede: DecisionServiceClient.supersede_evaluation(SupersedeEvaluationRequest)
+            -> SupersedeEvaluationResponse;
+    }
+}
+
+bridge! {
+    /// What rules said of a run.
+    PoliciesRunBridge {
+        /// Evaluations, denials, enforcements.
+        evidence: DecisionServiceClient.get_run_policy_evidence(GetRunPolicyEvidenceRequest)
+            -> GetRunPolicyEvidenceResponse;
+        /// Decision rows with their inputs.
+        decisions: DecisionServiceClient.export_decisions(ExportDecisionsRequest) -> ExportDecisionsResponse;
+    }
+}
