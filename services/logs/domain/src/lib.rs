@@ -1,1 +1,7 @@
-//! To be written.
+//! What `logs` knows without a store, a clock or a network: exact bytes, chains, rules of a trace, proofs, bundles.
+
+pub mod behaviour;
+pub mod bytes;
+pub mod chain;
+pub mod keys;
+pub mod reasons;

@@ -1,0 +1,68 @@
+//! Every reason for which `logs` refuses. Each has a page under `docs/errors/logs/`.
+
+runspine_errors::reasons! { "logs.runspine";
+    /// No such trace for this tenant.
+    NotFound: TRACE_NOT_FOUND;
+    /// No such audit contract for this tenant.
+    NotFound: CONTRACT_NOT_FOUND;
+    /// No such ledger entry for this tenant.
+    NotFound: ENTRY_NOT_FOUND;
+    /// No such record on the trace.
+    NotFound: RECORD_NOT_FOUND;
+    /// No evidence of that kind for this tenant.
+    NotFound: EVIDENCE_NOT_FOUND;
+    /// The step, decision, call or position already holds another truth.
+    Conflict: STEP_CONFLICT;
+    /// The contract already has an intent of this kind with another payload.
+    Conflict: INTENT_EXISTS;
+    /// The trace is sealed; late facts go to an addendum.
+    Precondition: TRACE_SEALED;
+    /// The attempt before this one has no sealed trace.
+    Precondition: PREVIOUS_ATTEMPT_OPEN;
+    /// The step index skips one that is not on the trace, under STRICT.
+    Precondition: STEP_GAP;
+    /// The try skips one that is not on the trace.
+    Precondition: RETRY_GAP;
+    /// The step already ended.
+    Precondition: STEP_FINAL;
+    /// The last try of the step is ambiguous and was not settled.
+    Precondition: STEP_AMBIGUOUS;
+    /// The step names a decision that is not on the trace.
+    Precondition: DECISION_UNKNOWN;
+    /// The trace holds as many records as it may.
+    Precondition: TRACE_FULL;
+    /// The contract has no completion intent.
+    Precondition: INTENT_MISSING;
+    /// The PRE_FINALIZE reconciliation is not clean.
+    Precondition: CONTRACT_INCOMPLETE;
+    /// The contract is closed.
+    Precondition: CONTRACT_CLOSED;
+    /// The trace is not sealed.
+    Precondition: NOT_SEALED;
+    /// A deadline would move before its original.
+    Precondition: DEADLINE_BACKWARD;
+    /// The action was not acknowledged as done, so it can't be rolled back.
+    Precondition: ACK_ORDER;
+    /// Another worker has claimed the contract since.
+    Aborted: STALE_FENCE;
+    /// Another writer was first; read again and retry.
+    Aborted: HEAD_MOVED;
+    /// An event that belongs to a run came without one.
+    Invalid: RUN_ID_REQUIRED;
+    /// A record is larger than 64 KiB.
+    Invalid: RECORD_TOO_LARGE;
+    /// A record has no body, or an item no content.
+    Invalid: CONTENT_REQUIRED;
+    /// The execution context is absent or does not fit the attempt.
+    Invalid: CONTEXT_INVALID;
+    /// A digest is not 32 bytes.
+    Invalid: DIGEST_LENGTH;
+    /// The acknowledgement contradicts itself or its contract.
+    Invalid: ACK_CONTRADICTORY;
+    /// A reader did not take what it asked for; resume at the position given.
+    Exhausted: SLOW_CONSUMER;
+    /// The tenant has as many open streams as it may.
+    Exhausted: TOO_MANY_STREAMS;
+    /// The signing key can't be read; nothing was written.
+    Unavailable: KEY_UNAVAILABLE;
+}
