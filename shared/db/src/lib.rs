@@ -1,1 +1,48 @@
-//! To be written.
+//! The store of a domain: one facade over SQLite and PostgreSQL, group commit, migrations, outbox.
+//!
+//! A domain opens its [`Db`] once. Reads go to a pool of their own ([`Db::read`]). Writes go to one writer that takes
+//! whatever is waiting, runs each operation so that its failure is not another's, and commits the whole group with one
+//! fsync before anybody is answered ([`Db::write`] for single operations, [`Db::batcher`] for hot ones).
+//!
+//! # Rules for SQL that serves both engines
+//! - Placeholders are `$1`, `$2`, …; a placeholder can be used twice.
+//! - Every integer, flag and time column is `BIGINT`, text is `TEXT`, bytes are `BLOB` on SQLite and `BYTEA` on
+//!   PostgreSQL, fractions are `DOUBLE PRECISION`. Flags are 0 and 1. JSON is kept as `TEXT`.
+//! - `SUM` of a `BIGINT` is `NUMERIC` on PostgreSQL: write `CAST(COALESCE(SUM(x), 0) AS BIGINT)`.
+//! - PostgreSQL can't guess the type of a placeholder that stands alone: write `CAST($1 AS TEXT)` in `SELECT $1` and in
+//!   `$1 IS NULL`.
+//! - A statement that fails inside a write fails that write, even when its error is caught, because PostgreSQL refuses
+//!   everything after it. Say `ON CONFLICT DO NOTHING` instead, or run the risky part in [`Tx::nested`].
+
+mod answers;
+mod append_only;
+mod batch;
+mod config;
+mod conn;
+mod db;
+mod error;
+mod insert;
+mod job;
+mod migrate;
+mod outbox;
+mod read;
+mod row;
+mod stats;
+mod tx;
+mod value;
+mod writer;
+
+pub use answers::{KeptAnswer, Replayed};
+pub use batch::{Batch, Batcher};
+pub use config::{Dialect, StoreConfig, Tuning};
+pub use db::Db;
+pub use error::DbError;
+pub use futures::future::BoxFuture;
+pub use migrate::{Migration, Migrations};
+pub use outbox::{Outbox, OutboxEvent, OutboxRow};
+pub use read::{Read, Snapshot};
+pub use row::{ColumnIndex, FromColumn, FromRow, Row};
+pub use sqlx::{AssertSqlSafe, SqlSafeStr};
+pub use stats::Stats;
+pub use tx::Tx;
+pub use value::{Args, Value, ValueKind};

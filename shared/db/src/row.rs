@@ -1,0 +1,256 @@
+//! Typed access to the columns of a row; never panics.
+
+use bytes::Bytes;
+use runspine_types::{Digest, Micros};
+use sqlx::{Column as _, Decode, Row as _, Type, TypeInfo as _, postgres::PgRow, sqlite::SqliteRow};
+
+use crate::DbError;
+
+/// One row of a result.
+pub struct Row(pub(crate) Inner);
+
+pub(crate) enum Inner {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// Names a column: by its name or its place from 0.
+pub trait ColumnIndex: Copy {
+    /// The place of the column in `row`.
+    ///
+    /// # Errors
+    /// When the row has no such column.
+    fn place(self, row: &Row) -> Result<usize, DbError>;
+}
+
+impl ColumnIndex for usize {
+    fn place(self, row: &Row) -> Result<usize, DbError> {
+        if self < row.len() { Ok(self) } else { Err(missing(&self.to_string())) }
+    }
+}
+
+impl ColumnIndex for &str {
+    fn place(self, row: &Row) -> Result<usize, DbError> {
+        let found = match &row.0 {
+            Inner::Sqlite(r) => sqlx::ColumnIndex::index(&self, r),
+            Inner::Postgres(r) => sqlx::ColumnIndex::index(&self, r),
+        };
+        found.map_err(|_| missing(self))
+    }
+}
+
+fn missing(column: &str) -> DbError {
+    DbError::Column { column: column.to_owned(), what: "no such column".to_owned() }
+}
+
+impl Row {
+    /// The value of a column.
+    ///
+    /// # Errors
+    /// When there is no such column, or it holds another type or an unexpected NULL.
+    pub fn get<T: FromColumn>(&self, column: impl ColumnIndex) -> Result<T, DbError> {
+        T::from_column(self, column.place(self)?)
+    }
+
+    /// How many columns the row has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Inner::Sqlite(row) => row.len(),
+            Inner::Postgres(row) => row.len(),
+        }
+    }
+
+    /// Whether the row has no columns.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An error about the column at `place`.
+    #[must_use]
+    pub fn wrong(&self, place: usize, what: impl Into<String>) -> DbError {
+        let name = match &self.0 {
+            Inner::Sqlite(row) => row.columns().get(place).map(|c| c.name()),
+            Inner::Postgres(row) => row.columns().get(place).map(|c| c.name()),
+        };
+        DbError::Column { column: name.unwrap_or("?").to_owned(), what: what.into() }
+    }
+
+    fn decode<T>(&self, place: usize) -> Result<Option<T>, DbError>
+    where
+        T: for<'r> Decode<'r, sqlx::Sqlite> + Type<sqlx::Sqlite>,
+        T: for<'r> Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
+    {
+        match &self.0 {
+            Inner::Sqlite(row) => row.try_get::<Option<T>, _>(place),
+            Inner::Postgres(row) => row.try_get::<Option<T>, _>(place),
+        }
+        .map_err(|error| self.wrong(place, error.to_string()))
+    }
+
+    /// Integers of any width, and booleans, as `i64`.
+    fn int(&self, place: usize) -> Result<Option<i64>, DbError> {
+        let Inner::Postgres(row) = &self.0 else { return self.decode::<i64>(place) };
+        let read = match row.columns().get(place).map(|c| c.type_info().name()) {
+            Some("INT4") => row.try_get::<Option<i32>, _>(place).map(|v| v.map(i64::from)),
+            Some("INT2") => row.try_get::<Option<i16>, _>(place).map(|v| v.map(i64::from)),
+            Some("BOOL") => row.try_get::<Option<bool>, _>(place).map(|v| v.map(i64::from)),
+            _ => row.try_get::<Option<i64>, _>(place),
+        };
+        read.map_err(|error| self.wrong(place, error.to_string()))
+    }
+}
+
+/// A type that a column can be read as.
+pub trait FromColumn: Sized {
+    /// The value at `place`, `None` for NULL.
+    ///
+    /// # Errors
+    /// When the column holds another type.
+    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError>;
+
+    /// The value at `place`.
+    ///
+    /// # Errors
+    /// When the column holds another type or NULL.
+    fn from_column(row: &Row, place: usize) -> Result<Self, DbError> {
+        Self::from_nullable(row, place)?.ok_or_else(|| row.wrong(place, "is NULL"))
+    }
+}
+
+impl<T: FromColumn> FromColumn for Option<T> {
+    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+        T::from_nullable(row, place).map(Some)
+    }
+}
+
+impl FromColumn for i64 {
+    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+        row.int(place)
+    }
+}
+
+macro_rules! narrow {
+    ($($type:ty),*) => {$(
+        impl FromColumn for $type {
+            fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+                row.int(place)?
+                    .map(|v| <$type>::try_from(v).map_err(|_| row.wrong(place, format!("{v} is out of range"))))
+                    .transpose()
+            }
+        }
+    )*};
+}
+narrow!(i32, u64, u32, u16, u8, usize);
+
+macro_rules! direct {
+    ($($type:ty),*) => {$(
+        impl FromColumn for $type {
+            fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+                row.decode::<$type>(place)
+            }
+        }
+    )*};
+}
+direct!(f64, String, Vec<u8>);
+
+impl FromColumn for bool {
+    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+        Ok(row.int(place)?.map(|v| v != 0))
+    }
+}
+
+impl FromColumn for Micros {
+    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+        Ok(row.int(place)?.map(Self))
+    }
+}
+
+impl FromColumn for Bytes {
+    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+        Ok(row.decode::<Vec<u8>>(place)?.map(Self::from))
+    }
+}
+
+impl FromColumn for Digest {
+    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+        row.decode::<Vec<u8>>(place)?
+            .map(|v| Self::from_slice(&v).ok_or_else(|| row.wrong(place, "is not 32 bytes")))
+            .transpose()
+    }
+}
+
+/// A type that a row can be read as. Declare one with [`row!`](crate::row), or ask for a tuple.
+pub trait FromRow: Sized {
+    /// Reads the row.
+    ///
+    /// # Errors
+    /// When a column is missing or holds another type.
+    fn from_row(row: &Row) -> Result<Self, DbError>;
+}
+
+macro_rules! tuples {
+    ($($($name:ident $place:tt)+;)*) => {$(
+        impl<$($name: FromColumn),+> FromRow for ($($name,)+) {
+            fn from_row(row: &Row) -> Result<Self, DbError> {
+                Ok(($(row.get::<$name>($place as usize)?,)+))
+            }
+        }
+    )*};
+}
+tuples! {
+    A 0;
+    A 0 B 1;
+    A 0 B 1 C 2;
+    A 0 B 1 C 2 D 3;
+    A 0 B 1 C 2 D 3 E 4;
+    A 0 B 1 C 2 D 3 E 4 F 5;
+    A 0 B 1 C 2 D 3 E 4 F 5 G 6;
+    A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7;
+}
+
+/// Declares a struct whose fields are columns of the same names, and lists them in `COLUMNS`.
+///
+/// ```
+/// runspine_db::row! {
+///     /// A rule as stored.
+///     #[derive(Debug, Clone)]
+///     pub struct RuleRow {
+///         /// Its id.
+///         pub id: String,
+///         /// Its version.
+///         pub version: u32,
+///     }
+/// }
+/// assert_eq!(RuleRow::COLUMNS, "id, version");
+/// ```
+#[macro_export]
+macro_rules! row {
+    (
+        $(#[$meta:meta])* $vis:vis struct $name:ident {
+            $(#[$first_meta:meta])* $first_vis:vis $first:ident: $first_type:ty
+            $(, $(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty)* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        $vis struct $name {
+            $(#[$first_meta])* $first_vis $first: $first_type,
+            $($(#[$field_meta])* $field_vis $field: $type,)*
+        }
+        impl $name {
+            /// The columns in the order of the fields, for a select list.
+            #[allow(dead_code)]
+            $vis const COLUMNS: &'static str =
+                concat!(stringify!($first) $(, ", ", stringify!($field))*);
+        }
+        impl $crate::FromRow for $name {
+            fn from_row(row: &$crate::Row) -> ::std::result::Result<Self, $crate::DbError> {
+                Ok(Self {
+                    $first: row.get(stringify!($first))?,
+                    $($field: row.get(stringify!($field))?,)*
+                })
+            }
+        }
+    };
+}

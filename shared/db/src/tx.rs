@@ -1,0 +1,337 @@
+//! The transaction that a write runs in.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
+use runspine_errors::{Fault, mesh};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+use crate::{
+    Args, BoxFuture, DbError, Dialect, FromRow, OutboxEvent, Row,
+    conn::Conn,
+    insert::{Insert, arrays, kinds},
+    outbox,
+    row::Inner,
+    value,
+};
+
+/// Where the transaction stands between operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Point {
+    /// No transaction is open.
+    Closed,
+    /// Open, and the one operation so far runs in the transaction itself.
+    Base,
+    /// The savepoint is set and nothing happened since.
+    Fresh,
+    /// The savepoint is set and an operation ran behind it.
+    Used,
+}
+
+/// The transaction of one write. What is done through it is durable when the write has been answered, or undone.
+pub struct Tx {
+    conn: Conn,
+    point: Point,
+    /// Whether operations run behind savepoints. One operation alone does not pay for one.
+    grouped: bool,
+    /// The first statement that failed in the operation that runs.
+    failure: Option<DbError>,
+    /// Events of the operation that runs.
+    emitted: Vec<OutboxEvent>,
+    /// Events of the operations of this group that stand.
+    accepted: Vec<OutboxEvent>,
+}
+
+impl Tx {
+    pub(crate) const fn new(conn: Conn) -> Self {
+        Self {
+            conn,
+            point: Point::Closed,
+            grouped: false,
+            failure: None,
+            emitted: Vec::new(),
+            accepted: Vec::new(),
+        }
+    }
+
+    /// The engine, for the few statements that differ.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.conn.dialect()
+    }
+
+    /// Runs one statement and says how many rows it changed.
+    ///
+    /// # Errors
+    /// When the statement fails; the operation can't succeed any more.
+    pub async fn execute(&mut self, sql: impl SqlSafeStr, args: Args) -> Result<u64, DbError> {
+        let done = self.conn.execute(sql, args).await;
+        self.noted(done)
+    }
+
+    /// All rows of a query.
+    ///
+    /// # Errors
+    /// When the query fails or a row can't be read as `R`.
+    pub async fn fetch_all<R: FromRow>(
+        &mut self,
+        sql: impl SqlSafeStr,
+        args: Args,
+    ) -> Result<Vec<R>, DbError> {
+        let rows = self.conn.all(sql, args).await;
+        self.noted(rows)
+    }
+
+    /// The first row of a query, if there is one.
+    ///
+    /// # Errors
+    /// When the query fails or the row can't be read as `R`.
+    pub async fn fetch_optional<R: FromRow>(
+        &mut self,
+        sql: impl SqlSafeStr,
+        args: Args,
+    ) -> Result<Option<R>, DbError> {
+        let row = self.conn.optional(sql, args).await;
+        self.noted(row)
+    }
+
+    /// The first row of a query.
+    ///
+    /// # Errors
+    /// [`DbError::NoRow`] when there is none, which does not spoil the operation; otherwise as [`Tx::fetch_optional`].
+    pub async fn fetch_one<R: FromRow>(&mut self, sql: impl SqlSafeStr, args: Args) -> Result<R, DbError> {
+        self.fetch_optional(sql, args).await?.ok_or(DbError::NoRow)
+    }
+
+    /// Inserts many rows with few statements and says how many were inserted. `on_conflict` is a whole clause such as
+    /// `ON CONFLICT DO NOTHING`, or empty. Every value of a column must be of one kind, its NULLs among them.
+    ///
+    /// # Errors
+    /// When a statement fails or a row does not fit the columns.
+    pub async fn insert_rows(
+        &mut self,
+        table: &str,
+        columns: &[&str],
+        rows: Vec<Args>,
+        on_conflict: &str,
+    ) -> Result<u64, DbError> {
+        let insert = Insert { table, columns, on_conflict, returning: "" };
+        insert.check(&rows)?;
+        let mut inserted = 0;
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let count = insert.take(self.dialect(), rows.len());
+            let part: Vec<Args> = rows.by_ref().take(count).collect();
+            let done = match &mut self.conn {
+                Conn::Sqlite(conn) => {
+                    let sql = AssertSqlSafe(insert.values(part.len()));
+                    let args = value::sqlite(part.into_iter().flatten())?;
+                    sqlx::query_with(sql, args).execute(conn).await.map(|r| r.rows_affected())
+                }
+                Conn::Postgres(conn) => {
+                    let kinds = kinds(&part);
+                    let sql = AssertSqlSafe(insert.unnest(&kinds));
+                    let args = arrays(&kinds, part)?;
+                    sqlx::query_with(sql, args).execute(conn).await.map(|r| r.rows_affected())
+                }
+            };
+            inserted += self.noted(done.map_err(DbError::from))?;
+        }
+        Ok(inserted)
+    }
+
+    /// As [`Tx::insert_rows`], and reads `returning` (columns) of each inserted row. SQL promises no order: match
+    /// rows by a key.
+    ///
+    /// # Errors
+    /// When a statement fails, a row does not fit the columns, or a result can't be read as `R`.
+    pub async fn insert_rows_returning<R: FromRow>(
+        &mut self,
+        table: &str,
+        columns: &[&str],
+        rows: Vec<Args>,
+        on_conflict: &str,
+        returning: &str,
+    ) -> Result<Vec<R>, DbError> {
+        let insert = Insert { table, columns, on_conflict, returning };
+        insert.check(&rows)?;
+        let mut found = Vec::with_capacity(rows.len());
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let count = insert.take(self.dialect(), rows.len());
+            let part: Vec<Args> = rows.by_ref().take(count).collect();
+            let read: Result<Vec<Row>, sqlx::Error> = match &mut self.conn {
+                Conn::Sqlite(conn) => {
+                    let sql = AssertSqlSafe(insert.values(part.len()));
+                    let args = value::sqlite(part.into_iter().flatten())?;
+                    let rows = sqlx::query_with(sql, args).fetch_all(conn).await;
+                    rows.map(|rows| rows.into_iter().map(|row| Row(Inner::Sqlite(row))).collect())
+                }
+                Conn::Postgres(conn) => {
+                    let kinds = kinds(&part);
+                    let sql = AssertSqlSafe(insert.unnest(&kinds));
+                    let args = arrays(&kinds, part)?;
+                    let rows = sqlx::query_with(sql, args).fetch_all(conn).await;
+                    rows.map(|rows| rows.into_iter().map(|row| Row(Inner::Postgres(row))).collect())
+                }
+            };
+            for row in self.noted(read.map_err(DbError::from))? {
+                found.push(R::from_row(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds an event to the outbox of the domain. It gets its sequence number when the group commits, and is gone when
+    /// this operation fails.
+    pub fn emit_raw(&mut self, event: OutboxEvent) {
+        self.emitted.push(event);
+    }
+
+    /// Runs `f` behind a savepoint of its own: when it fails, only what it did is undone and the operation can go on.
+    ///
+    /// # Errors
+    /// What `f` failed with, or that the savepoint can't be set or undone.
+    pub async fn nested<T, E, F>(&mut self, f: F) -> Result<T, E>
+    where
+        F: for<'t> FnOnce(&'t mut Self) -> BoxFuture<'t, Result<T, E>>,
+        E: From<DbError>,
+    {
+        self.raw("SAVEPOINT nested").await?;
+        let events = self.emitted.len();
+        let earlier = self.failure.take();
+        let outcome = f(self).await;
+        let spoilt = self.failure.take();
+        self.failure = earlier;
+        match (outcome, spoilt) {
+            (Ok(value), None) => {
+                self.raw("RELEASE nested").await?;
+                Ok(value)
+            }
+            (outcome, spoilt) => {
+                self.emitted.truncate(events);
+                self.raw("ROLLBACK TO nested; RELEASE nested").await?;
+                match (outcome, spoilt) {
+                    (Ok(_), Some(error)) => Err(error.into()),
+                    (outcome, _) => outcome,
+                }
+            }
+        }
+    }
+
+    async fn raw(&mut self, sql: &'static str) -> Result<(), DbError> {
+        let done = self.conn.raw(sql).await;
+        self.noted(done)
+    }
+
+    /// Remembers the first failure of the operation, for PostgreSQL refuses everything that follows one.
+    fn noted<T>(&mut self, done: Result<T, DbError>) -> Result<T, DbError> {
+        if let Err(error) = &done
+            && !matches!(error, DbError::NoRow | DbError::Column { .. } | DbError::Argument(_))
+        {
+            self.failure.get_or_insert_with(|| error.clone());
+        }
+        done
+    }
+}
+
+/// The writer's side: operations of a group, one after the other.
+impl Tx {
+    /// Begins a group; `grouped` when it has more than one operation.
+    pub(crate) const fn start(&mut self, grouped: bool) {
+        self.grouped = grouped;
+    }
+
+    /// Runs one operation so that its failure is undone and nobody else's. The outer error means that the connection
+    /// or the transaction is lost, and with it the whole group.
+    pub(crate) async fn operation<T, F>(&mut self, f: F) -> Result<Result<T, Fault>, DbError>
+    where
+        F: for<'a> FnOnce(&'a mut Self) -> BoxFuture<'a, Result<T, Fault>>,
+    {
+        self.enter().await?;
+        // A panic in one operation must not end the writer of all.
+        let outcome = AssertUnwindSafe(async { f(self).await }).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            tracing::error!("an operation panicked in its transaction");
+            Err(Fault::new(&mesh::INTERNAL, "the operation failed; nothing was changed"))
+        });
+        self.settle(outcome).await
+    }
+
+    /// Ends the operation that [`Tx::enter`] began: keeps what it did, or undoes it.
+    pub(crate) async fn settle<T>(&mut self, outcome: Result<T, Fault>) -> Result<Result<T, Fault>, DbError> {
+        match (outcome, self.failure.take()) {
+            (_, Some(error)) if error.is_fatal() => Err(error),
+            (Ok(value), None) => {
+                self.accepted.append(&mut self.emitted);
+                Ok(Ok(value))
+            }
+            (Ok(_), Some(error)) => {
+                self.undo().await?;
+                Ok(Err(error.into()))
+            }
+            (Err(fault), _) => {
+                self.undo().await?;
+                Ok(Err(fault))
+            }
+        }
+    }
+
+    /// Makes a place to which the next operation can be undone.
+    pub(crate) async fn enter(&mut self) -> Result<(), DbError> {
+        let sqlite = self.dialect() == Dialect::Sqlite;
+        let (sql, next) = match (self.point, self.grouped) {
+            (Point::Closed, false) => (if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, Point::Base),
+            (Point::Closed, true) => {
+                let both = if sqlite { "BEGIN IMMEDIATE; SAVEPOINT op" } else { "BEGIN; SAVEPOINT op" };
+                (both, Point::Used)
+            }
+            (Point::Base, _) => ("SAVEPOINT op", Point::Used),
+            (Point::Fresh, _) => ("", Point::Used),
+            (Point::Used, _) => ("RELEASE op; SAVEPOINT op", Point::Used),
+        };
+        if !sql.is_empty() {
+            self.conn.raw(sql).await?;
+        }
+        self.point = next;
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), DbError> {
+        self.emitted.clear();
+        match self.point {
+            Point::Closed | Point::Fresh => Ok(()),
+            Point::Base => {
+                self.conn.raw("ROLLBACK").await?;
+                self.point = Point::Closed;
+                // Whatever follows in this group needs a savepoint now.
+                self.grouped = true;
+                Ok(())
+            }
+            Point::Used => {
+                self.conn.raw("ROLLBACK TO op").await?;
+                self.point = Point::Fresh;
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the group durable and says how many events went into the outbox.
+    pub(crate) async fn commit(&mut self) -> Result<usize, DbError> {
+        if self.point == Point::Closed {
+            return Ok(0);
+        }
+        let events = std::mem::take(&mut self.accepted);
+        let count = events.len();
+        if count > 0 {
+            outbox::append(self, events).await?;
+        }
+        self.conn.raw("COMMIT").await?;
+        self.point = Point::Closed;
+        Ok(count)
+    }
+
+    pub(crate) async fn close(self) -> Result<(), DbError> {
+        self.conn.close().await
+    }
+}
