@@ -1,1 +1,12 @@
-//! To be written.
+//! What `activity` decides, without I/O, clock or randomness: transitions, endings, leases, lapses, pauses, back-off and
+//! the projection of facts.
+
+pub mod backoff;
+pub mod facts;
+pub mod finish;
+pub mod lapse;
+pub mod lease;
+pub mod panels;
+pub mod pause;
+pub mod reasons;
+pub mod transition;
