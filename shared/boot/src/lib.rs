@@ -1,1 +1,36 @@
-//! To be written.
+//! How a process of the mesh starts, runs and ends. A service is a value; [`run`] is the only runner.
+//!
+//! ```no_run
+//! use runspine_boot::{BootError, Deps, Service};
+//! use runspine_rpc::Routes;
+//!
+//! async fn service(deps: &Deps) -> Result<Service, BootError> {
+//!     // The domain opens its store, builds its servers, and names what lives and dies with it.
+//!     let routes = Routes::new();
+//!     Ok(Service::new("logs", &[], &routes, deps)?.on_stop("store", || async { Ok(()) }))
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     runspine_boot::main(|deps| async move { Ok(vec![service(&deps).await?]) })
+//! }
+//! ```
+
+mod args;
+mod deps;
+mod error;
+mod health;
+mod listen;
+mod profile;
+mod run;
+mod service;
+mod settings;
+mod telemetry;
+
+pub use args::Args;
+pub use deps::{Deps, ServerConfig};
+pub use error::{BootError, ConfigProblem};
+pub use profile::{OnDeciderFailure, Profile, ProfileConfig, UnauthorizedStep};
+pub use run::{Running, main, run, start};
+pub use service::{Probe, Service};
+pub use settings::{Settings, Source};
+pub use tokio_util::sync::CancellationToken;

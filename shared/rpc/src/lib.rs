@@ -5,6 +5,7 @@
 
 mod bytes_body;
 mod context;
+mod front;
 mod mesh;
 pub mod registry;
 mod routes;
@@ -17,6 +18,7 @@ pub mod wire;
 
 pub use bytes_body::{Trailed, collect, full_body};
 pub use context::{Context, context};
+pub use front::{Front, OpenFront, Stacks};
 pub use mesh::Mesh;
 pub use registry::{EventContract, Operation, Problem, Registry, RegistryError};
 pub use routes::Routes;

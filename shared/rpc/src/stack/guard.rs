@@ -8,7 +8,7 @@ use runspine_errors::{Fault, mesh};
 
 use crate::{Body, refusal};
 
-pub(super) async fn caught(
+pub(crate) async fn caught(
     handled: impl Future<Output = Result<Response<Body>, Infallible>>,
 ) -> Response<Body> {
     match AssertUnwindSafe(handled).catch_unwind().await {

@@ -19,7 +19,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context as TaskContext, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{Request, Response};
@@ -41,6 +41,7 @@ use crate::{
 };
 
 pub(crate) use deadline::{grpc_timeout, set_grpc_timeout};
+pub(crate) use guard::caught;
 pub(crate) use peer::undeclared;
 
 /// The most bytes of one message.
@@ -79,8 +80,6 @@ pub struct Stack {
 struct Inner {
     name: String,
     methods: HashMap<String, Method>,
-    /// Services without contract, by name: health and reflection, when the domain's own process serves them.
-    open: HashMap<&'static str, Arc<dyn Handler>>,
     registry: Registry,
     config: StackConfig,
     admission: Admission,
@@ -118,11 +117,9 @@ impl Stack {
                 methods.insert(operation.path.clone(), method);
             }
         }
-        let open = routes.names().filter(|n| is_open(n)).filter_map(|n| Some((n, routes.get(n)?)));
         let inner = Inner {
             name: name.to_owned(),
             methods,
-            open: open.collect(),
             registry,
             admission: Admission::new(config.limits),
             config,
@@ -188,9 +185,8 @@ impl Stack {
 impl Inner {
     /// Span and metrics.
     async fn observed(&self, request: Request<Body>) -> Response<Body> {
-        let Some(method) = self.methods.get(request.uri().path()) else {
-            return self.unserved(request).await;
-        };
+        let path = request.uri().path();
+        let Some(method) = self.methods.get(path) else { return self.unserved(path) };
         let begun = Instant::now();
         let span = tracing::debug_span!(target: "runspine::rpc", "rpc", operation = %method.operation.name);
         let served = self.admitted(method, request);
@@ -215,14 +211,8 @@ impl Inner {
         if method.operation.is_unary() { response } else { stream::guarded(response, until) }
     }
 
-    /// Health, reflection, and what does not exist.
-    async fn unserved(&self, request: Request<Body>) -> Response<Body> {
-        let path = request.uri().path();
-        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        if let Some(handler) = self.open.get(service) {
-            return guard::caught(handler.handle(request)).await;
-        }
-        self.unknown.count(Code::Unimplemented, std::time::Duration::ZERO);
+    fn unserved(&self, path: &str) -> Response<Body> {
+        self.unknown.count(Code::Unimplemented, Duration::ZERO);
         refusal(Fault::new(&mesh::UNKNOWN_OPERATION, format!("no operation {path} is served here")))
     }
 }

@@ -1,0 +1,182 @@
+//! The only runner: starts services together, and ends them in order.
+
+use std::{future::Future, io::Write as _, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::{Args as _, Command, FromArgMatches};
+use futures::FutureExt;
+use runspine_rpc::{Front, OpenFront, Stack, Stacks};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Args, BootError, Deps, Service,
+    health::Readiness,
+    listen,
+    service::{StopHook, Worker},
+};
+
+/// How long workers may take to end once they were told.
+const WORKERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The whole of a service's `main`: reads flags and configuration, builds the services, runs them, tells what failed.
+pub fn main<B, F>(build: B) -> ExitCode
+where
+    B: FnOnce(Deps) -> F,
+    F: Future<Output = Result<Vec<Service>, BootError>>,
+{
+    let command = Args::augment_args(Command::new(env!("CARGO_PKG_NAME")).version(env!("CARGO_PKG_VERSION")));
+    let args = match Args::from_arg_matches(&command.get_matches()) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| BootError::system("no runtime", e))
+        .and_then(|runtime| runtime.block_on(built(&args, build)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Logging may not have started, so it is told plainly.
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn built<B, F>(args: &Args, build: B) -> Result<(), BootError>
+where
+    B: FnOnce(Deps) -> F,
+    F: Future<Output = Result<Vec<Service>, BootError>>,
+{
+    let deps = Deps::load(args)?;
+    let services = build(deps.clone()).await?;
+    if args.print_config {
+        let _ = std::io::stdout().write_all(deps.settings.print().as_bytes());
+        return Ok(());
+    }
+    run(services, &deps).await
+}
+
+/// Runs services until SIGTERM or SIGINT, then drains them.
+///
+/// # Errors
+/// When they don't start, or a worker ends by itself.
+pub async fn run(services: Vec<Service>, deps: &Deps) -> Result<(), BootError> {
+    let stopped = stop_signal()?;
+    let running = start(services, deps).await?;
+    tracing::info!(address = %running.address(), profile = deps.profile.name.as_str_name(), "serving");
+    running.until(stopped).await
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, BootError> {
+    let failed = |e| BootError::system("signals can't be watched", e);
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// Services that are being served.
+pub struct Running {
+    address: SocketAddr,
+    readiness: Arc<Readiness>,
+    front: Arc<dyn Front>,
+    accepting: CancellationToken,
+    workers_stop: CancellationToken,
+    listener: JoinHandle<()>,
+    workers: TaskTracker,
+    failed: tokio::sync::mpsc::UnboundedReceiver<String>,
+    hooks: Vec<StopHook>,
+}
+
+/// Starts services and returns once they accept calls. The spine comes last in `services`, after what it calls.
+///
+/// # Errors
+/// When the address can't be listened on.
+pub async fn start(mut services: Vec<Service>, deps: &Deps) -> Result<Running, BootError> {
+    let listener = listen::bind(&deps.server).await?;
+    let address = listen::local(&listener)?;
+    let readiness = Arc::new(Readiness::of(&services).await);
+    let open = readiness.routes(&services)?;
+    let front: Arc<dyn Front> = Arc::new(OpenFront::new(&open, front_of(&services)));
+    let (workers_stop, workers) = (CancellationToken::new(), TaskTracker::new());
+    let (tell, failed) = tokio::sync::mpsc::unbounded_channel();
+    for worker in services.iter_mut().flat_map(|s| s.workers.drain(..)) {
+        workers.spawn(watched(worker, workers_stop.clone(), tell.clone()));
+    }
+    readiness.ask().await;
+    workers.spawn(Arc::clone(&readiness).keep_asking(workers_stop.clone()));
+    workers.close();
+    let accepting = CancellationToken::new();
+    let drain = Duration::from_millis(deps.server.drain_ms);
+    let listener = tokio::spawn(listen::serve(listener, Arc::clone(&front), accepting.clone(), drain));
+    // What calls others ends before what is called.
+    let hooks = services.into_iter().rev().flat_map(|s| s.on_stop).collect();
+    Ok(Running { address, readiness, front, accepting, workers_stop, listener, workers, failed, hooks })
+}
+
+fn front_of(services: &[Service]) -> Arc<dyn Front> {
+    let door = services.iter().find_map(|s| s.front.clone());
+    door.unwrap_or_else(|| {
+        let stacks: Vec<Stack> = services.iter().map(|s| s.stack.clone()).collect();
+        Arc::new(Stacks::new(stacks))
+    })
+}
+
+async fn watched(worker: Worker, stop: CancellationToken, tell: tokio::sync::mpsc::UnboundedSender<String>) {
+    let ended = std::panic::AssertUnwindSafe((worker.run)(stop.clone())).catch_unwind().await;
+    if ended.is_err() || !stop.is_cancelled() {
+        tracing::error!(worker = worker.name, panicked = ended.is_err(), "a worker ended by itself");
+        // The receiver is gone only when the process ends anyway.
+        let _ = tell.send(worker.name);
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stopped`, or until a worker ends by itself; then drains.
+    ///
+    /// # Errors
+    /// When a worker ended by itself.
+    pub async fn until(mut self, stopped: impl Future<Output = ()>) -> Result<(), BootError> {
+        let failed = tokio::select! {
+            () = stopped => None,
+            name = self.failed.recv() => name,
+        };
+        self.stop().await;
+        failed.map_or(Ok(()), |name| Err(BootError::WorkerEnded(name)))
+    }
+
+    /// Drains: not serving → no new calls → open calls finish → workers end → stores flush and close.
+    pub async fn stop(self) {
+        self.readiness.none().await;
+        self.front.drain();
+        self.accepting.cancel();
+        if self.listener.await.is_err() {
+            tracing::error!("the listener panicked");
+        }
+        self.workers_stop.cancel();
+        if tokio::time::timeout(WORKERS_PATIENCE, self.workers.wait()).await.is_err() {
+            tracing::warn!("workers did not end in time");
+        }
+        for hook in self.hooks {
+            if let Err(fault) = (hook.run)().await {
+                tracing::error!(hook = hook.name, %fault, "a stop hook failed");
+            }
+        }
+        tracing::info!("stopped");
+    }
+}
