@@ -51,8 +51,8 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_opens_lets_one_try_and_closes_on_success() {
+    #[test]
+    fn it_opens_lets_one_try_and_closes_on_success() {
         let (breaker, now) = (Breaker::default(), Instant::now());
         for _ in 0..OPEN_AFTER {
             assert!(breaker.admit(now).is_ok());
