@@ -1,7 +1,9 @@
 //! What `logs` knows without a store, a clock or a network: exact bytes, chains, rules of a trace, proofs, bundles.
 
 pub mod behaviour;
+pub mod bundle;
 pub mod bytes;
 pub mod chain;
+pub mod contract;
 pub mod keys;
 pub mod reasons;

@@ -5,6 +5,8 @@ runspine_errors::reasons! { "logs.runspine";
     NotFound: TRACE_NOT_FOUND;
     /// No such audit contract for this tenant.
     NotFound: CONTRACT_NOT_FOUND;
+    /// The contract promises no such action.
+    NotFound: EXPECTATION_NOT_FOUND;
     /// No such ledger entry for this tenant.
     NotFound: ENTRY_NOT_FOUND;
     /// No such record on the trace.

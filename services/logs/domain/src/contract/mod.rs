@@ -1,9 +1,8 @@
 //! The audit contract: what was promised, what was done, and what the audit says of it.
 //!
 //! A contract is nothing but its entries. [`Contract`] folds them, [`Contract::judge`] says what the audit finds at a
-//! moment, [`rules`] says which entry may follow, and [`chain`] links them.
+//! moment, [`rules`] says which entry may follow; [`crate::chain`] links them.
 
-pub mod chain;
 mod clock;
 mod fold;
 mod judge;

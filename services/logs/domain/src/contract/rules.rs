@@ -7,14 +7,10 @@ use runspine_errors::Fault;
 use runspine_types::Micros;
 
 use super::{Contract, Expectation, Intent, RUN_SAGA, is_finalize};
-use crate::audit_reasons::{
+use crate::reasons::{
     ACK_CONTRADICTORY, ACK_ORDER, CONTRACT_CLOSED, DEADLINE_BACKWARD, INTENT_EXISTS, STALE_FENCE,
 };
 
-/// RETRY releases after which a contract is parked.
-pub const PARK_AFTER: u32 = 20;
-/// The longest pause between two tries.
-pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
 /// The pause after a DRIVEN release that leaves the contract overdue: it keeps a worker from spinning on it.
 pub const DRIVEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -136,18 +132,34 @@ pub fn release_driven(next_deadline: Option<Micros>, now: Micros) -> Release {
     Release { retries: 0, next_attempt_at: overdue.then(|| now + DRIVEN_PAUSE), parked: false }
 }
 
-/// After a claim that could not move it: a pause of `2^k` s up to [`BACKOFF_CAP`], ±20 % by `jitter` (0 to 65535), and
-/// at the [`PARK_AFTER`]th time a person's turn.
-#[must_use]
-pub fn release_retry(retries: u32, jitter: u16, now: Micros) -> Release {
-    let retries = retries.saturating_add(1);
-    if retries >= PARK_AFTER {
-        return Release { retries, next_attempt_at: None, parked: true };
+/// How long to pause between tries that fail, and when to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The longest pause.
+    pub cap: Duration,
+    /// The RETRY release that parks the contract.
+    pub park_after: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { cap: Duration::from_secs(300), park_after: 20 }
     }
-    let cap = u64::try_from(BACKOFF_CAP.as_millis()).unwrap_or(u64::MAX);
-    let base = 1_000_u64.checked_shl(retries.min(32)).unwrap_or(cap).min(cap);
-    let scaled = base * (80_000 + 40_000 * u64::from(jitter) / u64::from(u16::MAX)) / 100_000;
-    Release { retries, next_attempt_at: Some(now + Duration::from_millis(scaled)), parked: false }
+}
+
+impl Backoff {
+    /// After a claim that could not move the contract for the k-th time: a pause of `2^k` s up to the cap, ±20 % by
+    /// `jitter` (0 to 65535), and at last a person's turn.
+    #[must_use]
+    pub fn retry(&self, earlier: u32, jitter: u16, now: Micros) -> Release {
+        let retries = earlier.saturating_add(1);
+        if retries >= self.park_after {
+            return Release { retries, next_attempt_at: None, parked: true };
+        }
+        let base = Duration::from_secs(1_u64 << retries.min(32)).min(self.cap);
+        let share = 80_000 + 40_000 * u32::from(jitter) / u32::from(u16::MAX);
+        Release { retries, next_attempt_at: Some(now + base * share / 100_000), parked: false }
+    }
 }
 
 /// After a claim that found what only a person can settle.
