@@ -5,11 +5,13 @@
 
 mod clock;
 mod fold;
+mod journal;
 mod judge;
 pub mod rules;
 
 pub use clock::QUIET_AFTER_INTENT;
 pub use fold::{Ack, Contract, Deadline, Expectation, Intent, Judged, Unreadable};
+pub use journal::{Added, By, Fact, Journal, Key, Promise};
 pub use judge::{Finding, FindingCode, Judgement, Standing};
 
 /// The saga whose contract belongs to a run attempt.
@@ -31,3 +33,6 @@ pub const ORCHESTRATOR: &str = "orchestrator";
 pub fn is_finalize(saga: &str, domain: &str, action: &str) -> bool {
     domain == ORCHESTRATOR && action == if saga == RUN_SAGA { "finalize_run" } else { "finalize_saga" }
 }
+
+#[cfg(test)]
+mod truth_table;

@@ -71,7 +71,8 @@ pub fn check_fence(fence: u64, in_force: u64) -> Result<(), Fault> {
     if fence >= in_force {
         return Ok(());
     }
-    Err(Fault::new(&STALE_FENCE, "the contract was claimed by somebody else; read it again").with("fence", in_force))
+    Err(Fault::new(&STALE_FENCE, "the contract was claimed by somebody else; read it again")
+        .with("fence", in_force))
 }
 
 /// Whether the contract still takes orders.
