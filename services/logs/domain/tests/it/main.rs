@@ -1,0 +1,4 @@
+//! Tests of the pure part of `logs`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod vector;
