@@ -7,3 +7,4 @@ pub mod chain;
 pub mod contract;
 pub mod keys;
 pub mod reasons;
+pub mod trace;
