@@ -1,1 +1,23 @@
-//! To be written.
+//! What the policies domain decides, as pure functions: rule texts, snapshots, slices, decisions, evaluations.
+//!
+//! No I/O, no clock, no randomness: time and ids are arguments. Same snapshot, same facts, same decision.
+
+pub mod compile;
+pub mod decide;
+pub mod entities;
+pub mod evaluate;
+pub mod facts;
+pub mod obligation;
+pub mod reasons;
+pub mod record;
+pub mod rule;
+pub mod run_evaluation;
+pub mod schema;
+pub mod settings;
+pub mod slice;
+pub mod snapshot;
+pub mod text;
+pub mod words;
+
+/// Version of what the evaluator means by a rule: part of every snapshot and decision.
+pub const SEMANTICS_VERSION: u32 = 1;
