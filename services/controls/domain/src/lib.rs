@@ -1,1 +1,16 @@
-//! To be written.
+//! How much, how fast, and stop: the arithmetic and the rules of `controls`, without I/O, clock or randomness.
+//!
+//! [`book::Book`] is the heart: the part of the accounts that a transaction works on. Its operations either change it as
+//! a whole, refuse and change nothing, or name what has to be loaded first.
+
+pub mod account;
+pub mod admission;
+pub mod book;
+pub mod estimate;
+pub mod freeze;
+pub mod hold;
+pub mod limit;
+pub mod period;
+pub mod reasons;
+pub mod verify;
+pub mod words;

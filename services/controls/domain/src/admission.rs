@@ -1,0 +1,334 @@
+//! From findings to an answer.
+
+use crate::{
+    book::{Refusal, Waive},
+    freeze::{Freeze, FreezeEffect},
+    limit::Limit,
+    words::{Consequence, Directive, Enforcement, Profile, Verdict},
+};
+
+/// Version of the rules in this file; stands on every evidence row.
+pub const RESOLVER_VERSION: u32 = 1;
+/// When a deferred caller may ask again: escrow can come back at any moment.
+pub const RETRY_AFTER_MS: i64 = 1_000;
+
+/// A freeze in scope.
+pub const FROZEN: &str = "FROZEN";
+/// The run's lease lapsed, or its account is ended.
+pub const LEASE_LAPSED: &str = "LEASE_LAPSED";
+/// An envelope can't give what is needed.
+pub const BUDGET_EXCEEDED: &str = "BUDGET_EXCEEDED";
+/// An envelope gives nothing before its debt is paid.
+pub const DEBT_OUTSTANDING: &str = "DEBT_OUTSTANDING";
+/// Use went past the overdraft too.
+pub const OVERDRAFT_LIMIT_EXCEEDED: &str = "OVERDRAFT_LIMIT_EXCEEDED";
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// May the run start?
+    Run,
+    /// May the step happen?
+    Step,
+}
+
+/// The check that found something, in the order of the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// A freeze.
+    Freeze,
+    /// The lease.
+    Lease,
+    /// A limit.
+    Limits,
+}
+
+impl Check {
+    /// Its name and its place before the rules of policies.
+    #[must_use]
+    pub fn label(self) -> (&'static str, i32) {
+        match self {
+            Self::Freeze => ("FREEZE", -4),
+            Self::Lease => ("LEASE", -2),
+            Self::Limits => ("LIMITS", -1),
+        }
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The check.
+    pub check: Check,
+    /// The reason code.
+    pub code: &'static str,
+    /// The limit or freeze.
+    pub source_id: String,
+    /// Version of the limit; 0: none.
+    pub version: u32,
+    /// What it asks for.
+    pub verdict: Verdict,
+    /// What the run is told.
+    pub directive: Directive,
+    /// Orders equal verdicts: the scope's rank.
+    pub rank: u8,
+    /// Present value, limit value and unit.
+    pub numbers: Option<(i64, i64, &'static str)>,
+    /// For a person.
+    pub message: String,
+}
+
+/// What a refusal of a limit comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It refuses.
+    Blocks(Verdict),
+    /// It warns.
+    Warns,
+    /// It is recorded and nothing is said.
+    Silent,
+    /// It would refuse under another profile.
+    WouldBlock(Verdict),
+}
+
+impl Effect {
+    /// How the reserve passes the envelope over; `None`: it does not.
+    #[must_use]
+    pub fn waive(self) -> Option<Waive> {
+        match self {
+            Self::Blocks(_) => None,
+            Self::Warns | Self::Silent => Some(Waive::Uncovered),
+            Self::WouldBlock(_) => Some(Waive::Unfunded),
+        }
+    }
+}
+
+/// The enforcement table. `waited_ms`: how long the question has been deferred already.
+#[must_use]
+pub fn effect(limit: &Limit, phase: Phase, profile: Profile, waited_ms: i64) -> Effect {
+    let verdict = match (limit.spec.enforcement, phase) {
+        (Enforcement::Block | Enforcement::Degrade, _) | (Enforcement::Reject, Phase::Run) => Verdict::Deny,
+        (Enforcement::Queue, _) if waited_ms >= i64::from(limit.spec.max_wait_s) * 1_000 => Verdict::Deny,
+        (Enforcement::Queue, _) => Verdict::Defer,
+        (Enforcement::Reject, Phase::Step) | (Enforcement::Warn, _) => return Effect::Warns,
+        (Enforcement::Alert, _) => return Effect::Silent,
+    };
+    if profile == Profile::ObserveOnly { Effect::WouldBlock(verdict) } else { Effect::Blocks(verdict) }
+}
+
+/// What a refusal of an envelope says.
+#[must_use]
+pub fn budget_finding(limit: &Limit, refusal: &Refusal, effect: Effect) -> Finding {
+    let verdict = match effect {
+        Effect::Blocks(verdict) | Effect::WouldBlock(verdict) => verdict,
+        Effect::Warns | Effect::Silent => Verdict::Allow,
+    };
+    let abort = limit.spec.consequence == Consequence::Abort && verdict == Verdict::Deny;
+    let unit = limit.spec.unit.name();
+    Finding {
+        check: Check::Limits,
+        code: if refusal.in_debt { DEBT_OUTSTANDING } else { BUDGET_EXCEEDED },
+        source_id: limit.id.clone(),
+        version: limit.version,
+        verdict,
+        directive: if abort { Directive::Terminate } else { Directive::Continue },
+        rank: limit.spec.scope.rank(),
+        numbers: Some((refusal.usage, refusal.limit_value, unit)),
+        message: format!(
+            "{} {unit} are needed, {} are available of the {} of \"{}\"",
+            refusal.need, refusal.reservable, refusal.limit_value, limit.spec.name
+        ),
+    }
+}
+
+/// What a freeze says.
+#[must_use]
+pub fn freeze_finding(freeze: &Freeze) -> Finding {
+    let directive = match freeze.effect {
+        FreezeEffect::Pause => Directive::Pause,
+        FreezeEffect::Terminate => Directive::Terminate,
+    };
+    Finding {
+        check: Check::Freeze,
+        code: FROZEN,
+        source_id: freeze.id.clone(),
+        version: 0,
+        verdict: Verdict::Deny,
+        directive,
+        rank: 0,
+        numbers: None,
+        message: format!("{} is frozen: {}", freeze.scope.name(), freeze.reason.name()),
+    }
+}
+
+/// What a lapsed lease says.
+#[must_use]
+pub fn lapse_finding() -> Finding {
+    Finding {
+        check: Check::Lease,
+        code: LEASE_LAPSED,
+        source_id: String::new(),
+        version: 0,
+        verdict: Verdict::Deny,
+        directive: Directive::Terminate,
+        rank: 0,
+        numbers: None,
+        message: "the lease of the run has lapsed or its account is ended".into(),
+    }
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// ALLOW, DENY or DEFER.
+    pub verdict: Verdict,
+    /// The highest directive of all findings that refuse.
+    pub directive: Directive,
+    /// What refuses, primary first.
+    pub reasons: Vec<Finding>,
+    /// What would refuse under another profile.
+    pub would_block: Vec<Finding>,
+    /// What warns.
+    pub warnings: Vec<Finding>,
+}
+
+impl Answer {
+    /// When asking again can help.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<i64> {
+        (self.verdict == Verdict::Defer).then_some(RETRY_AFTER_MS)
+    }
+}
+
+/// How restrictive a verdict is.
+fn weight(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Deny => 2,
+        Verdict::Defer => 1,
+        Verdict::Allow => 0,
+    }
+}
+
+/// Combines findings: the earlier check first, then the most restrictive, then by scope, then the lower id.
+#[must_use]
+pub fn combine(findings: Vec<(Finding, Effect)>) -> Answer {
+    let mut answer = Answer {
+        verdict: Verdict::Allow,
+        directive: Directive::Continue,
+        reasons: Vec::new(),
+        would_block: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for (finding, effect) in findings {
+        match effect {
+            Effect::Blocks(_) => answer.reasons.push(finding),
+            Effect::WouldBlock(_) => answer.would_block.push(finding),
+            Effect::Warns => answer.warnings.push(finding),
+            Effect::Silent => {}
+        }
+    }
+    for list in [&mut answer.reasons, &mut answer.would_block, &mut answer.warnings] {
+        list.sort_by(|a, b| {
+            let key = |f: &Finding| (f.check, std::cmp::Reverse(weight(f.verdict)), f.rank);
+            key(a).cmp(&key(b)).then_with(|| a.source_id.cmp(&b.source_id))
+        });
+    }
+    let strongest = answer.reasons.iter().map(|f| f.verdict).max_by_key(|v| weight(*v));
+    answer.verdict = strongest.unwrap_or(Verdict::Allow);
+    answer.directive = answer.reasons.iter().map(|f| f.directive).max().unwrap_or(Directive::Continue);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{limit::sample, words::Scope};
+
+    #[test]
+    fn the_enforcement_table() {
+        use Effect::{Blocks, Silent, Warns, WouldBlock};
+        let rows = [
+            (Enforcement::Block, Blocks(Verdict::Deny), Blocks(Verdict::Deny)),
+            (Enforcement::Reject, Blocks(Verdict::Deny), Warns),
+            (Enforcement::Queue, Blocks(Verdict::Defer), Blocks(Verdict::Defer)),
+            (Enforcement::Warn, Warns, Warns),
+            (Enforcement::Alert, Silent, Silent),
+        ];
+        for (enforcement, at_start, at_step) in rows {
+            let mut limit = sample(1, 10);
+            limit.spec.enforcement = enforcement;
+            assert_eq!(effect(&limit, Phase::Run, Profile::Standard, 0), at_start, "{enforcement:?}");
+            assert_eq!(effect(&limit, Phase::Step, Profile::Strict, 0), at_step, "{enforcement:?}");
+            let observed = effect(&limit, Phase::Step, Profile::ObserveOnly, 0);
+            assert!(!matches!(observed, Blocks(_)), "{enforcement:?}");
+        }
+        let mut queue = sample(1, 10);
+        queue.spec.enforcement = Enforcement::Queue;
+        assert_eq!(effect(&queue, Phase::Step, Profile::Standard, 29_999), Blocks(Verdict::Defer));
+        assert_eq!(effect(&queue, Phase::Step, Profile::Standard, 30_000), Blocks(Verdict::Deny));
+        assert_eq!(effect(&queue, Phase::Step, Profile::ObserveOnly, 0), WouldBlock(Verdict::Defer));
+    }
+
+    fn refusal() -> Refusal {
+        Refusal {
+            envelope: 1,
+            period_start: runspine_types::Micros(0),
+            need: 5,
+            reservable: 1,
+            usage: 9,
+            limit_value: 10,
+            in_debt: false,
+        }
+    }
+
+    #[test]
+    fn the_most_restrictive_wins_and_ties_go_by_scope_then_id() {
+        let finding = |id: &str, scope: Scope, verdict: Verdict| {
+            let mut limit = sample(1, 10);
+            limit.id = id.into();
+            limit.spec.scope = scope;
+            (budget_finding(&limit, &refusal(), Effect::Blocks(verdict)), Effect::Blocks(verdict))
+        };
+        let rows = vec![
+            finding("d", Scope::Run, Verdict::Defer),
+            finding("c", Scope::Tenant, Verdict::Deny),
+            finding("b", Scope::Agent, Verdict::Deny),
+            finding("a", Scope::Agent, Verdict::Deny),
+        ];
+        let order = |rows: Vec<_>| -> Vec<String> {
+            combine(rows).reasons.into_iter().map(|f| f.source_id).collect()
+        };
+        assert_eq!(order(rows.clone()), ["a", "b", "c", "d"]);
+        let mut reversed = rows.clone();
+        reversed.reverse();
+        assert_eq!(order(reversed), ["a", "b", "c", "d"]);
+        assert_eq!(combine(rows).verdict, Verdict::Deny);
+    }
+
+    #[test]
+    fn an_abort_ends_the_run_and_a_deferral_says_when() {
+        let mut limit = sample(1, 10);
+        limit.spec.consequence = Consequence::Abort;
+        let blocks = Effect::Blocks(Verdict::Deny);
+        let answer = combine(vec![(budget_finding(&limit, &refusal(), blocks), blocks)]);
+        assert_eq!((answer.verdict, answer.directive), (Verdict::Deny, Directive::Terminate));
+        assert_eq!(answer.retry_after_ms(), None);
+        let defers = Effect::Blocks(Verdict::Defer);
+        let answer = combine(vec![(budget_finding(&limit, &refusal(), defers), defers)]);
+        assert_eq!((answer.directive, answer.retry_after_ms()), (Directive::Continue, Some(1_000)));
+    }
+
+    #[test]
+    fn a_freeze_comes_before_everything() {
+        let limit = sample(1, 10);
+        let blocks = Effect::Blocks(Verdict::Deny);
+        let freeze = crate::freeze::tests::freeze(crate::freeze::FreezeScope::Tenant, "t");
+        let answer = combine(vec![
+            (budget_finding(&limit, &refusal(), blocks), blocks),
+            (lapse_finding(), blocks),
+            (freeze_finding(&freeze), blocks),
+        ]);
+        let codes: Vec<&str> = answer.reasons.iter().map(|f| f.code).collect();
+        assert_eq!(codes, [FROZEN, LEASE_LAPSED, BUDGET_EXCEEDED]);
+    }
+}

@@ -1,0 +1,46 @@
+//! The reasons that `controls` can give for a failed call. Refusals of an admission are results: see [`crate::admission`].
+
+runspine_errors::reasons! { "controls.runspine";
+    /// The limit makes no sense as it is; all violations are listed.
+    Invalid: LIMIT_INVALID;
+    /// No limit with this id.
+    NotFound: LIMIT_NOT_FOUND;
+    /// The tenant has a limit with this name.
+    Conflict: LIMIT_EXISTS;
+    /// The limit is not in the state that the call needs.
+    Precondition: LIMIT_DISABLED;
+    /// The limit comes from the mesh or the plan.
+    Denied: OPERATOR_REQUIRED;
+    /// The tenant has as many limits as it may have.
+    Exhausted: LIMIT_QUOTA;
+    /// Somebody changed it since it was read.
+    Aborted: VERSION_CONFLICT;
+    /// No envelope with this id.
+    NotFound: ENVELOPE_NOT_FOUND;
+    /// No hold with this id or for this step.
+    NotFound: HOLD_NOT_FOUND;
+    /// The hold is settled or released.
+    Precondition: HOLD_FINALIZED;
+    /// The hold expired with its run's lease.
+    Precondition: HOLD_EXPIRED;
+    /// The hold was extended 16 times.
+    Precondition: EXTENSIONS_EXCEEDED;
+    /// No admission of this run attempt.
+    NotFound: RUN_LEASE_NOT_FOUND;
+    /// The call carries an older fence than the lease has.
+    Aborted: STALE_FENCE;
+    /// No settlement with this id.
+    NotFound: SETTLEMENT_NOT_FOUND;
+    /// Another saga has reversed it.
+    Precondition: SETTLEMENT_REVERSED;
+    /// No freeze with this id.
+    NotFound: FREEZE_NOT_FOUND;
+    /// The scope is frozen already; the metadata names the freeze.
+    Conflict: ALREADY_FROZEN;
+    /// The freeze does not hold any more.
+    Precondition: NOT_FROZEN;
+    /// A second person has to approve, and has nothing to approve or is not named.
+    Denied: SECOND_PERSON_REQUIRED;
+    /// Nobody approves what he asked for.
+    Denied: SELF_APPROVAL;
+}
