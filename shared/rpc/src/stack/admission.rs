@@ -20,14 +20,16 @@ impl Default for Limits {
     }
 }
 
+/// The calls in flight of one entrance.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub struct Admission {
     limit: usize,
     in_flight: AtomicUsize,
 }
 
 /// A place among the calls in flight, given back when it is dropped.
-pub(super) struct Permit<'a>(&'a AtomicUsize);
+#[derive(Debug)]
+pub struct Permit<'a>(&'a AtomicUsize);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
@@ -36,14 +38,22 @@ impl Drop for Permit<'_> {
 }
 
 impl Admission {
+    /// None in flight yet.
+    #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { limit: limits.in_flight, in_flight: AtomicUsize::new(0) }
     }
 
+    /// Calls in flight.
+    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 
+    /// A place for one more call.
+    ///
+    /// # Errors
+    /// `OVERLOADED` when there is none.
     pub fn enter(&self) -> Result<Permit<'_>, Fault> {
         let before = self.in_flight.fetch_add(1, Ordering::Acquire);
         let permit = Permit(&self.in_flight);

@@ -31,7 +31,8 @@ pub(super) fn exceeded() -> Fault {
 }
 
 /// What a `grpc-timeout` header asks for; `None` when there is none or it is malformed.
-pub(crate) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+#[must_use]
+pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 {

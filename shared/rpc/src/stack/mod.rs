@@ -30,9 +30,9 @@ use tonic::Code;
 use tower::Service;
 use tracing::Instrument;
 
-use self::{admission::Admission, deadline::Until};
+use self::deadline::Until;
 pub use self::{
-    admission::Limits,
+    admission::{Admission, Limits, Permit},
     meter::{Meter, Snapshot},
 };
 use crate::{
@@ -40,7 +40,8 @@ use crate::{
     routes::{Answer, Handler},
 };
 
-pub(crate) use deadline::{grpc_timeout, set_grpc_timeout};
+pub use self::deadline::grpc_timeout;
+pub(crate) use deadline::set_grpc_timeout;
 pub(crate) use guard::caught;
 pub(crate) use peer::undeclared;
 

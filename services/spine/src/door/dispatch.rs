@@ -1,0 +1,210 @@
+//! Dispatch records: durable before the answer for what may write, within a second for reads.
+
+use std::{sync::Arc, time::Duration};
+
+use contracts_common::{
+    common::v1::{Actor, ActorType, CallContext},
+    contract::v1::Commit,
+};
+use contracts_logs::v1::{
+    AppendDispatchesRequest, DispatchRecord, record_service_client::RecordServiceClient,
+};
+use futures::future::BoxFuture;
+use runspine_boot::CancellationToken;
+use runspine_errors::Fault;
+use runspine_rpc::{Context, Mesh, Operation, Registry, RegistryError, Transport};
+use runspine_types::PLATFORM_TENANT;
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::{Instant, timeout},
+};
+use tonic::Status;
+
+use super::reasons;
+
+/// One record.
+pub(super) type Record = DispatchRecord;
+
+const APPEND: &str = "runspine.logs.v1.RecordService/AppendDispatches";
+/// Recorded by their trace record, so only counted here.
+const COUNTED: [&str; 3] = [
+    "runspine.spine.v1.RunService/AuthorizeStep",
+    "runspine.spine.v1.RunService/RecordStep",
+    "runspine.spine.v1.RunService/GovernRun",
+];
+/// Records that may wait; more make their callers wait, and none is dropped.
+const WAITING: usize = 4_096;
+/// The most that `logs` takes at once.
+const AT_ONCE: usize = 256;
+/// How long records of reads are gathered when nothing urgent waits.
+const GATHER: Duration = Duration::from_millis(200);
+/// How long an answer waits for its record.
+const PATIENCE: Duration = Duration::from_secs(3);
+const APPEND_WITHIN: Duration = Duration::from_secs(2);
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// How an operation is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recording {
+    /// Only counted.
+    Counted,
+    /// Durable within a second.
+    Soon,
+    /// Durable before the answer.
+    Before,
+}
+
+impl Recording {
+    pub fn of(operation: &Operation) -> Self {
+        match operation.commit {
+            _ if COUNTED.contains(&operation.name.as_str()) => Self::Counted,
+            Commit::None => Self::Soon,
+            Commit::Owns | Commit::Unspecified => Self::Before,
+        }
+    }
+}
+
+/// Where records become durable.
+pub trait DispatchSink: Send + Sync + 'static {
+    /// Makes all of them durable, or none. Called again with the same records after a failure.
+    fn append(&self, records: Vec<DispatchRecord>) -> BoxFuture<'_, Result<(), Status>>;
+}
+
+/// `logs`, by its record service.
+pub struct LogsSink {
+    client: RecordServiceClient<Transport>,
+    context: Context,
+}
+
+impl LogsSink {
+    /// Over the way to `logs` in `mesh`; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the contracts know no `AppendDispatches`.
+    pub fn new(mesh: &Mesh, registry: &Registry) -> Result<Option<Self>, RegistryError> {
+        let operation = registry.worker("door", &[APPEND])?;
+        let Some(way) = mesh.get("logs") else { return Ok(None) };
+        let actor = Actor { r#type: ActorType::System as i32, id: "door".to_owned() };
+        let call =
+            CallContext { tenant_id: PLATFORM_TENANT.to_owned(), actor: Some(actor), ..Default::default() };
+        let context = Context::serving(&operation, call, None);
+        Ok(Some(Self { client: RecordServiceClient::new(way.clone()), context }))
+    }
+}
+
+impl DispatchSink for LogsSink {
+    fn append(&self, dispatches: Vec<DispatchRecord>) -> BoxFuture<'_, Result<(), Status>> {
+        Box::pin(async move {
+            let context = self.context.until(Some(Instant::now() + APPEND_WITHIN));
+            let request = context.request(AppendDispatchesRequest { dispatches });
+            self.client.clone().append_dispatches(request).await.map(|_| ())
+        })
+    }
+}
+
+struct Entry {
+    record: DispatchRecord,
+    /// Told how it went, when somebody waits.
+    done: Option<oneshot::Sender<Result<(), Fault>>>,
+}
+
+/// Gathers records and has them written, many at once.
+pub struct Dispatches {
+    queue: mpsc::Sender<Entry>,
+    waiting: Mutex<mpsc::Receiver<Entry>>,
+    sink: Arc<dyn DispatchSink>,
+}
+
+impl Dispatches {
+    pub(super) fn new(sink: Arc<dyn DispatchSink>) -> Self {
+        let (queue, waiting) = mpsc::channel(WAITING);
+        Self { queue, waiting: Mutex::new(waiting), sink }
+    }
+
+    /// Returns once the record is durable.
+    pub(super) async fn durably(&self, record: DispatchRecord) -> Result<(), Fault> {
+        let (done, told) = oneshot::channel();
+        let written = async {
+            self.queue.send(Entry { record, done: Some(done) }).await.map_err(|_| not_recorded())?;
+            told.await.unwrap_or_else(|_| Err(not_recorded()))
+        };
+        timeout(PATIENCE, written).await.unwrap_or_else(|_| Err(not_recorded()))
+    }
+
+    /// Hands the record over; it is durable within a second unless `logs` is down, and then as soon as it is back.
+    pub(super) async fn soon(&self, record: DispatchRecord) {
+        if self.queue.send(Entry { record, done: None }).await.is_err() {
+            tracing::error!("the dispatch writer is gone: a read was not recorded");
+        }
+    }
+
+    /// Writes until stopped, and then what is still waiting.
+    pub(super) async fn run(&self, stop: CancellationToken) {
+        let mut waiting = self.waiting.lock().await;
+        loop {
+            let first = tokio::select! {
+                biased;
+                entry = waiting.recv() => entry,
+                () = stop.cancelled() => None,
+            };
+            let Some(first) = first else { break };
+            let batch = gather(first, &mut waiting, &stop).await;
+            self.write(batch, &stop).await;
+        }
+        while let Ok(first) = waiting.try_recv() {
+            let batch = gather(first, &mut waiting, &stop).await;
+            self.write(batch, &stop).await;
+        }
+    }
+
+    /// A batch that fails is tried until it succeeds; who waits for it is told after the first failure.
+    async fn write(&self, mut batch: Vec<Entry>, stop: &CancellationToken) {
+        let records: Vec<_> = batch.iter().map(|entry| entry.record.clone()).collect();
+        loop {
+            let outcome = self.sink.append(records.clone()).await;
+            for done in batch.iter_mut().filter_map(|entry| entry.done.take()) {
+                let told =
+                    outcome.as_ref().map(|()| ()).map_err(|status| not_recorded().caused_by(status.clone()));
+                // The caller may have gone, its record stays.
+                let _ = done.send(told);
+            }
+            let Err(status) = outcome else { return };
+            tracing::warn!(records = records.len(), %status, "dispatch records could not be written");
+            if stop.run_until_cancelled(tokio::time::sleep(RETRY_EVERY)).await.is_none() {
+                tracing::error!(
+                    records = records.len(),
+                    "stopped with dispatch records that could not be written"
+                );
+                return;
+            }
+        }
+    }
+}
+
+/// What is waiting now; reads alone are gathered for a moment first.
+async fn gather(first: Entry, waiting: &mut mpsc::Receiver<Entry>, stop: &CancellationToken) -> Vec<Entry> {
+    let mut urgent = first.done.is_some();
+    let mut batch = vec![first];
+    let until = Instant::now() + GATHER;
+    while batch.len() < AT_ONCE {
+        let next = match waiting.try_recv() {
+            Ok(entry) => Some(entry),
+            Err(_) if urgent || stop.is_cancelled() => None,
+            Err(_) => tokio::select! {
+                entry = waiting.recv() => entry,
+                () = tokio::time::sleep_until(until) => None,
+                () = stop.cancelled() => None,
+            },
+        };
+        let Some(entry) = next else { break };
+        urgent |= entry.done.is_some();
+        batch.push(entry);
+    }
+    batch
+}
+
+fn not_recorded() -> Fault {
+    let text =
+        "the call may have been served, but its record is not durable: repeat it with the same request_id";
+    Fault::new(&reasons::DISPATCH_NOT_RECORDED, text)
+}

@@ -1,0 +1,147 @@
+//! The key file, `<data>/api-keys.toml`: who may call, with hashes instead of keys.
+
+use std::{collections::HashMap, fmt, io, path::Path, sync::Arc};
+
+use contracts_common::common::v1::ActorType;
+use runspine_boot::BootError;
+use runspine_types::{Digest, Micros};
+use serde::{Deserialize, Serialize};
+
+use super::{directory::Identity, key, roles::role_patterns};
+
+const HEAD: &str =
+    "# Who may call this mesh. Holds hashes, never keys. Reread within a second of a change.\n\n";
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default, rename = "key")]
+    keys: Vec<Row>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    /// The handle in the key.
+    id: String,
+    /// Hash of the secret, 64 hex characters.
+    hash: String,
+    /// The tenant, a UUID.
+    tenant: String,
+    /// HUMAN, AGENT or SERVICE.
+    actor_kind: String,
+    /// The actor's id.
+    actor: String,
+    /// What it may do.
+    roles: Vec<String>,
+    /// Narrows the roles: permission patterns. Empty: not narrowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    project: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    agent: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    owner: String,
+    /// RFC 3339. Empty: never.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    expires_at: String,
+    #[serde(default)]
+    revoked: bool,
+}
+
+/// The key that was made because there was none: shown once, stored as a hash.
+pub struct DevelopmentKey {
+    /// The key itself.
+    pub key: String,
+    /// The tenant that was made for it.
+    pub tenant: String,
+}
+
+impl fmt::Debug for DevelopmentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DevelopmentKey(tenant {})", self.tenant)
+    }
+}
+
+/// The identities of a key file, by handle.
+pub(super) fn read(text: &str) -> Result<HashMap<String, Arc<Identity>>, String> {
+    let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
+    let rows = file.keys.into_iter();
+    rows.map(|row| Ok((row.id.clone(), Arc::new(identity(row)?)))).collect()
+}
+
+fn identity(row: Row) -> Result<Identity, String> {
+    let refused = |what: &str| format!("key {:?}: {what}", row.id);
+    let kind = match row.actor_kind.as_str() {
+        "HUMAN" => ActorType::Human,
+        "AGENT" => ActorType::Agent,
+        "SERVICE" => ActorType::Service,
+        _ => return Err(refused("actor_kind is none of HUMAN, AGENT, SERVICE")),
+    };
+    if !runspine_types::is_uuid(&row.tenant) {
+        return Err(refused("tenant is no UUID"));
+    }
+    if let Some(unknown) = row.roles.iter().find(|role| role_patterns(role).is_none()) {
+        return Err(refused(&format!("there is no role {unknown}")));
+    }
+    let hash = Digest::from_hex(&row.hash).ok_or_else(|| refused("hash is not 64 hex characters"))?;
+    let expires_at = match row.expires_at.as_str() {
+        "" => None,
+        text => {
+            let at: jiff::Timestamp = text.parse().map_err(|_| refused("expires_at is no RFC 3339 time"))?;
+            Some(Micros(at.as_microsecond()))
+        }
+    };
+    let mut identity = Identity::new(row.id, hash, row.tenant, kind, row.actor, row.roles);
+    identity.scopes = row.scopes;
+    identity.project = row.project;
+    identity.agent = row.agent;
+    identity.owner = row.owner;
+    identity.expires_at = expires_at;
+    identity.revoked = row.revoked.into();
+    Ok(identity)
+}
+
+/// The file's text; made with a development key when there is none.
+pub(super) async fn open(path: &Path) -> Result<(String, Option<DevelopmentKey>), BootError> {
+    match tokio::fs::read_to_string(path).await {
+        Ok(text) => Ok((text, None)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            make(path).await.map(|(text, made)| (text, Some(made)))
+        }
+        Err(e) => Err(BootError::system(format!("can't read {}", path.display()), e)),
+    }
+}
+
+async fn make(path: &Path) -> Result<(String, DevelopmentKey), BootError> {
+    let failed = |e| BootError::system(format!("can't make {}", path.display()), e);
+    let mut random = [0; key::RANDOM];
+    getrandom::fill(&mut random).map_err(|e| failed(io::Error::other(e)))?;
+    let (key, handle, hash) = key::make(&random);
+    let tenant = runspine_types::new_id();
+    let row = Row {
+        id: handle,
+        hash: hash.to_hex(),
+        tenant: tenant.clone(),
+        actor_kind: "HUMAN".to_owned(),
+        actor: "developer".to_owned(),
+        roles: vec!["OWNER".to_owned()],
+        scopes: Vec::new(),
+        project: String::new(),
+        agent: String::new(),
+        owner: "developer".to_owned(),
+        expires_at: String::new(),
+        revoked: false,
+    };
+    let body = toml::to_string(&File { keys: vec![row] }).map_err(|e| failed(io::Error::other(e)))?;
+    let text = format!("{HEAD}{body}");
+    if let Some(folder) = path.parent() {
+        tokio::fs::create_dir_all(folder).await.map_err(failed)?;
+    }
+    // Beside it first, so that nobody ever reads half a file.
+    let beside = path.with_extension("toml.new");
+    tokio::fs::write(&beside, &text).await.map_err(failed)?;
+    tokio::fs::rename(&beside, path).await.map_err(failed)?;
+    Ok((text, DevelopmentKey { key, tenant }))
+}
