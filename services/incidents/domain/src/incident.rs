@@ -4,7 +4,8 @@ use runspine_errors::{Fault, Outcome};
 use runspine_types::Micros;
 
 use crate::{
-    CloseReason, EventKind, ResolutionMethod, ResolutionType, Severity, Status, Trigger, grouping,
+    CloseReason, EventKind, LinkType, ResolutionMethod, ResolutionType, Severity, Status, Trigger,
+    grouping::{self, Previous},
     outcome::{Occurrence, Subject},
     reasons,
     state::{self, Act},
@@ -139,9 +140,35 @@ impl Incident {
         self.count(occurrence);
         entries.push(self.entry(EventKind::Joined, String::new(), Some(occurrence)));
         entries.extend(self.raise_by(occurrence, reported));
+        self.joinable = true;
         self.last_occurrence_at = now;
         self.changed(now);
         entries
+    }
+
+    /// What the history says when something was linked to it.
+    #[must_use]
+    pub fn linked(&self, link: LinkType, target_id: &str) -> Entry {
+        self.entry(EventKind::Linked, format!("{} {target_id}", link.name()), None)
+    }
+
+    /// What the history says when evidence was captured for it.
+    #[must_use]
+    pub fn evidence_captured(&self, pieces: usize, about: Option<&Occurrence>) -> Entry {
+        self.entry(EventKind::EvidenceCaptured, format!("{pieces} piece(s)"), about)
+    }
+
+    /// What placing a report needs to know of it.
+    #[must_use]
+    pub fn as_previous(&self) -> Previous {
+        Previous {
+            incident_id: self.id.clone(),
+            status: self.status,
+            opened_at: self.opened_at,
+            last_occurrence_at: self.last_occurrence_at,
+            resolved_at: self.ending.as_ref().map(|e| e.at),
+            resolution_method: self.ending.as_ref().and_then(|e| e.resolution).map(|(method, _)| method),
+        }
     }
 
     /// Becomes active again, because it came back within the flap window.
