@@ -23,7 +23,9 @@ pub use mesh::Mesh;
 pub use registry::{EventContract, Operation, Problem, Registry, RegistryError};
 pub use routes::Routes;
 pub use sign::MeshKey;
-pub use stack::{Admission, Limits, MAX_MESSAGE_BYTES, Meter, Permit, Snapshot, Stack, StackConfig, grpc_timeout};
+pub use stack::{
+    Admission, Limits, MAX_MESSAGE_BYTES, Meter, Permit, Snapshot, Stack, StackConfig, grpc_timeout,
+};
 pub use status::{Details, code_of, details, kind_of, refusal, status};
 pub use time::{micros, optional_micros, timestamp};
 pub use transport::{RemoteConfig, Transport};

@@ -54,7 +54,7 @@ impl MeshKey {
     }
 
     /// Puts the context, stamped with `now`, and its signature for `path` into `headers`.
-    pub(crate) fn sign(&self, path: &str, call: &CallContext, now: Micros, headers: &mut HeaderMap) {
+    pub fn sign(&self, path: &str, call: &CallContext, now: Micros, headers: &mut HeaderMap) {
         let mut call = call.clone();
         call.issued_at_us = now.0;
         let bytes = call.encode_to_vec();

@@ -26,7 +26,7 @@ pub(super) async fn within(until: Until, answer: impl Future<Output = Response<B
     timeout_at(at, answer).await.unwrap_or_else(|_| refusal(exceeded()))
 }
 
-pub(super) fn exceeded() -> Fault {
+pub(crate) fn exceeded() -> Fault {
     Fault::new(&mesh::DEADLINE_EXCEEDED, "the time of the call is over")
 }
 

@@ -41,7 +41,7 @@ use crate::{
 };
 
 pub use self::deadline::grpc_timeout;
-pub(crate) use deadline::set_grpc_timeout;
+pub(crate) use deadline::{exceeded, set_grpc_timeout};
 pub(crate) use guard::caught;
 pub(crate) use peer::undeclared;
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Body, Context, MeshKey, Operation, Registry, collect, full_body, refusal,
-    stack::{code_in_head, earlier, set_grpc_timeout},
+    stack::{code_in_head, earlier, exceeded, set_grpc_timeout},
 };
 
 /// How to reach a service in another process.
@@ -115,7 +115,7 @@ impl Remote {
         let request = self.signed(call, body);
         let response = match within(call.deadline, self.send(request)).await {
             Some(response) => response,
-            None => refusal(Fault::new(&mesh::DEADLINE_EXCEEDED, "the time of the call is over")),
+            None => refusal(exceeded()),
         };
         self.inner.breaker.report(code_in_head(&response) != Code::Unavailable, Instant::now());
         response
@@ -142,14 +142,19 @@ impl Remote {
         let sent = async { channel.ready().await?.call(request).await };
         match sent.await {
             Ok(response) => response,
-            Err(error) => {
-                let text = format!("{} can't be reached", self.address());
-                tracing::debug!(target: "runspine::rpc", address = self.address(), %error, "no connection");
-                refusal(
-                    Fault::new(&mesh::TARGET_UNAVAILABLE, text).caused_by(Status::from_error(error.into())),
-                )
-            }
+            Err(error) => refusal(self.lost(error)),
         }
+    }
+
+    /// Why there was no answer. The channel reads `grpc-timeout` itself and tells its end as a cancellation.
+    fn lost(&self, error: tonic::transport::Error) -> Fault {
+        let status = Status::from_error(error.into());
+        if matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
+            return exceeded();
+        }
+        tracing::debug!(target: "runspine::rpc", address = self.address(), %status, "no connection");
+        Fault::new(&mesh::TARGET_UNAVAILABLE, format!("{} can't be reached", self.address()))
+            .caused_by(status)
     }
 }
 
