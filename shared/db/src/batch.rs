@@ -12,6 +12,9 @@ use crate::{
     job::{Job, Message, Queue, Slot, ended},
 };
 
+/// The answers of a batch, each at the place of its item.
+pub type Answers<T> = Result<Vec<Result<T, Fault>>, DbError>;
+
 /// How all waiting items of one kind are done together with few multi-row statements.
 pub trait Batch: Send + Sync + 'static {
     /// One caller's request.
@@ -23,11 +26,7 @@ pub trait Batch: Send + Sync + 'static {
 
     /// Does all items in the order in which they came, and answers each at its place. An item that is refused must
     /// have changed nothing. An `Err` undoes all of it; the items are then tried one by one, each in a call of its own.
-    fn apply<'t>(
-        &'t self,
-        tx: &'t mut Tx,
-        items: &'t [Self::Item],
-    ) -> BoxFuture<'t, Result<Vec<Result<Self::Out, Fault>>, DbError>>;
+    fn apply<'t>(&'t self, tx: &'t mut Tx, items: &'t [Self::Item]) -> BoxFuture<'t, Answers<Self::Out>>;
 
     /// Everything applied so far is durable. For what is kept in memory beside the store.
     fn committed(&self) {}

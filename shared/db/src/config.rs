@@ -22,8 +22,7 @@ impl Dialect {
     }
 }
 
-// The words stand in `runspine-types`, so that the process layer can name a store without linking one (the spine has
-// none). `Dialect::of(&config)` gives the engine.
+// Kept in `runspine-types`, so that the process layer can name a store without linking one (the spine has none).
 pub use runspine_types::StoreConfig;
 
 impl Dialect {

@@ -105,8 +105,8 @@ impl Conn {
     /// Runs statements that take no arguments and are not worth preparing, in one round trip.
     pub(crate) async fn raw(&mut self, sql: impl SqlSafeStr) -> Result<(), DbError> {
         match self {
-            Self::Sqlite(c) => drop(sqlx::raw_sql(sql).execute(c).await?),
-            Self::Postgres(c) => drop(sqlx::raw_sql(sql).execute(c).await?),
+            Self::Sqlite(c) => sqlx::raw_sql(sql).execute(c).await.map(|_| ())?,
+            Self::Postgres(c) => sqlx::raw_sql(sql).execute(c).await.map(|_| ())?,
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ mod value;
 mod writer;
 
 pub use answers::{KeptAnswer, Replayed};
-pub use batch::{Batch, Batcher};
+pub use batch::{Answers, Batch, Batcher};
 pub use config::{Dialect, StoreConfig, Tuning};
 pub use db::Db;
 pub use error::DbError;

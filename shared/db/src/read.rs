@@ -1,7 +1,8 @@
 //! Reads: a pool of their own, so that they never wait for the writer.
 
 use sqlx::{
-    PgPool, SqlSafeStr, SqlitePool, Transaction, pool::PoolOptions, postgres::Postgres, sqlite::Sqlite,
+    Executor as _, PgPool, SqlSafeStr, SqlitePool, Transaction, pool::PoolOptions, postgres::Postgres,
+    sqlite::Sqlite,
 };
 
 use crate::{
@@ -99,6 +100,19 @@ impl Read {
     /// [`DbError::NoRow`] when there is none; otherwise as [`Read::fetch_optional`].
     pub async fn fetch_one<R: FromRow>(&self, sql: impl SqlSafeStr, args: Args) -> Result<R, DbError> {
         self.fetch_optional(sql, args).await?.ok_or(DbError::NoRow)
+    }
+
+    /// Has the engine check a statement without running it.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub async fn prepare(&self, sql: impl SqlSafeStr) -> Result<(), DbError> {
+        let sql = sql.into_sql_str();
+        match &self.0 {
+            Pools::Sqlite(pool) => drop(pool.prepare(sql).await?),
+            Pools::Postgres(pool) => drop(pool.prepare(sql).await?),
+        }
+        Ok(())
     }
 
     /// Begins a read in which every statement sees the same state of the store.
