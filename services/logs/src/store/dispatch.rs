@@ -3,8 +3,7 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use bytes::Bytes;
-use runspine_db::{Args, AssertSqlSafe, Read, Tx, Value, args};
-use runspine_errors::Fault;
+use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, Value, args};
 use runspine_types::{Digest, Micros};
 
 /// A record to be kept.
@@ -89,7 +88,7 @@ const COLUMNS: &[&str] = &[
 ///
 /// # Errors
 /// When the store refuses it.
-pub async fn insert(tx: &mut Tx, records: &[NewDispatch]) -> Result<u64, Fault> {
+pub async fn insert(tx: &mut Tx, records: &[NewDispatch]) -> Result<u64, DbError> {
     let row = |d: &NewDispatch| {
         args![
             &d.tenant_id,
@@ -107,7 +106,7 @@ pub async fn insert(tx: &mut Tx, records: &[NewDispatch]) -> Result<u64, Fault> 
         ]
     };
     let rows: Vec<Args> = records.iter().map(row).collect();
-    Ok(tx.insert_rows("dispatch_records", COLUMNS, rows, "ON CONFLICT (tenant_id, dispatch_id) DO NOTHING").await?)
+    tx.insert_rows("dispatch_records", COLUMNS, rows, "ON CONFLICT (tenant_id, dispatch_id) DO NOTHING").await
 }
 
 /// Digests of the records that are there.
@@ -118,7 +117,7 @@ pub async fn digests<'a>(
     tx: &mut Tx,
     tenant: &str,
     ids: impl Iterator<Item = &'a str>,
-) -> Result<HashMap<String, Digest>, Fault> {
+) -> Result<HashMap<String, Digest>, DbError> {
     let mut args = args![tenant];
     args.extend(ids.map(Value::from));
     let places: Vec<String> = (2..=args.len()).map(|n| format!("${n}")).collect();
@@ -140,7 +139,7 @@ pub async fn list(
     filter: &DispatchFilter,
     after: Option<(i64, i64)>,
     limit: i64,
-) -> Result<Vec<DispatchRow>, Fault> {
+) -> Result<Vec<DispatchRow>, DbError> {
     let mut sql = format!("SELECT {} FROM dispatch_records WHERE tenant_id = $1", DispatchRow::COLUMNS);
     let mut args = args![tenant];
     let mut and = |condition: &str, value: Option<Value>| {
@@ -164,5 +163,5 @@ pub async fn list(
     }
     args.push(limit.into());
     let _ = write!(sql, " ORDER BY occurred_at DESC, id DESC LIMIT ${}", args.len());
-    Ok(read.fetch_all(AssertSqlSafe(sql), args).await?)
+    read.fetch_all(AssertSqlSafe(sql), args).await
 }

@@ -1,8 +1,7 @@
 //! Evidence: a chain an attempt, and the failures beside it.
 
 use bytes::Bytes;
-use runspine_db::{Args, AssertSqlSafe, Read, Tx, Value, args};
-use runspine_errors::Fault;
+use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, Value, args};
 use runspine_logs_domain::chain;
 use runspine_types::{Digest, Micros};
 
@@ -113,7 +112,7 @@ runspine_db::row! {
 ///
 /// # Errors
 /// When the store can't be read.
-pub async fn head(tx: &mut Tx, key: &AttemptKey) -> Result<EvidenceHead, Fault> {
+pub async fn head(tx: &mut Tx, key: &AttemptKey) -> Result<EvidenceHead, DbError> {
     let sql = "SELECT seq, link FROM evidence WHERE tenant_id = $1 AND run_id = $2 AND attempt = $3 \
                ORDER BY seq DESC LIMIT 1";
     let last: Option<(u64, Digest)> =
@@ -127,16 +126,16 @@ pub async fn head(tx: &mut Tx, key: &AttemptKey) -> Result<EvidenceHead, Fault> 
 ///
 /// # Errors
 /// When the store can't be read.
-pub async fn stored(tx: &mut Tx, tenant: &str, request_id: &str) -> Result<Option<StoredCapture>, Fault> {
+pub async fn stored(tx: &mut Tx, tenant: &str, request_id: &str) -> Result<Option<StoredCapture>, DbError> {
     let sql = "SELECT evidence_id, seq, link, request_digest FROM evidence WHERE tenant_id = $1 AND request_id = $2";
-    Ok(tx.fetch_optional(sql, args![tenant, request_id]).await?)
+    tx.fetch_optional(sql, args![tenant, request_id]).await
 }
 
 /// Keeps a piece of evidence.
 ///
 /// # Errors
 /// When the store refuses it.
-pub async fn insert(tx: &mut Tx, key: &AttemptKey, new: NewEvidence) -> Result<(), Fault> {
+pub async fn insert(tx: &mut Tx, key: &AttemptKey, new: NewEvidence) -> Result<(), DbError> {
     let sql = "INSERT INTO evidence (tenant_id, run_id, attempt, seq, evidence_id, kind, step_index, captured_at, \
                recorded_at, request_id, request_digest, item, link) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
@@ -178,7 +177,7 @@ const FAILURE: &[&str] = &[
 ///
 /// # Errors
 /// When the store refuses it.
-pub async fn insert_failures(tx: &mut Tx, tenant: &str, rows: &[FailureRow]) -> Result<(), Fault> {
+pub async fn insert_failures(tx: &mut Tx, tenant: &str, rows: &[FailureRow]) -> Result<(), DbError> {
     let row = |f: &FailureRow| {
         args![
             tenant,
@@ -208,14 +207,14 @@ pub async fn failures_of(
     key: &AttemptKey,
     kind: i32,
     step_index: i64,
-) -> Result<Vec<FailureRow>, Fault> {
+) -> Result<Vec<FailureRow>, DbError> {
     let sql = format!(
         "SELECT {} FROM evidence_failures WHERE tenant_id = $1 AND run_id = $2 AND attempt = $3 AND kind = $4 \
          AND step_index = $5 ORDER BY id",
         FailureRow::COLUMNS
     );
     let args = args![&key.tenant_id, &key.run_id, key.attempt, kind, step_index];
-    Ok(tx.fetch_all(AssertSqlSafe(sql), args).await?)
+    tx.fetch_all(AssertSqlSafe(sql), args).await
 }
 
 /// At most `limit` pieces of evidence of a run behind `after` (attempt and place).
@@ -229,7 +228,7 @@ pub async fn list(
     kinds: &[i32],
     after: Option<(u32, u64)>,
     limit: i64,
-) -> Result<Vec<EvidenceRow>, Fault> {
+) -> Result<Vec<EvidenceRow>, DbError> {
     let (conditions, mut args) = conditions((tenant, run_id), attempt, kinds);
     let mut bind = |value: Value| {
         args.push(value);
@@ -243,7 +242,7 @@ pub async fn list(
         "SELECT {} FROM evidence WHERE {conditions}{after} ORDER BY attempt, seq LIMIT {limit}",
         EvidenceRow::COLUMNS
     );
-    Ok(read.fetch_all(AssertSqlSafe(sql), args).await?)
+    read.fetch_all(AssertSqlSafe(sql), args).await
 }
 
 /// Every failure of a run, with what took their place.
@@ -255,11 +254,11 @@ pub async fn list_failures(
     run: (&str, &str),
     attempt: Option<u32>,
     kinds: &[i32],
-) -> Result<Vec<FailureRow>, Fault> {
+) -> Result<Vec<FailureRow>, DbError> {
     let (conditions, args) = conditions(run, attempt, kinds);
     let columns = FailureRow::COLUMNS;
     let sql = format!("SELECT {columns} FROM evidence_failures WHERE {conditions} ORDER BY attempt, id");
-    Ok(read.fetch_all(AssertSqlSafe(sql), args).await?)
+    read.fetch_all(AssertSqlSafe(sql), args).await
 }
 
 fn conditions((tenant, run_id): (&str, &str), attempt: Option<u32>, kinds: &[i32]) -> (String, Args) {

@@ -1,7 +1,6 @@
 //! Claims: who drives which overdue contract, under which fence.
 
-use runspine_db::{AssertSqlSafe, Dialect, Tx, args};
-use runspine_errors::Fault;
+use runspine_db::{AssertSqlSafe, DbError, Dialect, Tx, args};
 use runspine_logs_domain::contract::{Contract, rules::Release};
 use runspine_types::Micros;
 
@@ -37,7 +36,7 @@ impl Contracts {
         worker: &str,
         (now, until): (Micros, Micros),
         limit: u32,
-    ) -> Result<Vec<Claimed>, Fault> {
+    ) -> Result<Vec<Claimed>, DbError> {
         let (any, tenant) = match scope {
             ClaimScope::Every => (1_i64, ""),
             ClaimScope::Tenant(tenant) => (0, tenant.as_str()),
@@ -75,7 +74,7 @@ impl Contracts {
         held: &Held,
         release: Release,
         parked_reason: &str,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), DbError> {
         let Some(row) = held.row() else { return Ok(()) };
         let sql = "UPDATE contract_index SET claimed_by = '', claimed_until = NULL, retries = $2, \
                    next_attempt_at = $3, parked = $4, parked_reason = $5 WHERE contract_id = $1";

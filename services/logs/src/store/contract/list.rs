@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use runspine_db::{Args, AssertSqlSafe, Read, Value};
-use runspine_errors::Fault;
+use runspine_db::{Args, AssertSqlSafe, DbError, Read, Value};
 use runspine_logs_domain::contract::Contract;
 use runspine_types::Micros;
 
@@ -56,7 +55,7 @@ pub async fn list(
     order: ContractOrder,
     after: Option<(i64, i64)>,
     limit: i64,
-) -> Result<ContractPage, Fault> {
+) -> Result<ContractPage, DbError> {
     let mut query = Conditions::of(tenant);
     query.filter(filter);
     let (value, direction, compare) = match order {

@@ -8,8 +8,7 @@ use std::{
 use bytes::Bytes;
 use contracts_logs::v1::ContractEntry;
 use prost::Message as _;
-use runspine_db::{Args, AssertSqlSafe, Dialect, Read, Tx, args};
-use runspine_errors::{Fault, mesh};
+use runspine_db::{Args, AssertSqlSafe, DbError, Dialect, Read, Tx, args};
 use runspine_logs_domain::contract::{Contract, Journal, Key};
 
 use super::{Contracts, Held, IndexRow};
@@ -19,22 +18,22 @@ impl Contracts {
     ///
     /// # Errors
     /// When the store can't be read.
-    pub async fn load(&self, tx: &mut Tx, key: &Key) -> Result<Held, Fault> {
+    pub async fn load(&self, tx: &mut Tx, key: &Key) -> Result<Held, DbError> {
         let mut found = self.load_all(tx, std::slice::from_ref(key)).await?;
-        found.remove(key).ok_or_else(|| Fault::new(&mesh::INTERNAL, "a contract was loaded and is not there"))
+        found.remove(key).ok_or(DbError::NoRow)
     }
 
     /// The contracts of all `keys` for writing, with two statements at most.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub async fn load_all(&self, tx: &mut Tx, keys: &[Key]) -> Result<BTreeMap<Key, Held>, Fault> {
+    pub async fn load_all(&self, tx: &mut Tx, keys: &[Key]) -> Result<BTreeMap<Key, Held>, DbError> {
         let rows = index_rows(tx, keys).await?;
         let mut known = self.folded(tx, &rows).await?;
         let mut held: BTreeMap<Key, Held> = BTreeMap::new();
         for row in rows {
             let key = row.key();
-            let contract = known.remove(&row.contract_id).ok_or_else(unreadable)?;
+            let contract = known.remove(&row.contract_id).ok_or(DbError::NoRow)?;
             let contract = Arc::unwrap_or_clone(contract);
             let journal = Journal::resume(key.clone(), contract, row.last_link, row.fence);
             held.insert(key, Held { row: Some(row), journal });
@@ -46,7 +45,7 @@ impl Contracts {
         Ok(held)
     }
 
-    pub(super) async fn folded(&self, tx: &mut Tx, rows: &[IndexRow]) -> Result<HashMap<i64, Arc<Contract>>, Fault> {
+    pub(super) async fn folded(&self, tx: &mut Tx, rows: &[IndexRow]) -> Result<HashMap<i64, Arc<Contract>>, DbError> {
         let mut known = HashMap::with_capacity(rows.len());
         let mut unknown = Vec::new();
         for row in rows {
@@ -67,14 +66,14 @@ impl Contracts {
     }
 }
 
-async fn index_rows(tx: &mut Tx, keys: &[Key]) -> Result<Vec<IndexRow>, Fault> {
+async fn index_rows(tx: &mut Tx, keys: &[Key]) -> Result<Vec<IndexRow>, DbError> {
     let lock = match tx.dialect() {
         Dialect::Sqlite => "",
         // In the order of the keys, so that two replicas can't wait for each other.
         Dialect::Postgres => " ORDER BY i.tenant_id, i.saga, i.subject_id, i.attempt FOR UPDATE OF i",
     };
     let (sql, args) = index_sql(keys, lock);
-    Ok(tx.fetch_all(AssertSqlSafe(sql), args).await?)
+    tx.fetch_all(AssertSqlSafe(sql), args).await
 }
 
 /// `SELECT` of the working rows of `keys`. The count of keys is rounded up, so that few texts are prepared.
@@ -114,13 +113,13 @@ fn entries_sql(ids: impl ExactSizeIterator<Item = i64>) -> (String, Args) {
 fn fold<'a>(
     rows: impl Iterator<Item = &'a IndexRow>,
     entries: Vec<(i64, Bytes)>,
-) -> Result<HashMap<i64, Contract>, Fault> {
+) -> Result<HashMap<i64, Contract>, DbError> {
     let mut contracts: HashMap<i64, Contract> =
         rows.map(|row| (row.contract_id, Contract::new(&row.saga))).collect();
     for (id, bytes) in entries {
-        let entry = ContractEntry::decode(bytes).map_err(|error| unreadable().caused_by(error))?;
-        let contract = contracts.get_mut(&id).ok_or_else(unreadable)?;
-        contract.apply(&entry).map_err(|error| unreadable().caused_by(error))?;
+        let entry = ContractEntry::decode(bytes).map_err(unreadable)?;
+        let contract = contracts.get_mut(&id).ok_or(DbError::NoRow)?;
+        contract.apply(&entry).map_err(unreadable)?;
     }
     Ok(contracts)
 }
@@ -129,7 +128,7 @@ fn fold<'a>(
 ///
 /// # Errors
 /// When the store can't be read.
-pub async fn read(read: &Read, key: &Key) -> Result<Option<(IndexRow, Contract)>, Fault> {
+pub async fn read(read: &Read, key: &Key) -> Result<Option<(IndexRow, Contract)>, DbError> {
     let mut snapshot = read.snapshot().await?;
     let (sql, args) = index_sql(std::slice::from_ref(key), "");
     let Some(row) = snapshot.fetch_optional::<IndexRow>(AssertSqlSafe(sql), args).await? else {
@@ -137,14 +136,14 @@ pub async fn read(read: &Read, key: &Key) -> Result<Option<(IndexRow, Contract)>
     };
     let (sql, args) = entries_sql(std::iter::once(row.contract_id));
     let entries: Vec<(i64, Bytes)> = snapshot.fetch_all(AssertSqlSafe(sql), args).await?;
-    let contract = fold(std::iter::once(&row), entries)?.remove(&row.contract_id).ok_or_else(unreadable)?;
+    let contract = fold(std::iter::once(&row), entries)?.remove(&row.contract_id).ok_or(DbError::NoRow)?;
     Ok(Some((row, contract)))
 }
 
 pub(super) async fn fold_rows(
     snapshot: &mut runspine_db::Snapshot,
     rows: &[IndexRow],
-) -> Result<HashMap<i64, Contract>, Fault> {
+) -> Result<HashMap<i64, Contract>, DbError> {
     if rows.is_empty() {
         return Ok(HashMap::new());
     }
@@ -153,6 +152,6 @@ pub(super) async fn fold_rows(
     fold(rows.iter(), entries)
 }
 
-fn unreadable() -> Fault {
-    Fault::new(&mesh::INTERNAL, "an audit contract can't be read")
+fn unreadable(error: impl std::fmt::Display) -> DbError {
+    DbError::Column { column: "contract_entries.entry".to_owned(), what: error.to_string() }
 }

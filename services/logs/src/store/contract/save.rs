@@ -4,8 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use contracts_common::common::v1::ContractVerdict;
 use contracts_logs::v1::ContractState;
-use runspine_db::{Args, Tx, args};
-use runspine_errors::{Fault, mesh};
+use runspine_db::{Args, DbError, Tx, args};
 use runspine_logs_domain::contract::{Contract, Key};
 use runspine_types::Digest;
 
@@ -34,7 +33,7 @@ impl Contracts {
     /// # Errors
     /// When the store refuses it. An entry that another replica wrote first is a unique violation: the whole operation
     /// is undone and can be tried again.
-    pub async fn save(&self, tx: &mut Tx, contracts: impl IntoIterator<Item = Held>) -> Result<(), Fault> {
+    pub async fn save(&self, tx: &mut Tx, contracts: impl IntoIterator<Item = Held>) -> Result<(), DbError> {
         let parts: Vec<_> = contracts
             .into_iter()
             .map(|held| held.journal.into_parts())
@@ -55,7 +54,7 @@ impl Contracts {
             .collect();
         let mut entries: Vec<Args> = Vec::new();
         for (key, contract, link, added) in parts {
-            let id = *ids.get(&key).ok_or_else(|| Fault::new(&mesh::INTERNAL, "a contract was not kept"))?;
+            let id = *ids.get(&key).ok_or(DbError::NoRow)?;
             let row = |e: runspine_logs_domain::contract::Added| {
                 args![id, e.seq, i64::from(e.kind), e.recorded_at, e.observed_at, e.entry, e.link]
             };

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use runspine_db::{Args, AssertSqlSafe, Read, Value, args};
-use runspine_errors::Fault;
+use runspine_db::{Args, AssertSqlSafe, DbError, Read, Value, args};
 use runspine_types::{Digest, Micros};
 
 use super::{EntryRow, StoredEntry};
@@ -52,40 +51,40 @@ pub async fn list(
     newest_first: bool,
     after: Option<u64>,
     limit: i64,
-) -> Result<Vec<EntryRow>, Fault> {
+) -> Result<Vec<EntryRow>, DbError> {
     let mut query = Conditions { sql: SELECT.to_owned(), args: args![tenant] };
     query.filter(filter);
     query.and(if newest_first { "l.seq <" } else { "l.seq >" }, after);
     let limit = query.bind(limit);
     let direction = if newest_first { "DESC" } else { "ASC" };
     let sql = format!("{} ORDER BY l.seq {direction} LIMIT {limit}", query.sql);
-    Ok(read.fetch_all(AssertSqlSafe(sql), query.args).await?)
+    read.fetch_all(AssertSqlSafe(sql), query.args).await
 }
 
 /// The entry at a place.
 ///
 /// # Errors
 /// When the store can't be read.
-pub async fn by_seq(read: &Read, tenant: &str, seq: u64) -> Result<Option<EntryRow>, Fault> {
+pub async fn by_seq(read: &Read, tenant: &str, seq: u64) -> Result<Option<EntryRow>, DbError> {
     let sql = format!("{SELECT} AND l.seq = $2");
-    Ok(read.fetch_optional(AssertSqlSafe(sql), args![tenant, seq]).await?)
+    read.fetch_optional(AssertSqlSafe(sql), args![tenant, seq]).await
 }
 
 /// The entry of an event.
 ///
 /// # Errors
 /// When the store can't be read.
-pub async fn by_event(read: &Read, tenant: &str, event_id: &str) -> Result<Option<EntryRow>, Fault> {
+pub async fn by_event(read: &Read, tenant: &str, event_id: &str) -> Result<Option<EntryRow>, DbError> {
     let sql = format!("{SELECT} AND l.event_id = $2");
-    Ok(read.fetch_optional(AssertSqlSafe(sql), args![tenant, event_id]).await?)
+    read.fetch_optional(AssertSqlSafe(sql), args![tenant, event_id]).await
 }
 
 /// The last place of a tenant and its link; `None` for an empty ledger.
 ///
 /// # Errors
 /// When the store can't be read.
-pub async fn head(read: &Read, tenant: &str) -> Result<Option<(u64, Digest)>, Fault> {
-    Ok(read.fetch_optional("SELECT seq, link FROM ledger_heads WHERE tenant_id = $1", args![tenant]).await?)
+pub async fn head(read: &Read, tenant: &str) -> Result<Option<(u64, Digest)>, DbError> {
+    read.fetch_optional("SELECT seq, link FROM ledger_heads WHERE tenant_id = $1", args![tenant]).await
 }
 
 /// Entries from `from` on as the chain sees them, for verification.
@@ -98,12 +97,12 @@ pub async fn page_of_links(
     from: u64,
     to: u64,
     limit: i64,
-) -> Result<Vec<StoredEntry>, Fault> {
+) -> Result<Vec<StoredEntry>, DbError> {
     let sql = format!(
         "SELECT {} FROM ledger WHERE tenant_id = $1 AND seq >= $2 AND seq <= $3 ORDER BY seq LIMIT $4",
         StoredEntry::COLUMNS
     );
-    Ok(read.fetch_all(AssertSqlSafe(sql), args![tenant, from, to, limit]).await?)
+    read.fetch_all(AssertSqlSafe(sql), args![tenant, from, to, limit]).await
 }
 
 struct Conditions {
