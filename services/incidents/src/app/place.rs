@@ -73,21 +73,37 @@ async fn attempt(
         (Place::Join(_), Some(incident)) => join(tx, act, incident, arrival).await,
         (Place::Flap(_), Some(incident)) => flap(tx, act, incident, arrival).await,
         (Place::New { recurrence_of }, newest) => {
-            let hour = grouping::hour_of(act.now);
-            let cap = i64::from(config.max_new_per_hour);
-            let free =
-                arrival.subject.passes_cap() || counters::take_place(tx, &act.tenant, hour, cap).await?;
-            if !free {
-                return Box::pin(overflow(tx, act, config, arrival, hour)).await;
-            }
             if newest.is_some_and(|i| i.joinable) {
                 incidents::release_key(tx, &act.tenant, &key).await?;
             }
-            open(tx, act, arrival, recurrence_of.as_deref()).await
+            open_within_cap(tx, act, config, arrival, recurrence_of.as_deref()).await
         }
         // `place` names the incident that it was given.
         (Place::Join(_) | Place::Flap(_), None) => Ok(None),
     }
+}
+
+/// Opens an incident if the hour has a place for it, else the overflow incident takes the occurrence.
+async fn open_within_cap(
+    tx: &mut Tx,
+    act: &Act,
+    config: &Config,
+    arrival: &Arrival,
+    recurrence_of: Option<&str>,
+) -> Outcome<Option<Placed>> {
+    if arrival.subject.passes_cap() {
+        return open(tx, act, arrival, recurrence_of).await;
+    }
+    let hour = grouping::hour_of(act.now);
+    let cap = i64::from(config.max_new_per_hour);
+    if !counters::take_place(tx, &act.tenant, hour, cap).await? {
+        return Box::pin(overflow(tx, act, config, arrival, hour)).await;
+    }
+    let opened = open(tx, act, arrival, recurrence_of).await?;
+    if opened.is_none() {
+        counters::give_back_place(tx, &act.tenant, hour).await?;
+    }
+    Ok(opened)
 }
 
 /// Puts the occurrence into the overflow incident of the hour.
@@ -158,6 +174,7 @@ async fn open(
     }
     incident.event_count = len(&entries);
     if !incidents::insert(tx, &incident).await? {
+        counters::give_back_seq(tx, &act.tenant).await?;
         return Ok(None);
     }
     keep(tx, act, &incident, before, &entries, arrival).await?;

@@ -19,3 +19,17 @@ pub async fn take_place(tx: &mut Tx, tenant: &str, hour: i64, cap: i64) -> Resul
                WHERE opened_hours.opened < $3";
     Ok(tx.execute(sql, args![tenant, hour, cap]).await? == 1)
 }
+
+/// Gives the number back that this transaction took last: its row is still locked, so nobody took another since.
+pub async fn give_back_seq(tx: &mut Tx, tenant: &str) -> Result<(), DbError> {
+    let sql = "UPDATE tenant_counters SET last_seq = last_seq - 1 WHERE tenant_id = $1";
+    tx.execute(sql, args![tenant]).await?;
+    Ok(())
+}
+
+/// Gives the place back that this transaction took in the hour.
+pub async fn give_back_place(tx: &mut Tx, tenant: &str, hour: i64) -> Result<(), DbError> {
+    let sql = "UPDATE opened_hours SET opened = opened - 1 WHERE tenant_id = $1 AND hour = $2";
+    tx.execute(sql, args![tenant, hour]).await?;
+    Ok(())
+}
