@@ -80,6 +80,15 @@ impl Identity {
         }
     }
 
+    fn same_as(&self, other: &Self) -> bool {
+        let terms = |i: &Self| {
+            let bound = [&i.tenant, &i.actor, &i.project, &i.agent, &i.owner].map(String::clone);
+            let lists = (i.roles.clone(), i.scopes.clone());
+            (i.hash, i.kind, bound, lists, i.expires_at, i.revoked.load(Ordering::Acquire))
+        };
+        terms(self) == terms(other)
+    }
+
     /// The actor as it travels.
     #[must_use]
     pub fn as_actor(&self) -> Actor {
@@ -106,7 +115,12 @@ pub struct Directory {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     known: RwLock<HashMap<String, Arc<Identity>>>,
+    /// What the file looked like just before it was read at the start.
+    opened_as: Stamp,
 }
+
+/// When a file was written, and how long it is. `None`: it can't be seen.
+type Stamp = Option<(SystemTime, u64)>;
 
 impl Directory {
     /// Reads the key file in `data`, or makes one with a development key.
@@ -118,10 +132,11 @@ impl Directory {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Option<DevelopmentKey>), BootError> {
         let path = data.join(FILE);
+        let seen = stamp(&path).await;
         let (text, made) = key_file::open(&path).await?;
         let known = key_file::read(&text)
             .map_err(|what| BootError::config(path.display().to_string(), "CONFIG_UNREADABLE", what))?;
-        Ok((Self { path, clock, known: RwLock::new(known) }, made))
+        Ok((Self { path, clock, known: RwLock::new(known), opened_as: seen }, made))
     }
 
     /// Who presents `Authorization: Bearer rsk_…`.
@@ -146,9 +161,9 @@ impl Directory {
     /// Rereads the file whenever it changes, until stopped. A file that can't be understood leaves the last good one in
     /// force: half an edit must not lock everybody out, nor let anybody in.
     pub async fn watch(&self, stop: CancellationToken) {
-        let mut seen = self.stamp().await;
+        let mut seen = self.opened_as;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-            let now = self.stamp().await;
+            let now = stamp(&self.path).await;
             if now == seen {
                 continue;
             }
@@ -162,28 +177,27 @@ impl Directory {
         }
     }
 
-    async fn stamp(&self) -> Option<(SystemTime, u64)> {
-        let found = tokio::fs::metadata(&self.path).await.ok()?;
-        Some((found.modified().ok()?, found.len()))
-    }
-
     async fn reread(&self) -> Result<usize, String> {
         let text = tokio::fs::read_to_string(&self.path).await.map_err(|e| e.to_string())?;
-        let fresh = key_file::read(&text)?;
+        let mut fresh = key_file::read(&text)?;
         let keys = fresh.len();
-        let old = std::mem::replace(&mut *self.known.write(), fresh);
-        let known = self.known.read();
-        for (handle, identity) in old {
-            let still = known
-                .get(&handle)
-                .filter(|new| !new.revoked.load(Ordering::Acquire) && new.hash == identity.hash);
-            if still.is_none() {
-                // Open streams hold the old identity.
-                identity.revoked.store(true, Ordering::Release);
+        let mut known = self.known.write();
+        for (handle, old) in known.drain() {
+            match fresh.get_mut(&handle) {
+                // The same object, because open streams hold it and ask it.
+                Some(new) if new.same_as(&old) => *new = old,
+                // Gone, revoked or changed: streams under the old terms end, and can be opened again under the new.
+                _ => old.revoked.store(true, Ordering::Release),
             }
         }
+        *known = fresh;
         Ok(keys)
     }
+}
+
+async fn stamp(path: &Path) -> Stamp {
+    let found = tokio::fs::metadata(path).await.ok()?;
+    Some((found.modified().ok()?, found.len()))
 }
 
 /// In constant time, so that a guess learns nothing from how long it took.

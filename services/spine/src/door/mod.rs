@@ -19,6 +19,9 @@ mod roles;
 mod tally;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc,

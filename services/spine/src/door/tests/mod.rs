@@ -1,0 +1,8 @@
+//! The door in front of small services that show what reaches them.
+
+mod admission;
+mod forwarding;
+mod keys;
+mod network;
+mod recording;
+mod world;
