@@ -57,9 +57,10 @@ impl Db {
         tuning: Tuning,
     ) -> Result<Self, DbError> {
         let target = Target::new(config, domain, &tuning)?;
-        migrate::prepare(&target).await?;
+        let starting = migrate::prepare(&target, tuning.acquire_timeout * 6).await?;
         let mut conn = target.connect().await?;
         migrate::run(&mut conn, domain, migrations).await?;
+        drop(starting);
         let read = Read::open(&target, &tuning).await?;
         let (queue, receiver) = Queue::new(tuning);
         let (sender, outbox) = watch::channel(0);
@@ -102,7 +103,7 @@ impl Db {
         let queue = &self.inner.queue;
         let slot = queue.admit().inspect_err(|fault| tracing::warn!(operation = name, %fault, "refused"))?;
         let (reply, answer) = oneshot::channel();
-        let job = Operation { body: Some(Box::new(operation)), outcome: None, reply, slot };
+        let job = Operation { name, body: Some(Box::new(operation)), outcome: None, reply, slot };
         queue.send(Message::Job(Box::new(job)));
         answer.await.unwrap_or_else(|_| Err(ended()))
     }

@@ -97,6 +97,7 @@ type Body<T> = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, Fau
 
 /// A single operation.
 pub(crate) struct Operation<T> {
+    pub(crate) name: &'static str,
     pub(crate) body: Option<Body<T>>,
     pub(crate) outcome: Option<Result<T, Fault>>,
     pub(crate) reply: oneshot::Sender<Result<T, Fault>>,
@@ -111,7 +112,7 @@ impl<T: Send> Job for Operation<T> {
                 return Ok(0);
             }
             if let Some(body) = self.body.take() {
-                self.outcome = Some(tx.operation(body).await?);
+                self.outcome = Some(tx.operation(self.name, body).await?);
             }
             Ok(1)
         })

@@ -13,6 +13,28 @@
 //!   `$1 IS NULL`.
 //! - A statement that fails inside a write fails that write, even when its error is caught, because PostgreSQL refuses
 //!   everything after it. Say `ON CONFLICT DO NOTHING` instead, or run the risky part in [`Tx::nested`].
+//! - No deferred constraints: one that fails at the commit fails it for the whole group.
+//!
+//! # An example
+//! ```no_run
+//! # use runspine_db::{Db, Migrations, StoreConfig, args};
+//! # async fn example() -> Result<(), runspine_errors::Fault> {
+//! const MIGRATIONS: Migrations = Migrations { steps: &[], append_only: &[] }; // see `migrations!`
+//! let config = StoreConfig::Sqlite { dir: "data".into() };
+//! let db = Db::open(&config, "policies", MIGRATIONS).await?;
+//! let id = String::from("rule-1");
+//! let changed = db
+//!     .write("retire_rule", move |tx| {
+//!         Box::pin(async move {
+//!             Ok(tx.execute("UPDATE rules SET retired = 1 WHERE id = $1", args![id]).await?)
+//!         })
+//!     })
+//!     .await?;
+//! # let _ = changed;
+//! db.close().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod answers;
 mod append_only;

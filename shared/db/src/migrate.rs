@@ -1,7 +1,15 @@
 //! Numbered, checksummed migrations, embedded in the binary and applied when a store is opened.
 
+use std::{
+    fmt::Display,
+    fs::{File, TryLockError},
+    path::Path,
+    time::{Duration, Instant},
+};
+
 use runspine_types::{Clock as _, Digest, SystemClock, hash};
 use sqlx::AssertSqlSafe;
+use tokio::time::sleep;
 
 use crate::{
     DbError, Dialect, append_only, args,
@@ -67,9 +75,19 @@ const HISTORY: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     scope TEXT NOT NULL, version BIGINT NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
     applied_at BIGINT NOT NULL, PRIMARY KEY (scope, version))";
 
-/// Makes what must exist before the search path can point at it.
-pub(crate) async fn prepare(target: &Target) -> Result<(), DbError> {
-    let Target::Postgres { schema, .. } = target else { return Ok(()) };
+/// Held while a store is brought up to date. On SQLite a lock on a file beside the store, because turning WAL on does
+/// not wait for others that do the same; PostgreSQL has advisory locks instead.
+pub(crate) struct Starting(#[allow(dead_code, reason = "unlocked when it is dropped")] Option<File>);
+
+/// Waits for other starters and makes what must exist before a connection can be used.
+pub(crate) async fn prepare(target: &Target, patience: Duration) -> Result<Starting, DbError> {
+    let schema = match target {
+        Target::Postgres { schema, .. } => schema,
+        Target::Sqlite(options) => {
+            let path = options.get_filename().with_extension("lock");
+            return Ok(Starting(Some(lock(&path, patience).await?)));
+        }
+    };
     let mut conn = target.connect().await?;
     locked(&mut conn, async |conn| {
         // Even IF NOT EXISTS needs the right to create, which a role that only owns its schema does not have.
@@ -82,7 +100,21 @@ pub(crate) async fn prepare(target: &Target) -> Result<(), DbError> {
         }
     })
     .await?;
-    conn.close().await
+    conn.close().await?;
+    Ok(Starting(None))
+}
+
+async fn lock(path: &Path, patience: Duration) -> Result<File, DbError> {
+    let wrong = |error: &dyn Display| DbError::Config(format!("{}: {error}", path.display()));
+    let file = File::create(path).map_err(|error| wrong(&error))?;
+    let end = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => sleep(Duration::from_millis(5)).await,
+            Err(error) => return Err(wrong(&error)),
+        }
+    }
 }
 
 /// Brings the schema up to date, or refuses.

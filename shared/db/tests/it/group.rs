@@ -255,6 +255,63 @@ on_both_engines! {
     }
 }
 
+on_both_engines! {
+    /// A constraint that is checked at the commit stands for any commit that fails.
+    async fn a_failed_commit_is_told_to_everybody(store: TestStore) {
+        let db = open(&store).await;
+        let counts = Arc::new(Counts::default());
+        let notes = db.batcher(Notes(counts.clone()));
+        let held = hold(&db).await;
+        let (first, second) = (db.clone(), db.clone());
+        let calls = [
+            tokio::spawn(async move { note(&first, "innocent").await }),
+            tokio::spawn(async move { notes.submit("item".to_owned()).await }),
+            tokio::spawn(async move {
+                let sql = "INSERT INTO links (note) VALUES (77)";
+                second.write("link", move |tx| Box::pin(async move {
+                    tx.execute(sql, args![]).await?;
+                    Ok(())
+                })).await
+            }),
+        ];
+        waiting(&db, 4).await;
+        held.let_go().await;
+        for call in calls {
+            assert!(call.await.unwrap().unwrap_err().is(&mesh::STORE_UNAVAILABLE));
+        }
+        assert_eq!((counts.read(), db.stats().failed_groups), ((1, 1, 0), 1));
+        assert!(names(&db).await.is_empty());
+        note(&db, "next").await.unwrap();
+        assert_eq!(names(&db).await, ["next"]);
+    }
+}
+
+/// The server ends the writer's connection in the middle of a group: nothing of it stands, and the next group works.
+#[test]
+fn a_lost_connection_is_replaced() {
+    runspine_testkit::on_engine(runspine_testkit::POSTGRES, |store| {
+        Box::pin(async move {
+            let db = open(&store).await;
+            let held = hold(&db).await;
+            let (first, second) = (db.clone(), db.clone());
+            let before = tokio::spawn(async move { note(&first, "before").await });
+            waiting(&db, 2).await;
+            let kills = tokio::spawn(async move {
+                let sql = "SELECT pg_terminate_backend(pg_backend_pid())";
+                second
+                    .write("kill", move |tx| Box::pin(async move { Ok(tx.execute(sql, args![]).await?) }))
+                    .await
+            });
+            waiting(&db, 3).await;
+            held.let_go().await;
+            assert!(before.await.unwrap().unwrap_err().is(&mesh::STORE_UNAVAILABLE));
+            assert!(kills.await.unwrap().unwrap_err().is(&mesh::STORE_UNAVAILABLE));
+            note(&db, "next").await.unwrap();
+            assert_eq!(names(&db).await, ["next"]);
+        })
+    });
+}
+
 #[derive(Default)]
 struct Counts {
     calls: AtomicUsize,

@@ -64,7 +64,7 @@ on_both_engines! {
     }
 
     async fn starters_at_once_agree(store: TestStore) {
-        let starters: Vec<_> = (0..6).map(|_| {
+        let starters: Vec<_> = (0..12).map(|_| {
             let config = store.config().clone();
             tokio::spawn(async move { Db::open(&config, "notes", BOTH).await })
         }).collect();

@@ -5,10 +5,12 @@ use runspine_testkit::TestStore;
 
 const SQLITE: &str = "CREATE TABLE notes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size BIGINT, \
      body BLOB, share DOUBLE PRECISION);
-     CREATE TABLE facts (id INTEGER PRIMARY KEY, what TEXT NOT NULL);";
+     CREATE TABLE facts (id INTEGER PRIMARY KEY, what TEXT NOT NULL);
+     CREATE TABLE links (note BIGINT REFERENCES notes (id) DEFERRABLE INITIALLY DEFERRED);";
 const POSTGRES: &str = "CREATE TABLE notes (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
      name TEXT NOT NULL UNIQUE, size BIGINT, body BYTEA, share DOUBLE PRECISION);
-     CREATE TABLE facts (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what TEXT NOT NULL);";
+     CREATE TABLE facts (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what TEXT NOT NULL);
+     CREATE TABLE links (note BIGINT REFERENCES notes (id) DEFERRABLE INITIALLY DEFERRED);";
 
 pub const STEP: Migration = Migration { version: 1, name: "0001_notes", sqlite: SQLITE, postgres: POSTGRES };
 pub const MIGRATIONS: Migrations = Migrations { steps: &[STEP], append_only: &["facts"] };
