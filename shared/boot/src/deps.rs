@@ -1,8 +1,8 @@
 //! What every service is given.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use runspine_rpc::{Limits, MeshKey, StackConfig};
+use runspine_rpc::{Limits, Mesh, MeshKey, Registry, RemoteConfig, StackConfig, Transport};
 use runspine_types::{Clock, StoreConfig, SystemClock};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,8 @@ impl Default for StoreSection {
 struct MeshSection {
     /// The shared key, 64 or more hex characters. Empty: a random one, which fits a single process only.
     key: String,
+    /// Addresses of domains in other processes, e.g. `logs = "http://127.0.0.1:7071"`. Read by the spine's process.
+    targets: BTreeMap<String, String>,
 }
 
 /// What a service is built from. Cheap to clone.
@@ -67,6 +69,8 @@ pub struct Deps {
     pub stack: StackConfig,
     /// Whether the mesh key was configured, so that other processes can have the same.
     pub shared_key: bool,
+    /// Addresses of domains in other processes, by domain.
+    pub targets: BTreeMap<String, String>,
     /// The listener's settings.
     pub server: ServerConfig,
     /// Everything that was configured; a service reads its section from it.
@@ -80,8 +84,7 @@ impl Deps {
     /// With everything wrong in them.
     pub fn load(args: &Args) -> Result<Self, BootError> {
         let settings = Settings::collect(args.config.as_deref(), std::env::vars(), &args.settings())?;
-        let deps = Self::from_settings(settings)?;
-        Ok(deps)
+        Self::from_settings(settings)
     }
 
     /// The common sections of settings that were collected already.
@@ -111,6 +114,7 @@ impl Deps {
             data: store.data,
             profile: Arc::new(profile),
             shared_key: !mesh.key.is_empty(),
+            targets: mesh.targets,
             server,
             settings,
         })
@@ -128,6 +132,35 @@ impl Deps {
             ("telemetry.log".to_owned(), "warn".to_owned()),
         ];
         Self::from_settings(Settings::collect(None, std::iter::empty(), &flags)?)
+    }
+
+    /// The ways to the domains named in `mesh.targets`, for a spine in a process of its own.
+    ///
+    /// # Errors
+    /// When an address is no URI, or targets are named without a key that they could share.
+    pub fn remote_mesh(&self, registry: &Registry) -> Result<Mesh, BootError> {
+        if !self.targets.is_empty() && !self.shared_key {
+            let text = "services in other processes must have the same key: set it";
+            return Err(BootError::config("mesh.key", "MESH_KEY_MISSING", text));
+        }
+        let mut mesh = Mesh::new();
+        for (domain, address) in &self.targets {
+            let config = RemoteConfig {
+                address: address.clone(),
+                key: self.stack.key.clone(),
+                clock: Arc::clone(&self.clock),
+                registry: registry.clone(),
+            };
+            let way = Transport::remote(config).map_err(|e| {
+                BootError::config(
+                    format!("mesh.targets.{domain}"),
+                    "CONFIG_OUT_OF_RANGE",
+                    format!("{address}: {e}"),
+                )
+            })?;
+            mesh = mesh.with(domain, way);
+        }
+        Ok(mesh)
     }
 
     /// The same with another clock, for the stacks too.

@@ -27,7 +27,8 @@ where
     B: FnOnce(Deps) -> F,
     F: Future<Output = Result<Vec<Service>, BootError>>,
 {
-    let command = Args::augment_args(Command::new(env!("CARGO_PKG_NAME")).version(env!("CARGO_PKG_VERSION")));
+    // clap shows the name that the binary was called by.
+    let command = Args::augment_args(Command::new("runspine").version(env!("CARGO_PKG_VERSION")));
     let args = match Args::from_arg_matches(&command.get_matches()) {
         Ok(args) => args,
         Err(error) => error.exit(),

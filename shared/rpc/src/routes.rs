@@ -44,6 +44,7 @@ impl Routes {
 
     /// Adds a generated server. Its limit for a message is tonic's default, 4 MiB, the same as the mesh's.
     #[must_use]
+    #[allow(clippy::should_implement_trait, reason = "routes are added to, not summed")]
     pub fn add<S>(mut self, server: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = Answer>

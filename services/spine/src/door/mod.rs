@@ -5,6 +5,7 @@
 
 mod authority;
 mod catalogue;
+mod compose;
 mod config;
 mod directory;
 mod dispatch;
@@ -37,6 +38,7 @@ use runspine_rpc::{Admission, Body, Call, Front, Limits, Mesh, Operation, Regist
 
 pub use self::{
     catalogue::Catalogue,
+    compose::{CONTRACTS, Composed, compose, registry},
     config::DoorConfig,
     directory::{Directory, Identity},
     dispatch::{DispatchSink, Dispatches, LogsSink},

@@ -3,6 +3,9 @@
 //! Each contract crate holds the code of one package only: what it imports comes from the crate that owns it, which is
 //! how the compiler keeps domains from naming each other's messages.
 
+// Cargo reads what a build script prints.
+#![allow(clippy::print_stdout)]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 /// Packages that a contract crate takes from `contracts-common` instead of generating them again.

@@ -21,7 +21,7 @@ use runspine_rpc::{Body, Context, Front, Mesh, Routes, Trailed, collect, full_bo
 use runspine_types::{FixedClock, Micros};
 use tonic::{Code, Status, server::NamedService};
 
-use crate::door::{Catalogue, DispatchSink, Door, DoorConfig};
+use crate::door::{CONTRACTS, Catalogue, DispatchSink, Door, DoorConfig};
 
 pub const CREATE_LIMIT: &str = "runspine.controls.v1.LimitService/CreateLimit";
 pub const GET_LIMIT: &str = "runspine.controls.v1.LimitService/GetLimit";
@@ -187,7 +187,7 @@ impl World {
         let mesh = Mesh::new().local(&controls.stack);
         let catalogue = Catalogue::default();
         let own = Routes::new().add(catalogue.server()).add(Runs(fakes.clone()));
-        let spine = Service::with_descriptors("spine", &SETS, &own, &deps).unwrap();
+        let spine = Service::with_descriptors("spine", &CONTRACTS, &own, &deps).unwrap();
         let sink = Arc::new(Sink::default());
         let (door, made) =
             Door::open(&config, &deps, &spine.stack, &mesh, catalogue, sink.clone()).await.unwrap();
@@ -262,15 +262,6 @@ impl World {
         self.running.await.unwrap();
     }
 }
-
-static SETS: [&[u8]; 6] = [
-    contracts_spine::DESCRIPTORS,
-    contracts_activity::DESCRIPTORS,
-    contracts_incidents::DESCRIPTORS,
-    contracts_policies::DESCRIPTORS,
-    contracts_logs::DESCRIPTORS,
-    contracts_controls::DESCRIPTORS,
-];
 
 fn new_key(tenant: &str, kind: &str, roles: &[&str], more: &str) -> (String, String) {
     let mut random = [0; crate::door::key::RANDOM];
