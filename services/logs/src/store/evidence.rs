@@ -1,6 +1,8 @@
 //! Evidence: a chain an attempt, and the failures beside it.
 
 use bytes::Bytes;
+use contracts_logs::v1::TraceHeader;
+use prost::Message as _;
 use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, Value, args};
 use runspine_logs_domain::chain;
 use runspine_types::{Digest, Micros};
@@ -120,6 +122,20 @@ pub async fn head(tx: &mut Tx, key: &AttemptKey) -> Result<EvidenceHead, DbError
     let start = || (0, chain::evidence_start(&key.tenant_id, &key.run_id, key.attempt));
     let (count, link) = last.unwrap_or_else(start);
     Ok(EvidenceHead { count, link })
+}
+
+/// What the header of an attempt's trace lets observers keep, as bits; nothing when there is no trace.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn inspection_allowed(tx: &mut Tx, key: &AttemptKey) -> Result<u32, DbError> {
+    let sql = "SELECT header FROM traces WHERE tenant_id = $1 AND run_id = $2 AND attempt = $3 AND addendum = 0";
+    let header: Option<(Bytes,)> =
+        tx.fetch_optional(sql, args![&key.tenant_id, &key.run_id, key.attempt]).await?;
+    let Some((header,)) = header else { return Ok(0) };
+    let header = TraceHeader::decode(header)
+        .map_err(|error| DbError::Column { column: "traces.header".to_owned(), what: error.to_string() })?;
+    Ok(header.inspection_allowed)
 }
 
 /// What an earlier call with the same key stored.

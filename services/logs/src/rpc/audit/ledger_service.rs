@@ -1,0 +1,170 @@
+//! `LedgerService`.
+
+use std::{pin::Pin, sync::Arc};
+
+use contracts_logs::v1::{
+    self as pb, LedgerOrder, ledger_service_server::LedgerService, watch_entries_response,
+};
+use futures::{Stream, StreamExt as _};
+use prost::Message as _;
+use runspine_errors::{Fault, mesh};
+use runspine_logs_domain::reasons::ENTRY_NOT_FOUND;
+use runspine_rpc::{context, status};
+use runspine_types::hash;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    fields::{Fields, page_after, page_token},
+    ledger_parse as parse,
+};
+use crate::{
+    app::audit::{Audit, ledger::Watched},
+    store::ledger::{self as store, EntryRow},
+};
+
+/// Serves the ledger.
+pub struct Ledger(pub Arc<Audit>);
+
+/// How much of an entry is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// Decoded, with its states.
+    Basic,
+    /// With its bytes and salt.
+    Full,
+}
+
+#[tonic::async_trait]
+impl LedgerService for Ledger {
+    type WatchEntriesStream = Pin<Box<dyn Stream<Item = Result<pb::WatchEntriesResponse, Status>> + Send>>;
+
+    async fn append_entries(
+        &self,
+        request: Request<pb::AppendEntriesRequest>,
+    ) -> Result<Response<pb::AppendEntriesResponse>, Status> {
+        let context = context(&request)?;
+        let events = parse::append(&context.tenant_id, request.into_inner()).map_err(status)?;
+        let appended = self.0.append_entries(events).await.map_err(status)?;
+        let receipts = appended.into_iter().map(|a| pb::LedgerReceipt {
+            seq: a.seq,
+            link: a.link.to_vec().into(),
+            entry_id: a.entry_id,
+        });
+        Ok(Response::new(pb::AppendEntriesResponse { receipts: receipts.collect() }))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<pb::ListEntriesRequest>,
+    ) -> Result<Response<pb::ListEntriesResponse>, Status> {
+        let context = context(&request)?;
+        self.list(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn get_entry(
+        &self,
+        request: Request<pb::GetEntryRequest>,
+    ) -> Result<Response<pb::GetEntryResponse>, Status> {
+        let context = context(&request)?;
+        let entry = self.get(&context.tenant_id, request.into_inner()).await.map_err(status)?;
+        Ok(Response::new(pb::GetEntryResponse { entry: Some(entry) }))
+    }
+
+    async fn watch_entries(
+        &self,
+        request: Request<pb::WatchEntriesRequest>,
+    ) -> Result<Response<Self::WatchEntriesStream>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        let mut fields = Fields::new();
+        let run_id = fields.optional_id("run_id", request.run_id);
+        fields.done().map_err(status)?;
+        let tenant = context.tenant_id.clone();
+        let messages = self.0.watch_entries(tenant, request.from_seq, run_id).map_err(status)?;
+        let stream = ReceiverStream::new(messages).map(|m| m.and_then(watched).map_err(status));
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn verify_ledger(
+        &self,
+        request: Request<pb::VerifyLedgerRequest>,
+    ) -> Result<Response<pb::VerifyLedgerResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        let found = self.0.verify_ledger(&context.tenant_id, request.from_seq, request.to_seq).await;
+        let found = found.map_err(status)?;
+        Ok(Response::new(pb::VerifyLedgerResponse {
+            status: found.status.into(),
+            verified_count: found.count,
+            first_bad_seq: found.first_bad,
+            to_seq: found.to,
+            finding: found.finding.to_owned(),
+        }))
+    }
+}
+
+impl Ledger {
+    async fn list(
+        &self,
+        tenant: &str,
+        request: pb::ListEntriesRequest,
+    ) -> Result<pb::ListEntriesResponse, Fault> {
+        let unpaged = pb::ListEntriesRequest { page_token: String::new(), page_size: 0, ..request.clone() };
+        let query = hash(&unpaged.encode_to_vec());
+        let mut fields = Fields::new();
+        let filter = parse::filter(&mut fields, request.filter.unwrap_or_default());
+        let order: LedgerOrder = fields.any("order", request.order);
+        let size = fields.page_size(request.page_size);
+        fields.done()?;
+        let after = page_after(&request.page_token, query)?.map(|[seq]| seq.unsigned_abs());
+        let newest = order == LedgerOrder::SeqDesc;
+        let mut rows = store::list(self.0.db.read(), tenant, &filter, newest, after, size + 1).await?;
+        let more = i64::try_from(rows.len()).is_ok_and(|n| n > size);
+        if more {
+            rows.pop();
+        }
+        let last = rows.last().filter(|_| more).and_then(|row| i64::try_from(row.seq).ok());
+        let next_page_token = last.map_or_else(String::new, |seq| page_token(query, &[seq]));
+        let entries: Result<Vec<_>, Fault> = rows.into_iter().map(|row| view(row, Detail::Basic)).collect();
+        Ok(pb::ListEntriesResponse { entries: entries?, next_page_token })
+    }
+
+    async fn get(&self, tenant: &str, request: pb::GetEntryRequest) -> Result<pb::LedgerEntryView, Fault> {
+        let mut fields = Fields::new();
+        let named = request.seq > 0 || !request.event_id.is_empty();
+        fields.require(named, "seq", "or event_id must be set");
+        fields.done()?;
+        let read = self.0.db.read();
+        let row = match request.seq {
+            0 => store::by_event(read, tenant, &request.event_id).await?,
+            seq => store::by_seq(read, tenant, seq).await?,
+        };
+        let missing = || Fault::new(&ENTRY_NOT_FOUND, "there is no such ledger entry");
+        view(row.ok_or_else(missing)?, Detail::Full)
+    }
+}
+
+fn view(row: EntryRow, detail: Detail) -> Result<pb::LedgerEntryView, Fault> {
+    let entry = pb::LedgerEntry::decode(row.entry.clone()).map_err(|error| {
+        Fault::new(&mesh::INTERNAL, "a ledger entry can't be read").caused_by(error)
+    })?;
+    let full = detail == Detail::Full;
+    Ok(pb::LedgerEntryView {
+        entry: Some(entry),
+        link: row.link.to_vec().into(),
+        entry_bytes: if full { row.entry } else { bytes::Bytes::new() },
+        before_state: row.before_state.unwrap_or_default(),
+        after_state: row.after_state.unwrap_or_default(),
+        state_salt: row.state_salt.filter(|_| full).unwrap_or_default(),
+    })
+}
+
+fn watched(message: Watched) -> Result<pb::WatchEntriesResponse, Fault> {
+    use watch_entries_response::Item;
+    let item = match message {
+        Watched::Entry(row) => Item::Entry(view(*row, Detail::Basic)?),
+        Watched::Heartbeat(head_seq) => Item::Heartbeat(pb::LedgerHeartbeat { head_seq }),
+    };
+    Ok(pb::WatchEntriesResponse { item: Some(item) })
+}

@@ -1,0 +1,28 @@
+//! The edge of the audit: contracts, ledger, evidence, dispatch records.
+
+mod contract_parse;
+mod contract_service;
+mod dispatch_parse;
+mod evidence_parse;
+mod evidence_service;
+mod fields;
+mod ledger_parse;
+mod ledger_service;
+pub mod present_contract;
+mod record_service;
+
+pub use contract_service::Contracts;
+pub use evidence_service::Evidence;
+pub use ledger_service::Ledger;
+pub use record_service::Records;
+
+use crate::app::audit::told::Caused;
+
+/// Who caused a call.
+fn caused(context: &runspine_rpc::Context) -> Caused {
+    Caused {
+        actor: context.actor.clone(),
+        correlation_id: context.correlation_id.clone(),
+        causation_id: context.causation_id.clone(),
+    }
+}

@@ -1,0 +1,66 @@
+//! `RecordService`.
+
+use std::sync::Arc;
+
+use contracts_logs::v1::{self as pb, record_service_server::RecordService};
+use prost::Message as _;
+use runspine_errors::Fault;
+use runspine_rpc::{context, status};
+use runspine_types::hash;
+use tonic::{Request, Response, Status};
+
+use super::{
+    dispatch_parse as parse,
+    fields::{page_after, page_token},
+};
+use crate::{app::audit::Audit, store::dispatch};
+
+/// Serves dispatch records.
+pub struct Records(pub Arc<Audit>);
+
+#[tonic::async_trait]
+impl RecordService for Records {
+    async fn append_dispatches(
+        &self,
+        request: Request<pb::AppendDispatchesRequest>,
+    ) -> Result<Response<pb::AppendDispatchesResponse>, Status> {
+        let context = context(&request)?;
+        let now = self.0.clock.now();
+        let records = parse::append(&context.tenant_id, request.into_inner(), now).map_err(status)?;
+        let dispatch_ids = records.iter().map(|record| record.dispatch_id.clone()).collect();
+        self.0.append_dispatches(records).await.map_err(status)?;
+        Ok(Response::new(pb::AppendDispatchesResponse { dispatch_ids }))
+    }
+
+    async fn list_dispatches(
+        &self,
+        request: Request<pb::ListDispatchesRequest>,
+    ) -> Result<Response<pb::ListDispatchesResponse>, Status> {
+        let context = context(&request)?;
+        self.list(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+}
+
+impl Records {
+    async fn list(
+        &self,
+        tenant: &str,
+        request: pb::ListDispatchesRequest,
+    ) -> Result<pb::ListDispatchesResponse, Fault> {
+        let unpaged = pb::ListDispatchesRequest { page_token: String::new(), page_size: 0, ..request.clone() };
+        let query = hash(&unpaged.encode_to_vec());
+        let (filter, size) = parse::list(&request)?;
+        let after = page_after(&request.page_token, query)?.map(|[at, id]| (at, id));
+        let mut rows = dispatch::list(self.0.db.read(), tenant, &filter, after, size + 1).await?;
+        let more = i64::try_from(rows.len()).is_ok_and(|n| n > size);
+        if more {
+            rows.pop();
+        }
+        let last = rows.last().filter(|_| more);
+        let next_page_token =
+            last.map_or_else(String::new, |row| page_token(query, &[row.occurred_at.0, row.id]));
+        let dispatches: Result<Vec<_>, Fault> =
+            rows.into_iter().map(|row| parse::record(row.record)).collect();
+        Ok(pb::ListDispatchesResponse { dispatches: dispatches?, next_page_token })
+    }
+}
