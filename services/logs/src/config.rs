@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use runspine_boot::{BootError, ConfigProblem};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the service; the defaults are the specified ones.
@@ -45,8 +46,6 @@ pub struct SigningConfig {
     pub export_key: Option<PathBuf>,
     /// Key of certificates. Default: `keys/certificate.pem` in the data folder.
     pub certificate_key: Option<PathBuf>,
-    /// The folder for keys that are made here. Default: the data folder of the process.
-    pub data_dir: Option<PathBuf>,
 }
 
 /// Settings of live streams.
@@ -76,5 +75,29 @@ pub struct ContractConfig {
 impl Default for ContractConfig {
     fn default() -> Self {
         Self { backoff_cap_seconds: 300, park_after: 20 }
+    }
+}
+
+impl Config {
+    /// Refuses values out of range, all of them at once.
+    ///
+    /// # Errors
+    /// With every problem.
+    pub fn check(&self) -> Result<(), BootError> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, key: &str, range: &str| {
+            if !holds {
+                problems.push(ConfigProblem::new(key, "CONFIG_OUT_OF_RANGE", format!("must be {range}")));
+            }
+        };
+        let records = (32..=10_000_000).contains(&self.trace.max_records);
+        require(records, "logs.trace.max_records", "32 to 10 000 000");
+        let streams = (1..=10_000).contains(&self.watch.max_streams);
+        require(streams, "logs.watch.max_streams", "1 to 10 000");
+        let cap = (1..=86_400).contains(&self.contract.backoff_cap_seconds);
+        require(cap, "logs.contract.backoff_cap_seconds", "1 to 86 400");
+        let park = (1..=1_000).contains(&self.contract.park_after);
+        require(park, "logs.contract.park_after", "1 to 1 000");
+        if problems.is_empty() { Ok(()) } else { Err(BootError::Config(problems)) }
     }
 }

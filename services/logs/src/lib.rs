@@ -1,6 +1,13 @@
 //! The `logs` service: observes and audits. It owns traces, the governance ledger, audit contracts and evidence; it
 //! decides nothing about a run and changes nothing outside its own database.
 
+mod app;
 mod config;
+mod keyring;
+mod rpc;
+mod service;
+mod store;
 
 pub use config::Config;
+pub use service::service;
+pub use store::MIGRATIONS;

@@ -1,5 +1,6 @@
 //! Signing: key ids, the exact bytes that are signed, and the check of a signature.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use contracts_logs::v1::KeyPurpose;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use runspine_types::{Digest, Hasher, hash};
@@ -75,4 +76,32 @@ pub const fn purpose_word(purpose: KeyPurpose) -> &'static str {
         KeyPurpose::Export => "EXPORT",
         KeyPurpose::Certificate => "CERTIFICATE",
     }
+}
+
+/// A public key as a line of text, `<key_id>+<purpose>+<base64>`: what `runspine verify --trust` reads.
+#[must_use]
+pub fn verifier_key(key_id: &str, purpose: KeyPurpose, public_key: &[u8]) -> String {
+    format!("{key_id}+{}+{}", purpose_word(purpose), STANDARD.encode(public_key))
+}
+
+/// A public key that somebody vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// What it signs.
+    pub purpose: KeyPurpose,
+    /// Its name, derived from its bytes.
+    pub key_id: String,
+    /// Ed25519.
+    pub public_key: [u8; 32],
+}
+
+/// Reads a line that [`verifier_key`] wrote; `None` when it is none, or when its name is not that of its bytes.
+#[must_use]
+pub fn parse_verifier_key(line: &str) -> Option<TrustedKey> {
+    let mut parts = line.trim().splitn(3, '+');
+    let (id, word, text) = (parts.next()?, parts.next()?, parts.next()?);
+    let purposes = [KeyPurpose::Seal, KeyPurpose::Checkpoint, KeyPurpose::Export, KeyPurpose::Certificate];
+    let purpose = purposes.into_iter().find(|p| purpose_word(*p) == word)?;
+    let public_key: [u8; 32] = STANDARD.decode(text).ok()?.try_into().ok()?;
+    (key_id(&public_key) == id).then(|| TrustedKey { purpose, key_id: id.to_owned(), public_key })
 }

@@ -6,5 +6,6 @@ pub mod bytes;
 pub mod chain;
 pub mod contract;
 pub mod keys;
+pub mod proof;
 pub mod reasons;
 pub mod trace;

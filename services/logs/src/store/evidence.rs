@@ -129,7 +129,8 @@ pub async fn head(tx: &mut Tx, key: &AttemptKey) -> Result<EvidenceHead, DbError
 /// # Errors
 /// When the store can't be read.
 pub async fn inspection_allowed(tx: &mut Tx, key: &AttemptKey) -> Result<u32, DbError> {
-    let sql = "SELECT header FROM traces WHERE tenant_id = $1 AND run_id = $2 AND attempt = $3 AND addendum = 0";
+    let sql =
+        "SELECT header FROM traces WHERE tenant_id = $1 AND run_id = $2 AND attempt = $3 AND addendum = 0";
     let header: Option<(Bytes,)> =
         tx.fetch_optional(sql, args![&key.tenant_id, &key.run_id, key.attempt]).await?;
     let Some((header,)) = header else { return Ok(0) };
@@ -210,7 +211,8 @@ pub async fn insert_failures(tx: &mut Tx, tenant: &str, rows: &[FailureRow]) -> 
             f.recorded_at,
         ]
     };
-    tx.insert_rows("evidence_failures", FAILURE, rows.iter().map(row).collect(), "ON CONFLICT DO NOTHING").await?;
+    tx.insert_rows("evidence_failures", FAILURE, rows.iter().map(row).collect(), "ON CONFLICT DO NOTHING")
+        .await?;
     Ok(())
 }
 

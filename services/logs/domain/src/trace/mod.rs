@@ -6,12 +6,14 @@ mod facts;
 mod item;
 mod rules;
 mod state;
+mod summary;
 mod totals;
 
 pub use columns::{Body, Columns, Level};
 pub use facts::{Fact, Facts, Wanted};
 pub use item::{Item, MAX_ANSWER, MAX_RECORD, item_of};
 pub use state::{Appended, Outcome, Stamp, TraceState};
+pub use summary::Summary;
 pub use totals::Totals;
 
 /// Positions at the end of a full trace that only CONTROL and RESOLUTION can take.

@@ -97,11 +97,13 @@ impl Batch for ContractWrites {
             let now = self.clock.now();
             let answers = items.iter().map(|item| apply(&mut held, item, now)).collect();
             // Who caused the verdicts of a contract is whoever wrote to it last in this group.
-            let caused: BTreeMap<&Key, &Caused> = items.iter().map(|item| (&item.key, &item.caused)).collect();
+            let caused: BTreeMap<&Key, &Caused> =
+                items.iter().map(|item| (&item.key, &item.caused)).collect();
             let mut entries = Vec::new();
             for (key, held) in &held {
                 if let Some(caused) = caused.get(key) {
-                    entries.extend(told::verdicts(tx, &held.journal, caused, now).into_iter().map(|e| vec![e]));
+                    entries
+                        .extend(told::verdicts(tx, &held.journal, caused, now).into_iter().map(|e| vec![e]));
                 }
             }
             self.contracts.save(tx, held.into_values()).await?;

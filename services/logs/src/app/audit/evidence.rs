@@ -20,7 +20,7 @@ use crate::store::evidence::{self, AttemptKey, FailureRow, NewEvidence};
 #[derive(Clone)]
 pub enum Content {
     /// A piece of evidence.
-    Item(pb::evidence_item::Body),
+    Item(Box<pb::evidence_item::Body>),
     /// A failure at its source: reason, detail, resolution.
     Failure(EvidenceFailureReason, String, EvidenceResolution),
 }
@@ -115,7 +115,7 @@ pub async fn capture_in(
             let (reason, never) = (EvidenceFailureReason::ContextInvalid, EvidenceResolution::Permanent);
             return fail(tx, &capture, reason, detail, never, caused, now).await;
         }
-        Content::Item(body) => body.clone(),
+        Content::Item(body) => body.as_ref().clone(),
     };
     let attempted = capture.clone();
     match tx.nested(move |tx| Box::pin(keep(tx, attempted, body, now))).await {

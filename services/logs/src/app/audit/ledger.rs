@@ -126,7 +126,8 @@ impl Audit {
     ) -> Result<mpsc::Receiver<Result<Watched, Fault>>, Fault> {
         let seat = self.watchers.seat(&tenant)?;
         let (sender, receiver) = mpsc::channel(64);
-        let filter = LedgerFilter { run_id: (!run_id.is_empty()).then_some(run_id), ..LedgerFilter::default() };
+        let filter =
+            LedgerFilter { run_id: (!run_id.is_empty()).then_some(run_id), ..LedgerFilter::default() };
         let watch = Watch { audit: Arc::clone(self), tenant, filter, next: from.max(1), sender, _seat: seat };
         tokio::spawn(watch.run());
         Ok(receiver)

@@ -46,9 +46,9 @@ impl Call {
     async fn replayed<A: Message + Default>(&self, tx: &mut Tx) -> Result<Option<A>, Fault> {
         match tx.replay(&self.tenant_id, self.operation, &self.key, self.digest).await? {
             Replayed::Fresh => Ok(None),
-            Replayed::Replay(bytes) => A::decode(bytes).map(Some).map_err(|error| {
-                Fault::new(&mesh::INTERNAL, "a kept answer can't be read").caused_by(error)
-            }),
+            Replayed::Replay(bytes) => A::decode(bytes)
+                .map(Some)
+                .map_err(|error| Fault::new(&mesh::INTERNAL, "a kept answer can't be read").caused_by(error)),
         }
     }
 

@@ -57,7 +57,8 @@ impl Audit {
             }
         };
         let found = found.or_else(|| {
-            let tail = head.filter(|(seq, _)| run.next == seq + 1).is_none_or(|(_, link)| Some(link) == run.link);
+            let tail =
+                head.filter(|(seq, _)| run.next == seq + 1).is_none_or(|(_, link)| Some(link) == run.link);
             (!tail).then_some((LedgerStatus::Mismatch, "HEAD"))
         });
         let (status, finding) = found.unwrap_or((LedgerStatus::Verified, ""));
@@ -98,7 +99,8 @@ impl Run {
         if chain::ledger_link(&previous, &row.entry) != row.link {
             return Err((LedgerStatus::Mismatch, "LINK"));
         }
-        let entry = LedgerEntry::decode(row.entry.clone()).map_err(|_| (LedgerStatus::Error, "UNREADABLE"))?;
+        let entry =
+            LedgerEntry::decode(row.entry.clone()).map_err(|_| (LedgerStatus::Error, "UNREADABLE"))?;
         if !agrees(row, &entry) {
             return Err((LedgerStatus::Mismatch, "COLUMNS"));
         }

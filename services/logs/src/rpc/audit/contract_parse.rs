@@ -68,7 +68,11 @@ pub fn declare(tenant: &str, request: pb::DeclareExpectationsRequest) -> Result<
             due_phase,
             RunPhase::Unspecified | RunPhase::Created | RunPhase::GovernanceCheck | RunPhase::Finalizing
         );
-        fields.require(clock, &at("due_phase"), "is CREATED, GOVERNANCE_CHECK or FINALIZING: others have no clock");
+        fields.require(
+            clock,
+            &at("due_phase"),
+            "is CREATED, GOVERNANCE_CHECK or FINALIZING: others have no clock",
+        );
         let twice = promises.iter().any(|p| p.domain == e.domain && p.action == e.action);
         fields.require(!twice, &at("action"), "is promised once");
         promises.push(Promise {

@@ -55,22 +55,29 @@ fn body(fields: &mut Fields, body: Option<Body>) -> (EvidenceKind, Content) {
     match body {
         Some(Body::Environment(e)) => {
             environment(fields, &e);
-            (EvidenceKind::Environment, Content::Item(Item::Environment(e)))
+            (EvidenceKind::Environment, Content::Item(Box::new(Item::Environment(e))))
         }
         Some(Body::Activity(a)) => {
             activity(fields, &a);
-            (EvidenceKind::Activity, Content::Item(Item::Activity(a)))
+            (EvidenceKind::Activity, Content::Item(Box::new(Item::Activity(a))))
         }
         Some(Body::Provider(p)) => {
             provider(fields, &p);
-            (EvidenceKind::Provider, Content::Item(Item::Provider(p)))
+            (EvidenceKind::Provider, Content::Item(Box::new(Item::Provider(p))))
         }
         Some(Body::PolicyDecision(d)) => {
             decision(fields, &d);
-            (EvidenceKind::PolicyDecision, Content::Item(Item::PolicyDecision(d)))
+            (EvidenceKind::PolicyDecision, Content::Item(Box::new(Item::PolicyDecision(d))))
         }
         Some(Body::Failure(f)) => failure(fields, f),
-        None => (EvidenceKind::Unspecified, Content::Failure(EvidenceFailureReason::CaptureFailed, String::new(), EvidenceResolution::Permanent)),
+        None => (
+            EvidenceKind::Unspecified,
+            Content::Failure(
+                EvidenceFailureReason::CaptureFailed,
+                String::new(),
+                EvidenceResolution::Permanent,
+            ),
+        ),
     }
 }
 
@@ -94,8 +101,7 @@ fn activity(fields: &mut Fields, a: &pb::ActivityEvidence) {
 fn provider(fields: &mut Fields, p: &pb::ProviderEvidence) {
     let named = !p.provider.is_empty() && p.provider.len() <= 128;
     fields.require(named, "provider.provider", "has 1 to 128 bytes");
-    let counts =
-        [p.input_tokens, p.output_tokens, p.cache_read_tokens, p.cache_write_tokens, p.latency_us];
+    let counts = [p.input_tokens, p.output_tokens, p.cache_read_tokens, p.cache_write_tokens, p.latency_us];
     fields.require(counts.iter().all(|n| *n >= 0), "provider", "has no count below 0");
     let _ = fields.optional_time("provider.requested_at", p.requested_at.as_ref());
     let _ = fields.optional_time("provider.responded_at", p.responded_at.as_ref());
@@ -117,7 +123,11 @@ fn failure(fields: &mut Fields, f: pb::EvidenceFailureReport) -> (EvidenceKind, 
     let reason: EvidenceFailureReason = fields.known("failure.reason", f.reason);
     let resolution: EvidenceResolution = fields.any("failure.resolution", f.resolution);
     let told = resolution != EvidenceResolution::Superseded;
-    fields.require(told, "failure.resolution", "is TRANSIENT or PERMANENT: what supersedes a failure says so itself");
+    fields.require(
+        told,
+        "failure.resolution",
+        "is TRANSIENT or PERMANENT: what supersedes a failure says so itself",
+    );
     let resolution = match resolution {
         EvidenceResolution::Unspecified => EvidenceResolution::Transient,
         given => given,

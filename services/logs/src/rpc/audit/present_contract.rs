@@ -158,9 +158,10 @@ pub fn claim(claimed: &Claimed, now: Micros) -> pb::ContractClaim {
 /// What the audit says.
 #[must_use]
 pub fn judgement(j: &Judgement, seq: u64, c: &Contract, now: Micros) -> pb::ReconcileResponse {
-    let open = c.expectations.iter().filter(|e| {
-        matches!(c.standing(e, now), Standing::Pending | Standing::Missing | Standing::Failed)
-    });
+    let open = c
+        .expectations
+        .iter()
+        .filter(|e| matches!(c.standing(e, now), Standing::Pending | Standing::Missing | Standing::Failed));
     pb::ReconcileResponse {
         verdict: j.verdict.map_or(0, i32::from),
         pending: j.verdict.is_none(),

@@ -45,7 +45,11 @@ impl Contracts {
         Ok(held)
     }
 
-    pub(super) async fn folded(&self, tx: &mut Tx, rows: &[IndexRow]) -> Result<HashMap<i64, Arc<Contract>>, DbError> {
+    pub(super) async fn folded(
+        &self,
+        tx: &mut Tx,
+        rows: &[IndexRow],
+    ) -> Result<HashMap<i64, Arc<Contract>>, DbError> {
         let mut known = HashMap::with_capacity(rows.len());
         let mut unknown = Vec::new();
         for row in rows {

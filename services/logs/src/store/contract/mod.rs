@@ -18,17 +18,20 @@ use runspine_logs_domain::contract::{Contract, Journal};
 use runspine_types::Digest;
 
 pub use claim::{ClaimScope, Claimed};
-pub use list::{ContractFilter, ContractOrder, ContractPage, list};
+pub use list::{ContractFilter, ContractOrder, list};
 pub use load::read;
 pub use row::IndexRow;
 
 /// Folded contracts that are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 
+/// Folded contracts by their number, each with the link that it was folded up to.
+type Folded = LruCache<i64, (Digest, Arc<Contract>)>;
+
 /// The store of contracts. Cheap to clone; one per process.
 #[derive(Clone)]
 pub struct Contracts {
-    folded: Arc<Mutex<LruCache<i64, (Digest, Arc<Contract>)>>>,
+    folded: Arc<Mutex<Folded>>,
 }
 
 impl Default for Contracts {

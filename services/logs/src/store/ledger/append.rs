@@ -150,8 +150,11 @@ impl Group {
         for (place, event) in events.iter().enumerate() {
             if event.scope == LedgerScope::Run && event.run_id.is_empty() {
                 let field = format!("entries[{place}].run_id");
-                return Err(Fault::new(&RUN_ID_REQUIRED, "an event of a run names its run")
-                    .field(field, RUN_ID_REQUIRED.name, "required when the scope is RUN"));
+                return Err(Fault::new(&RUN_ID_REQUIRED, "an event of a run names its run").field(
+                    field,
+                    RUN_ID_REQUIRED.name,
+                    "required when the scope is RUN",
+                ));
             }
             if let Some((_, bytes)) = self.known.get(&(event.tenant_id.clone(), event.event_id.clone())) {
                 check_equal(bytes, event)?;

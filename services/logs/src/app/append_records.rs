@@ -1,0 +1,352 @@
+//! Appends records: the hot path. Everything that waits is appended by one look-up of heads, one of each kind of fact,
+//! one insert and one update of heads, whatever the number of runs and records.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use contracts_common::common::v1::Actor;
+use contracts_logs::v1::{self as pb, trace_record};
+use parking_lot::Mutex;
+use prost::Message as _;
+use runspine_db::{Args, Batch, BoxFuture, DbError, Tx};
+use runspine_errors::Fault;
+use runspine_logs_domain::{
+    reasons,
+    trace::{Appended, Item, Outcome, Stamp, TraceState, Wanted},
+};
+use runspine_types::{Clock, Digest, Micros, new_id};
+
+use super::{
+    App,
+    events::{self, About},
+    watch::Hub,
+};
+use crate::store::{
+    records::{self, RecordRow},
+    traces::{self, Advance, HeadRow, TraceRef},
+};
+
+/// One call: items for one trace, all or none.
+pub struct Append {
+    /// Which trace.
+    pub of: TraceRef,
+    /// The items.
+    pub items: Vec<Item>,
+}
+
+/// What proves that a record is on a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The trace.
+    pub trace_id: String,
+    /// The record.
+    pub record_id: String,
+    /// Its place.
+    pub position: u64,
+    /// Its step.
+    pub step_index: Option<u32>,
+    /// Its link.
+    pub link: Digest,
+    /// When it was stored.
+    pub recorded_at: Micros,
+    /// Whether it was there before.
+    pub duplicate: bool,
+    /// The answer that was kept with it, for a repeat.
+    pub answer: Bytes,
+    /// Stored as done without a decision that allows it.
+    pub unauthorized: bool,
+    /// A step before it was not on the trace.
+    pub gap: bool,
+}
+
+impl Receipt {
+    /// Of a stored record.
+    pub fn stored(trace_id: &str, row: RecordRow) -> Result<Self, DbError> {
+        let record = pb::TraceRecord::decode(row.record.as_ref())
+            .map_err(|error| DbError::Column { column: "record".to_owned(), what: error.to_string() })?;
+        Ok(Self {
+            trace_id: trace_id.to_owned(),
+            record_id: record.record_id,
+            position: row.position,
+            step_index: row.step_index,
+            link: row.link,
+            recorded_at: row.recorded_at,
+            duplicate: true,
+            answer: row.answer.unwrap_or_default(),
+            unauthorized: row.unauthorized,
+            gap: row.gap,
+        })
+    }
+
+    /// Of a record that was just appended.
+    pub fn new(trace_id: &str, new: &Appended) -> Self {
+        Self {
+            trace_id: trace_id.to_owned(),
+            record_id: new.record.record_id.clone(),
+            position: new.record.position,
+            step_index: new.columns.step_index,
+            link: new.link,
+            recorded_at: new.columns.recorded_at,
+            duplicate: false,
+            answer: Bytes::new(),
+            unauthorized: new.columns.unauthorized,
+            gap: new.gap,
+        }
+    }
+}
+
+impl App {
+    /// Appends items to an open trace.
+    ///
+    /// # Errors
+    /// When there is no such trace, a rule refuses an item, or the store can't be written.
+    pub async fn append_records(&self, of: TraceRef, items: Vec<Item>) -> Result<Vec<Receipt>, Fault> {
+        self.append.submit(Append { of, items }).await
+    }
+}
+
+/// The batch of all calls that wait.
+pub struct AppendRecords {
+    clock: Arc<dyn Clock>,
+    watch: Arc<Hub>,
+    max_records: u64,
+    /// Traces that grew in the group that is not durable yet.
+    grown: Mutex<Vec<i64>>,
+}
+
+impl AppendRecords {
+    /// With a limit of records for each trace.
+    pub fn new(clock: Arc<dyn Clock>, watch: Arc<Hub>, max_records: u64) -> Self {
+        Self { clock, watch, max_records, grown: Mutex::new(Vec::new()) }
+    }
+}
+
+impl Batch for AppendRecords {
+    type Item = Append;
+    type Out = Vec<Receipt>;
+    const NAME: &'static str = "append_records";
+
+    fn apply<'t>(
+        &'t self,
+        tx: &'t mut Tx,
+        items: &'t [Append],
+    ) -> BoxFuture<'t, Result<Vec<Result<Vec<Receipt>, Fault>>, DbError>> {
+        Box::pin(async move {
+            let mut group = Group::read(tx, items, self.max_records).await?;
+            let answers = group.append_all(items, self.clock.now());
+            let grown = group.write(tx, self.clock.now()).await?;
+            self.grown.lock().extend(grown);
+            group.resolve(tx, answers).await
+        })
+    }
+
+    fn committed(&self) {
+        for trace_key in std::mem::take(&mut *self.grown.lock()) {
+            self.watch.wake(trace_key);
+        }
+    }
+
+    fn undone(&self) {
+        self.grown.lock().clear();
+    }
+}
+
+/// A trace that the group appends to.
+struct Open {
+    row: HeadRow,
+    state: TraceState,
+    facts: Vec<pb::RecordFact>,
+    first: Option<About>,
+}
+
+/// A receipt, or the place where the first one is found.
+enum Pending {
+    New(Receipt),
+    Stored(i64, u64),
+}
+
+/// Everything that one group reads and writes.
+struct Group {
+    open: HashMap<TraceRef, Open>,
+    rows: Vec<Args>,
+}
+
+impl Group {
+    async fn read(tx: &mut Tx, items: &[Append], max_records: u64) -> Result<Self, DbError> {
+        let mut refs: Vec<TraceRef> = items.iter().map(|i| i.of.clone()).collect();
+        refs.sort_unstable();
+        refs.dedup();
+        let mut open: HashMap<TraceRef, Open> = traces::heads(tx, &refs)
+            .await?
+            .into_iter()
+            .map(|(of, row)| {
+                (of, Open { state: row.state(max_records), row, facts: Vec::new(), first: None })
+            })
+            .collect();
+        let mut wanted: BTreeMap<i64, Wanted> = BTreeMap::new();
+        for append in items {
+            if let Some(open) = open.get(&append.of) {
+                let wanted = wanted.entry(open.row.trace_key).or_default();
+                append.items.iter().for_each(|item| wanted.add(item));
+            }
+        }
+        let mut found: HashMap<i64, Vec<_>> = HashMap::new();
+        for (trace_key, fact) in look_up(tx, wanted, items).await? {
+            found.entry(trace_key).or_default().push(fact);
+        }
+        for open in open.values_mut() {
+            let facts = found.remove(&open.row.trace_key).unwrap_or_default();
+            facts.into_iter().for_each(|fact| open.state.facts.insert(fact));
+        }
+        Ok(Self { open, rows: Vec::with_capacity(items.len()) })
+    }
+
+    fn append_all(&mut self, items: &[Append], now: Micros) -> Vec<Result<Vec<Pending>, Fault>> {
+        items.iter().map(|append| self.append(append, now)).collect()
+    }
+
+    /// One call: all of its items or none.
+    fn append(&mut self, append: &Append, now: Micros) -> Result<Vec<Pending>, Fault> {
+        let Some(open) = self.open.get_mut(&append.of) else {
+            return Err(Fault::new(&reasons::TRACE_NOT_FOUND, "there is no trace of this attempt"));
+        };
+        // One item checks before it changes anything; several need the state from before the first.
+        let before =
+            (append.items.len() > 1).then(|| (open.state.clone(), open.facts.len(), self.rows.len()));
+        let mut receipts = Vec::with_capacity(append.items.len());
+        for item in &append.items {
+            match open.state.append(item, Stamp { now, record_id: new_id() }) {
+                Ok(Outcome::Duplicate { position }) => {
+                    receipts.push(Pending::Stored(open.row.trace_key, position));
+                }
+                Ok(Outcome::Appended(new)) => {
+                    self.rows.push(records::row(open.row.trace_key, item, &new));
+                    receipts.push(Pending::New(Receipt::new(&open.row.trace_id, &new)));
+                    open.note(item, &new);
+                }
+                Err(fault) => {
+                    if let Some((state, facts, rows)) = before {
+                        open.state = state;
+                        open.facts.truncate(facts);
+                        self.rows.truncate(rows);
+                    }
+                    return Err(fault);
+                }
+            }
+        }
+        Ok(receipts)
+    }
+
+    /// Writes rows, heads and events; gives the traces that grew.
+    async fn write(&mut self, tx: &mut Tx, now: Micros) -> Result<Vec<i64>, DbError> {
+        if self.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        records::insert(tx, std::mem::take(&mut self.rows)).await?;
+        let grown = || self.open.values().filter(|open| open.state.count > open.row.record_count);
+        let mut heads: Vec<Advance<'_>> = grown()
+            .map(|open| Advance {
+                trace_key: open.row.trace_key,
+                had: open.row.record_count,
+                state: &open.state,
+            })
+            .collect();
+        heads.sort_unstable_by_key(|head| head.trace_key);
+        traces::advance(tx, &heads).await?;
+        let keys = heads.iter().map(|head| head.trace_key).collect();
+        for open in self.open.values_mut() {
+            let facts = std::mem::take(&mut open.facts);
+            if let (false, Some(about)) = (facts.is_empty(), open.first.take()) {
+                let event = pb::RecordsAppended {
+                    run_id: about.run_id.clone(),
+                    attempt: about.attempt,
+                    trace_id: about.trace_id.clone(),
+                    facts,
+                    last_position: open.state.count,
+                    profile: open.row.profile,
+                };
+                events::emit(tx, about, &event, now);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Finds the first receipts of what was there already, those of this group included.
+    async fn resolve(
+        &self,
+        tx: &mut Tx,
+        answers: Vec<Result<Vec<Pending>, Fault>>,
+    ) -> Result<Vec<Result<Vec<Receipt>, Fault>>, DbError> {
+        let mut places: Vec<(i64, u64)> = Vec::new();
+        for pending in answers.iter().flatten().flatten() {
+            if let Pending::Stored(trace_key, position) = pending {
+                places.push((*trace_key, *position));
+            }
+        }
+        let stored = records::at(tx, &places).await?;
+        let stored: HashMap<(i64, u64), RecordRow> =
+            stored.into_iter().map(|row| ((row.trace_key, row.position), row)).collect();
+        let ids: HashMap<i64, &str> =
+            self.open.values().map(|open| (open.row.trace_key, open.row.trace_id.as_str())).collect();
+        let receipt = |pending| match pending {
+            Pending::New(receipt) => Ok(receipt),
+            Pending::Stored(trace_key, position) => {
+                let row = stored.get(&(trace_key, position)).cloned().ok_or(DbError::NoRow)?;
+                Receipt::stored(ids.get(&trace_key).copied().unwrap_or_default(), row)
+            }
+        };
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Ok(pending) => pending.into_iter().map(receipt).collect::<Result<_, _>>().map(Ok),
+                Err(fault) => Ok(Err(fault)),
+            })
+            .collect()
+    }
+}
+
+impl Open {
+    /// Keeps what the group's event tells of a record.
+    fn note(&mut self, item: &Item, new: &Appended) {
+        let verdict = match &item.body {
+            trace_record::Body::Step(step) => step.verdict,
+            _ => 0,
+        };
+        self.facts.extend(events::fact(new.record.position, &new.columns, verdict, new.gap));
+        self.first.get_or_insert_with(|| About {
+            tenant_id: self.row.tenant_id.clone(),
+            run_id: self.row.run_id.clone(),
+            attempt: self.row.attempt,
+            trace_id: self.row.trace_id.clone(),
+            actor: Some(Actor { r#type: item.actor_type, id: item.actor_id.clone() }),
+            correlation_id: item.correlation_id.clone(),
+            causation_id: item.causation_id.clone(),
+            reason: String::new(),
+        });
+    }
+}
+
+/// The facts that the items need. A RESOLUTION names a position: its step is known only after the first look-up.
+async fn look_up(
+    tx: &mut Tx,
+    wanted: BTreeMap<i64, Wanted>,
+    items: &[Append],
+) -> Result<Vec<(i64, runspine_logs_domain::trace::Fact)>, DbError> {
+    let mut found = records::facts(tx, &wanted).await?;
+    let settles = items.iter().flat_map(|a| &a.items);
+    if !settles.into_iter().any(|item| matches!(item.body, trace_record::Body::Resolution(_))) {
+        return Ok(found);
+    }
+    let mut more: BTreeMap<i64, Wanted> = BTreeMap::new();
+    for (trace_key, fact) in &found {
+        let asked = wanted.get(trace_key).is_some_and(|w| w.positions.contains(&fact.position));
+        if asked {
+            more.entry(*trace_key).or_default().steps.extend(fact.step_index);
+        }
+    }
+    found.extend(records::facts(tx, &more).await?);
+    Ok(found)
+}

@@ -1,0 +1,63 @@
+//! Use cases: each opens the one transaction of its call, or reads.
+
+pub mod append_addendum;
+pub mod append_records;
+pub mod audit;
+pub mod events;
+pub mod link_incident;
+pub mod read_traces;
+pub mod seal_trace;
+pub mod start_trace;
+pub mod verify_trace;
+pub mod watch;
+
+use std::sync::Arc;
+
+use runspine_db::{Batcher, Db};
+use runspine_types::Clock;
+
+use crate::{Config, keyring::Keyring, store::contract::Contracts};
+
+/// What every use case works with. Cheap to share.
+pub struct App {
+    /// The store.
+    pub db: Db,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The keys that sign.
+    pub keyring: Arc<Keyring>,
+    /// Where records are handed in.
+    pub append: Batcher<append_records::AppendRecords>,
+    /// Who watches traces.
+    pub watch: Arc<watch::Hub>,
+    /// Audit contracts.
+    pub contracts: Contracts,
+}
+
+impl App {
+    /// Over an open store.
+    pub fn new(db: Db, clock: Arc<dyn Clock>, keyring: Arc<Keyring>, config: &Config) -> Self {
+        let watch = Arc::new(watch::Hub::new(config.watch.max_streams));
+        let append = db.batcher(append_records::AppendRecords::new(
+            Arc::clone(&clock),
+            Arc::clone(&watch),
+            config.trace.max_records,
+        ));
+        Self { db, clock, keyring, append, watch, contracts: Contracts::new() }
+    }
+}
+
+/// 32 random bytes for a salt or a key.
+///
+/// # Errors
+/// When the system gives none: nothing was written, so the call can be repeated.
+pub fn random() -> Result<[u8; 32], runspine_errors::Fault> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| {
+        runspine_errors::Fault::new(
+            &runspine_errors::mesh::STORE_UNAVAILABLE,
+            "the system gives no random bytes; nothing was changed",
+        )
+    })?;
+    Ok(bytes)
+}

@@ -1,0 +1,140 @@
+//! Reads traces, records and receipts. A failed read is a failure, never an empty list.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use runspine_errors::Fault;
+use runspine_logs_domain::reasons;
+use runspine_types::Digest;
+
+use super::{App, append_records::Receipt};
+use crate::store::{
+    records::{self, RecordRow, SumRow},
+    seals::{self, SealRow},
+    traces::{self, TraceRow},
+};
+
+/// A trace with its seal.
+#[derive(Debug, Clone)]
+pub struct TraceView {
+    /// The trace.
+    pub row: TraceRow,
+    /// Its seal.
+    pub seal: Option<SealRow>,
+}
+
+/// An attempt's main trace with everything that belongs to it.
+#[derive(Debug, Clone)]
+pub struct AttemptView {
+    /// The main trace.
+    pub main: TraceView,
+    /// Its addenda, in order.
+    pub addenda: Vec<TraceView>,
+    /// Incidents that are tied to it.
+    pub incident_ids: Vec<String>,
+    /// Sums.
+    pub sums: SumRow,
+}
+
+/// What was kept of an item.
+#[derive(Debug, Clone)]
+pub struct KeptItem {
+    /// Its receipt.
+    pub receipt: Receipt,
+    /// Digest of the caller's request.
+    pub request_digest: Option<Digest>,
+    /// The record's bytes.
+    pub record: Bytes,
+}
+
+fn no_trace() -> Fault {
+    Fault::new(&reasons::TRACE_NOT_FOUND, "there is no such trace")
+}
+
+impl App {
+    /// The main trace of an attempt (0: the latest) with its addenda, incidents and sums.
+    ///
+    /// # Errors
+    /// TRACE_NOT_FOUND, or when the store can't be read.
+    pub async fn get_trace(&self, tenant_id: &str, run_id: &str, attempt: u32) -> Result<AttemptView, Fault> {
+        let read = self.db.read();
+        let main = traces::one(read, tenant_id, run_id, attempt, 0).await?.ok_or_else(no_trace)?;
+        let rows = traces::of_run(read, tenant_id, run_id, main.attempt).await?;
+        let mut views = self.with_seals(rows).await?.into_iter();
+        let main = views.next().ok_or_else(no_trace)?;
+        let incident_ids = traces::incidents(read, main.row.trace_key).await?;
+        let sums = records::sums(read, tenant_id, run_id, main.row.attempt).await?;
+        Ok(AttemptView { main, addenda: views.collect(), incident_ids, sums })
+    }
+
+    /// A page of main traces, newest first.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn list_traces(
+        &self,
+        tenant_id: &str,
+        filter: &traces::Filter,
+        limit: i64,
+    ) -> Result<Vec<TraceView>, Fault> {
+        let rows = traces::list(self.db.read(), tenant_id, filter, limit).await?;
+        self.with_seals(rows).await
+    }
+
+    /// Traces with their seals.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn with_seals(&self, rows: Vec<TraceRow>) -> Result<Vec<TraceView>, Fault> {
+        let keys: Vec<i64> = rows.iter().filter(|row| row.sealed).map(|row| row.trace_key).collect();
+        let seals = seals::of_many(self.db.read(), &keys).await?;
+        let mut seals: HashMap<i64, SealRow> = seals.into_iter().map(|seal| (seal.trace_key, seal)).collect();
+        Ok(rows.into_iter().map(|row| TraceView { seal: seals.remove(&row.trace_key), row }).collect())
+    }
+
+    /// One trace of an attempt (0: the latest), without its seal.
+    ///
+    /// # Errors
+    /// TRACE_NOT_FOUND, or when the store can't be read.
+    pub async fn find_trace(
+        &self,
+        tenant_id: &str,
+        run_id: &str,
+        attempt: u32,
+        addendum: u32,
+    ) -> Result<TraceRow, Fault> {
+        traces::one(self.db.read(), tenant_id, run_id, attempt, addendum).await?.ok_or_else(no_trace)
+    }
+
+    /// A page of the records of one trace.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn list_records(
+        &self,
+        trace_key: i64,
+        filter: &records::Filter,
+        limit: i64,
+    ) -> Result<Vec<RecordRow>, Fault> {
+        Ok(records::list(self.db.read(), trace_key, filter, limit).await?)
+    }
+
+    /// What was kept of an item, by its key.
+    ///
+    /// # Errors
+    /// TRACE_NOT_FOUND, RECORD_NOT_FOUND, or when the store can't be read.
+    pub async fn get_receipt(
+        &self,
+        tenant_id: &str,
+        run_id: &str,
+        attempt: u32,
+        key: &str,
+    ) -> Result<KeptItem, Fault> {
+        let trace = self.find_trace(tenant_id, run_id, attempt, 0).await?;
+        let missing =
+            || Fault::new(&reasons::RECORD_NOT_FOUND, "no record of this trace came under this key");
+        let row = records::keyed(self.db.read(), trace.trace_key, key).await?.ok_or_else(missing)?;
+        let (request_digest, record) = (row.request_digest, row.record.clone());
+        Ok(KeptItem { receipt: Receipt::stored(&trace.trace_id, row)?, request_digest, record })
+    }
+}

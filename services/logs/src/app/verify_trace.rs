@@ -1,0 +1,170 @@
+//! Proves the traces of a run over the store, page by page.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use contracts_logs::v1 as pb;
+use prost::Message as _;
+use runspine_db::{DbError, Dialect};
+use runspine_errors::Fault;
+use runspine_logs_domain::{
+    bytes::timestamp,
+    chain,
+    proof::{HeaderColumns, Previous, Prover, SealCheck, StoredRecord, TraceKey, overall},
+};
+use runspine_types::Digest;
+
+use super::{App, read_traces::TraceView};
+use crate::store::{chains, keys, records, secrets, traces};
+
+/// Records that are read at a time.
+const PAGE: i64 = 1_000;
+
+impl App {
+    /// Proves one attempt of a run, or with 0 all of them. A source that can't be read gives ERROR for its trace: a
+    /// failed read proves nothing.
+    ///
+    /// # Errors
+    /// When not even the list of traces can be read.
+    pub async fn verify_trace(
+        &self,
+        tenant_id: &str,
+        run_id: &str,
+        attempt: u32,
+    ) -> Result<pb::VerifyTraceResponse, Fault> {
+        let begun = Instant::now();
+        // The attempt before is read too: the header of an attempt names its seal.
+        let rows = traces::of_run(self.db.read(), tenant_id, run_id, 0).await?;
+        let views = self.with_seals(rows).await?;
+        let keys = keys::all(self.db.read()).await?;
+        let erased = secrets::salt_erased(self.db.read(), tenant_id, run_id).await?;
+        let mut proofs = Vec::new();
+        for view in views.iter().filter(|view| attempt == 0 || view.row.attempt == attempt) {
+            proofs.push(self.prove(view, previous(&views, view), &keys, erased).await);
+        }
+        if proofs.is_empty() {
+            let status = pb::ProofStatus::NoTrace as i32;
+            proofs.push(pb::TraceProof {
+                attempt,
+                status,
+                reason: "NO_TRACE".to_owned(),
+                ..Default::default()
+            });
+        }
+        let storage = match self.db.dialect() {
+            Dialect::Sqlite => pb::ProofStorage::Sqlite,
+            Dialect::Postgres => pb::ProofStorage::Postgres,
+        };
+        Ok(pb::VerifyTraceResponse {
+            run_id: run_id.to_owned(),
+            overall: overall(&proofs) as i32,
+            model: pb::ProofModel::HashChain as i32,
+            storage: storage as i32,
+            trust_boundary: pb::TrustBoundary::System as i32,
+            proofs,
+            verified_at: Some(timestamp(self.clock.now())),
+            duration_us: i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX),
+        })
+    }
+
+    async fn prove(
+        &self,
+        view: &TraceView,
+        previous: Previous,
+        known: &[keys::KeyRow],
+        erased: bool,
+    ) -> pb::TraceProof {
+        let row = &view.row;
+        let key = TraceKey {
+            tenant_id: row.tenant_id.clone(),
+            run_id: row.run_id.clone(),
+            attempt: row.attempt,
+            addendum: row.addendum,
+        };
+        let columns = HeaderColumns {
+            trace_id: row.trace_id.clone(),
+            project_id: row.project_id.clone(),
+            agent_id: row.agent_id.clone(),
+            profile: row.profile,
+            source: row.source,
+            scenario_id: row.scenario_id.clone(),
+            started_at: row.started_at,
+        };
+        let mut prover = Prover::new(key, &row.header, row.link, Some(&columns), previous);
+        let (contract, evidence) = match self.read_sources(view, &mut prover).await {
+            Ok(links) => links,
+            Err(error) => {
+                tracing::warn!(run_id = row.run_id, %error, "a source of the proof can't be read");
+                prover.unreadable();
+                (None, None)
+            }
+        };
+        let Some(seal) = &view.seal else { return prover.finish(None, erased) };
+        let key =
+            known.iter().find(|key| key.key_id == seal.key_id && key.purpose == pb::KeyPurpose::Seal as i32);
+        let check = SealCheck {
+            seal: &seal.seal,
+            signature: &seal.signature,
+            public_key: key.and_then(|key| key.public_key.as_slice().try_into().ok()),
+            revoked_from: key.and_then(|key| key.revoked_from),
+            contract_link: contract,
+            evidence_link: evidence,
+        };
+        prover.finish(Some(&check), erased)
+    }
+
+    /// Feeds the records, and recomputes the chains that the seal names.
+    async fn read_sources(
+        &self,
+        view: &TraceView,
+        prover: &mut Prover,
+    ) -> Result<(Option<Digest>, Option<Digest>), DbError> {
+        let mut after = 0;
+        loop {
+            let page = records::page(self.db.read(), view.row.trace_key, after, PAGE).await?;
+            for row in &page {
+                prover.record(&StoredRecord {
+                    position: row.position,
+                    bytes: &row.record,
+                    link: row.link,
+                    columns: Some(row.columns()),
+                });
+                after = row.position;
+            }
+            if page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
+                break;
+            }
+        }
+        let seal = view.seal.as_ref().and_then(|s| pb::TraceSeal::decode(s.seal.as_ref()).ok());
+        let Some(seal) = seal.filter(|seal| seal.addendum == 0) else { return Ok((None, None)) };
+        let row = &view.row;
+        let of = (row.tenant_id.as_str(), row.run_id.as_str(), row.attempt);
+        let entries = chains::contract(self.db.read(), of, seal.contract_entry_count).await?;
+        let start = chain::contract_start(of.0, "run", of.1, of.2);
+        let contract = fold(start, &entries, seal.contract_entry_count, chain::contract_link);
+        let items = chains::evidence(self.db.read(), of, seal.evidence_count).await?;
+        let start = chain::evidence_start(of.0, of.1, of.2);
+        Ok((contract, fold(start, &items, seal.evidence_count, chain::evidence_link)))
+    }
+}
+
+/// The link after `count` items, recomputed; `None` when there are fewer.
+fn fold(start: Digest, items: &[Bytes], count: u64, link: fn(&Digest, &[u8]) -> Digest) -> Option<Digest> {
+    (items.len() as u64 == count).then(|| items.iter().fold(start, |last, item| link(&last, item)))
+}
+
+/// The seal that the header of `view` has to name.
+fn previous(views: &[TraceView], view: &TraceView) -> Previous {
+    let (attempt, addendum) = (view.row.attempt, view.row.addendum);
+    let before = match (attempt, addendum) {
+        (_, 1..) => (attempt, addendum - 1),
+        (2.., 0) => (attempt - 1, 0),
+        _ => return Previous::None,
+    };
+    let found = views.iter().find(|v| (v.row.attempt, v.row.addendum) == before);
+    // The digest is that of the stored seal bytes, not the stored digest: a column proves nothing.
+    match found.and_then(|v| v.seal.as_ref()) {
+        Some(seal) => Previous::Seal(runspine_logs_domain::keys::seal_digest(&seal.seal)),
+        None => Previous::Missing,
+    }
+}

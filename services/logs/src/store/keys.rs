@@ -1,0 +1,49 @@
+//! The public half of every key that ever signed here.
+
+use runspine_db::{DbError, Read, Tx, args};
+use runspine_types::Micros;
+
+/// `signing_key_events.kind` of a key that another took the place of.
+const RETIRED: i64 = 1;
+/// `signing_key_events.kind` of a key that is not trusted from a time on.
+const REVOKED: i64 = 2;
+
+runspine_db::row! {
+    /// A key with what became of it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct KeyRow {
+        /// Its name.
+        pub key_id: String,
+        /// What it signs.
+        pub purpose: i32,
+        /// Ed25519, 32 bytes.
+        pub public_key: Vec<u8>,
+        /// When it was first seen.
+        pub created_at: Micros,
+        /// When another took its place.
+        pub retired_at: Option<Micros>,
+        /// From when on it is not trusted.
+        pub revoked_from: Option<Micros>,
+    }
+}
+
+/// Makes `key` the active key of its purpose; the one before is retired.
+pub async fn activate(tx: &mut Tx, key: &KeyRow, now: Micros) -> Result<(), DbError> {
+    let sql = "INSERT INTO signing_keys (key_id, purpose, public_key, created_at) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT DO NOTHING";
+    tx.execute(sql, args![&key.key_id, key.purpose, &key.public_key, key.created_at]).await?;
+    let sql = "INSERT INTO signing_key_events (key_id, kind, at, reason) SELECT k.key_id, 1, CAST($1 AS BIGINT), \
+               'another key took its place' FROM signing_keys k WHERE k.purpose = $2 AND k.key_id <> $3 \
+               AND NOT EXISTS (SELECT 1 FROM signing_key_events e WHERE e.key_id = k.key_id AND e.kind = 1)";
+    tx.execute(sql, args![now, key.purpose, &key.key_id]).await?;
+    Ok(())
+}
+
+/// Every key, by purpose, the newest first.
+pub async fn all(read: &Read) -> Result<Vec<KeyRow>, DbError> {
+    let sql = "SELECT k.key_id, k.purpose, k.public_key, k.created_at, \
+               (SELECT MAX(e.at) FROM signing_key_events e WHERE e.key_id = k.key_id AND e.kind = $1) AS retired_at, \
+               (SELECT MIN(e.at) FROM signing_key_events e WHERE e.key_id = k.key_id AND e.kind = $2) AS revoked_from \
+               FROM signing_keys k ORDER BY k.purpose, k.created_at DESC, k.key_id";
+    read.fetch_all(sql, args![RETIRED, REVOKED]).await
+}

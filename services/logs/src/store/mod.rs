@@ -1,0 +1,30 @@
+//! Statements and rows. Nothing here decides; everything runs inside the transaction it is given.
+
+pub mod chains;
+pub mod contract;
+pub mod dispatch;
+pub mod evidence;
+pub mod keys;
+pub mod ledger;
+pub mod records;
+pub mod seals;
+pub mod secrets;
+pub mod traces;
+mod values;
+
+use runspine_db::Migrations;
+
+/// The schema of the domain.
+pub const MIGRATIONS: Migrations = runspine_db::migrations! {
+    steps: [
+        1 => "0001_traces",
+        2 => "0002_contracts",
+        3 => "0003_ledger",
+        4 => "0004_evidence",
+        5 => "0005_dispatches",
+    ],
+    append_only: [
+        "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
+        "contract_entries", "ledger", "evidence", "evidence_failures", "dispatch_records",
+    ],
+};
