@@ -1,0 +1,359 @@
+//! May this run start, may this step happen?
+
+use bytes::Bytes;
+use contracts_controls::v1 as pb;
+use prost::Message as _;
+use runspine_controls_domain::{
+    admission::{
+        self, Answer, Effect, Finding, Phase, RESOLVER_VERSION, budget_finding, combine, freeze_finding,
+        lapse_finding,
+    },
+    book::{Need, Refusal, Reserved, Waive},
+    estimate::{Amounts, fill},
+    freeze::FreezeState,
+    hold::{Hold, HoldKey, Line},
+    limit::{Key, RunScope},
+    reasons,
+    words::{BreachType, EstimateSource, HoldState, Profile, Verdict},
+};
+use runspine_errors::{Fault, mesh};
+use runspine_types::{Hasher, Micros, new_id};
+
+use super::{
+    accounts::{Ask, Out},
+    records::{Evidence, NewBreach},
+};
+use crate::{
+    rpc::words::{admission_to, amounts_from, amounts_to, reason_to},
+    store::{
+        desk::Desk,
+        envelopes::Applicable,
+        events::publish,
+        rows::{LeaseRow, lease_state},
+    },
+};
+
+/// A question while it is being answered.
+struct Case<'a> {
+    ask: &'a Ask,
+    now: Micros,
+    key: HoldKey,
+    lease: LeaseRow,
+    scope: RunScope,
+    amounts: Amounts,
+    source: EstimateSource,
+    envelopes: Vec<Applicable>,
+    inputs: pb::ControlInputs,
+}
+
+/// What was decided, and the lines of the hold if there is one.
+struct Decided {
+    answer: Answer,
+    lines: Option<Vec<Line>>,
+}
+
+impl Desk<'_> {
+    /// Answers a question about a run or a step: the first answer again, or a new one with its evidence.
+    pub(super) async fn answer(&mut self, ask: &Ask, now: Micros) -> Result<Out, Fault> {
+        let now = ask.now.unwrap_or(now);
+        let Some(lease) = self.run(&ask.run).cloned() else { return Err(unknown_run(&ask.run.run_id)) };
+        if ask.step.is_some() && lease.state == lease_state::SEEN && lease.fence == 0 {
+            return Err(unknown_run(&ask.run.run_id));
+        }
+        let key = (lease.run_key, ask.step.map_or(-1, i64::from), i64::from(ask.ask));
+        if let Some(kept) = self.ask(key) {
+            return replay(ask, kept.request_digest == ask.digest, kept.answer.clone());
+        }
+        expect_fence(ask.fence, lease.fence)?;
+        let case = self.case(ask, key, lease, now)?;
+        let decided = self.decide(&case).await?;
+        let hold = self.take(&case, &decided)?;
+        self.report(&case, decided, hold)
+    }
+
+    fn case<'a>(
+        &mut self,
+        ask: &'a Ask,
+        key: HoldKey,
+        lease: LeaseRow,
+        now: Micros,
+    ) -> Result<Case<'a>, Fault> {
+        let mut lease = lease;
+        if let Some(scope) = &ask.scope {
+            lease.scope = Bytes::from(scope.encode_to_vec());
+        }
+        let scope = lease.run_scope()?;
+        let envelopes = self.applicable(&scope);
+        let (amounts, source) = fill(amounts_from(ask.amounts.as_ref(), 0), ask.kind);
+        let inputs = pb::ControlInputs {
+            scope: Some(lease.tuple()?),
+            amounts: Some(amounts_to(&amounts)),
+            totals: ask.totals,
+            envelopes: Vec::new(),
+            freeze_ids: Vec::new(),
+            known_fence: lease.fence,
+            lease_expires_at_us: lease.expires_at.map_or(0, |at| at.0),
+            now_us: now.0,
+            profile: ask.profile.code(),
+        };
+        Ok(Case { ask, now, key, lease, scope, amounts, source, envelopes, inputs })
+    }
+
+    /// The checks in their order: a freeze or a lapsed lease leaves the budget unasked.
+    async fn decide(&mut self, case: &Case<'_>) -> Result<Decided, Fault> {
+        let mut findings = Vec::new();
+        if case.ask.full {
+            findings.extend(self.freeze_findings(&case.scope, case.now));
+        }
+        if case.ask.step.is_some() && !case.lease.is_live(case.now) {
+            findings.push(lapse_finding());
+        }
+        if case.ask.step.is_none() && case.lease.state == lease_state::ENDED {
+            findings.push(lapse_finding());
+        }
+        if !findings.is_empty() {
+            let all = findings.into_iter().map(|f| (f, Effect::Blocks(Verdict::Deny))).collect();
+            return Ok(Decided { answer: combine(all), lines: None });
+        }
+        self.decide_budget(case).await
+    }
+
+    /// What freezes in scope say.
+    pub(super) fn freeze_findings(&self, scope: &RunScope, now: Micros) -> Vec<Finding> {
+        let holding = |f: &&runspine_controls_domain::freeze::Freeze| f.state(now) == FreezeState::Active;
+        self.freezes.iter().filter(holding).filter(|f| f.covers(scope)).map(freeze_finding).collect()
+    }
+
+    /// Reserves in all envelopes. One that refuses without blocking is passed over and the rest is tried again.
+    async fn decide_budget(&mut self, case: &Case<'_>) -> Result<Decided, Fault> {
+        let mut needs: Vec<Need> = case
+            .envelopes
+            .iter()
+            .map(|(limit, row)| Need {
+                envelope: row.envelope_key,
+                amount: case.amounts.of(limit.spec.unit),
+                waive: None,
+            })
+            .collect();
+        let (run, now, holds) = (case.key.0, case.now, case.ask.step.is_some());
+        let mut findings: Vec<(Finding, Effect)> = Vec::new();
+        loop {
+            let tried = self
+                .with_book(
+                    |book| if holds { book.reserve(run, &needs, now) } else { book.open(run, &needs, now) },
+                )
+                .await?;
+            let refusals = match tried {
+                Reserved::Held(lines) => {
+                    return Ok(Decided { answer: combine(findings), lines: Some(lines) });
+                }
+                Reserved::Refused(refusals) => refusals,
+            };
+            let judged = self.judge(case, &refusals).await?;
+            let blocked = judged.iter().any(|(_, effect, _)| matches!(effect, Effect::Blocks(_)));
+            for (finding, effect, envelope) in judged {
+                waive(&mut needs, envelope, effect.waive());
+                findings.push((finding, effect));
+            }
+            if blocked {
+                return Ok(Decided { answer: combine(findings), lines: None });
+            }
+        }
+    }
+
+    async fn judge(
+        &mut self,
+        case: &Case<'_>,
+        refusals: &[Refusal],
+    ) -> Result<Vec<(Finding, Effect, Key)>, Fault> {
+        let phase = if case.ask.step.is_some() { Phase::Step } else { Phase::Run };
+        let waited = self.first_answered(case.key.0, case.key.1, Verdict::Defer.code());
+        let waited = waited.map_or(0, |first| case.now.millis_since(first).max(0));
+        let mut judged = Vec::with_capacity(refusals.len());
+        for refusal in refusals {
+            let Some((limit, _)) = self.envelope(refusal.envelope) else { continue };
+            let effect = admission::effect(&limit, phase, case.ask.profile, waited);
+            judged.push((budget_finding(&limit, refusal, effect), effect, refusal.envelope));
+            let run = case.key.0;
+            self.with_book(|book| book.exhausted(refusal, run)).await?;
+            let blocks = matches!(effect, Effect::Blocks(_) | Effect::WouldBlock(_));
+            self.breach(NewBreach {
+                envelope: refusal.envelope,
+                period_start: refusal.period_start,
+                run,
+                step: case.ask.step,
+                kind: if blocks { BreachType::Exhausted } else { BreachType::Breached },
+                value: refusal.usage.saturating_add(refusal.need),
+                limit_value: refusal.limit_value,
+                at: case.now,
+            });
+        }
+        Ok(judged)
+    }
+
+    /// Puts the hold of an allowed step on the desk, and the lease of an admitted run.
+    fn take(&mut self, case: &Case<'_>, decided: &Decided) -> Result<Option<Hold>, Fault> {
+        let Some(lines) = &decided.lines else { return Ok(None) };
+        let (fence, expires_at, scope) = (case.ask.fence, case.ask.expires_at, case.lease.scope.clone());
+        if case.ask.step.is_none() {
+            self.change_run(case.key.0, |row| {
+                row.state = lease_state::OPEN;
+                row.fence = fence;
+                row.expires_at = expires_at;
+                row.scope = scope;
+            });
+            return Ok(None);
+        }
+        if fence > case.lease.fence {
+            self.change_run(case.key.0, |row| row.fence = fence);
+        }
+        let hold = Hold {
+            key: case.key,
+            id: new_id(),
+            state: HoldState::Active,
+            amounts: case.amounts,
+            source: case.source,
+            extensions: 0,
+            ambiguous: false,
+            released_for: None,
+            lines: lines.clone(),
+        };
+        self.put_hold(hold.clone(), case.now);
+        Ok(Some(hold))
+    }
+
+    /// The response, its evidence and, when it refuses, its event.
+    fn report(&mut self, case: &Case<'_>, decided: Decided, hold: Option<Hold>) -> Result<Out, Fault> {
+        let evidence_id = new_id();
+        let set = self.set(&case.scope.tenant_id);
+        let answer = &decided.answer;
+        let admission = admission_to(answer, self.epoch, &set.digest, evidence_id.clone());
+        let out = if case.ask.step.is_some() {
+            let hold = hold.as_ref().map(|h| self.hold_to(h));
+            Out::Step(pb::AdmitStepResponse { admission: Some(admission), hold })
+        } else {
+            let admitted = decided.lines.is_some();
+            let allocations = if admitted { self.allocations_to(case.key.0) } else { Vec::new() };
+            Out::Run(pb::AdmitRunResponse { admission: Some(admission), allocations })
+        };
+        if answer.verdict != Verdict::Allow {
+            self.publish_denied(case, answer, &evidence_id);
+        }
+        self.record_evidence(case, answer, &out, evidence_id, decided.lines.as_deref());
+        Ok(out)
+    }
+
+    fn publish_denied(&mut self, case: &Case<'_>, answer: &Answer, evidence_id: &str) {
+        let mut about = self.about_run(case.key.0, "admission", evidence_id.to_owned());
+        about.step_index = case.ask.step;
+        about.reason = answer.reasons.first().map_or("", |r| r.code).to_owned();
+        let data = pb::AdmissionDenied {
+            evidence_id: evidence_id.to_owned(),
+            step_index: case.ask.step,
+            verdict: answer.verdict.code(),
+            reasons: answer.reasons.iter().map(reason_to).collect(),
+        };
+        publish(self.tx, &case.ask.caller, "AdmissionDenied", about, &data, case.now);
+    }
+
+    fn record_evidence(
+        &mut self,
+        case: &Case<'_>,
+        answer: &Answer,
+        out: &Out,
+        evidence_id: String,
+        lines: Option<&[Line]>,
+    ) {
+        let mut inputs = case.inputs.clone();
+        inputs.envelopes = self.envelope_numbers(case, lines);
+        let freezes = answer.reasons.iter().filter(|r| r.code == admission::FROZEN);
+        inputs.freeze_ids = freezes.map(|r| r.source_id.clone()).collect();
+        let inputs = inputs.encode_to_vec();
+        let bytes = match out {
+            Out::Step(step) => step.encode_to_vec(),
+            Out::Run(run) => run.encode_to_vec(),
+            _ => Vec::new(),
+        };
+        let plain =
+            answer.verdict == Verdict::Allow && answer.would_block.is_empty() && answer.warnings.is_empty();
+        let evidence = Evidence {
+            key: case.key,
+            evidence_id,
+            decision_id: case.ask.decision_id.clone(),
+            fence: case.ask.fence,
+            verdict: answer.verdict.code(),
+            plain,
+            resolver_version: RESOLVER_VERSION,
+            inputs_digest: Hasher::new("runspine.controlinput.v1").sized(&inputs).finish(),
+            inputs,
+            request_digest: case.ask.digest,
+            answer: Bytes::from(bytes),
+            evaluated_at: case.now,
+        };
+        self.put_evidence(evidence);
+    }
+
+    /// The numbers of every envelope, as they were before the answer.
+    fn envelope_numbers(&self, case: &Case<'_>, lines: Option<&[Line]>) -> Vec<pb::EnvelopeNumbers> {
+        let row = |(limit, envelope): &Applicable| {
+            let key = envelope.envelope_key;
+            let line = lines.and_then(|l| l.iter().find(|l| l.envelope == key));
+            let held_now = if case.ask.step.is_some() { line.map_or(0, |l| l.amount) } else { 0 };
+            let allocation = self.book.allocations_of(case.key.0).filter(|a| a.key.1 == key).last();
+            pb::EnvelopeNumbers {
+                limit_id: limit.id.clone(),
+                limit_version: limit.version,
+                envelope_id: envelope.envelope_id.clone(),
+                need: case.amounts.of(limit.spec.unit),
+                granted: allocation.map_or(0, |a| a.granted),
+                held: allocation.map_or(0, |a| a.held) - held_now,
+                spent: allocation.map_or(0, |a| a.spent),
+                reservable: allocation.and_then(|a| self.book.period(a.period())).map(|p| p.available(limit)),
+            }
+        };
+        case.envelopes.iter().map(row).collect()
+    }
+}
+
+fn waive(needs: &mut [Need], envelope: Key, waive: Option<Waive>) {
+    if let Some(need) = needs.iter_mut().find(|n| n.envelope == envelope) {
+        need.waive = waive;
+    }
+}
+
+fn replay(ask: &Ask, same: bool, answer: Bytes) -> Result<Out, Fault> {
+    if !same {
+        return Err(Fault::new(&mesh::IDEMPOTENCY_MISMATCH, "this ask was made with another body")
+            .with("run_id", &ask.run.run_id)
+            .with("ask", ask.ask));
+    }
+    let unreadable = |_| super::defect("a kept answer can't be read");
+    if ask.step.is_some() {
+        pb::AdmitStepResponse::decode(answer).map(Out::Step).map_err(unreadable)
+    } else {
+        pb::AdmitRunResponse::decode(answer).map(Out::Run).map_err(unreadable)
+    }
+}
+
+/// That a call does not carry an older fence than the lease has.
+///
+/// # Errors
+/// `STALE_FENCE`.
+pub(super) fn expect_fence(carried: u64, known: u64) -> Result<(), Fault> {
+    if carried >= known {
+        return Ok(());
+    }
+    let text = format!("the call carries fence {carried}, the lease has {known}");
+    Err(Fault::new(&reasons::STALE_FENCE, text).with("fence", known))
+}
+
+/// No admission of this attempt.
+pub(super) fn unknown_run(run_id: &str) -> Fault {
+    Fault::new(&reasons::RUN_LEASE_NOT_FOUND, "controls has no lease of this run attempt")
+        .with("run_id", run_id)
+}
+
+/// Whether findings only are recorded.
+pub(super) fn observes(profile: i32) -> bool {
+    Profile::from_code(profile) == Some(Profile::ObserveOnly)
+}

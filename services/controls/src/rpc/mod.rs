@@ -1,0 +1,3 @@
+//! The RPCs: parse, call the use case, present.
+
+pub mod words;

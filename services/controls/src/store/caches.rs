@@ -1,0 +1,106 @@
+//! What is kept in memory beside the store, each under the number that tells whether it still holds.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use runspine_controls_domain::{
+    freeze::Freeze,
+    limit::{Key, Limit, control_set_digest},
+    words::LimitState,
+};
+
+use super::rows::{EnvelopeName, EnvelopeRow};
+
+/// Beyond this many envelopes the memory of them is begun anew.
+const MOST_ENVELOPES: usize = 50_000;
+
+/// Every limit of a tenant.
+#[derive(Debug)]
+pub struct ControlSet {
+    /// All, by key.
+    pub all: HashMap<Key, Arc<Limit>>,
+    /// Those in force, by id.
+    pub active: Vec<Arc<Limit>>,
+    /// Digest of those in force.
+    pub digest: [u8; 32],
+}
+
+impl ControlSet {
+    /// From all limits of a tenant.
+    #[must_use]
+    pub fn new(limits: Vec<Limit>) -> Self {
+        let all: Vec<Arc<Limit>> = limits.into_iter().map(Arc::new).collect();
+        let mut active: Vec<_> = all.iter().filter(|l| l.state == LimitState::Active).cloned().collect();
+        active.sort_by(|a, b| a.id.cmp(&b.id));
+        let digest = control_set_digest(active.iter().map(AsRef::as_ref));
+        Self { all: all.into_iter().map(|l| (l.key, l)).collect(), active, digest }
+    }
+}
+
+/// The memory. Everything in it can be read again.
+#[derive(Debug, Default)]
+pub struct Caches {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sets: HashMap<String, (i64, Arc<ControlSet>)>,
+    by_name: HashMap<EnvelopeName, Arc<EnvelopeRow>>,
+    by_key: HashMap<Key, Arc<EnvelopeRow>>,
+    freezes: Option<(u64, Arc<Vec<Freeze>>)>,
+}
+
+impl Caches {
+    /// Forgets everything: something that was read was undone.
+    pub fn clear(&self) {
+        *self.inner.lock() = Inner::default();
+    }
+
+    /// The limits of a tenant, when they are those of `version`.
+    #[must_use]
+    pub fn set(&self, tenant: &str, version: i64) -> Option<Arc<ControlSet>> {
+        self.inner.lock().sets.get(tenant).filter(|(known, _)| *known == version).map(|(_, set)| set.clone())
+    }
+
+    /// Keeps the limits of a tenant.
+    pub fn keep_set(&self, tenant: &str, version: i64, set: &Arc<ControlSet>) {
+        self.inner.lock().sets.insert(tenant.to_owned(), (version, set.clone()));
+    }
+
+    /// The open freezes, when they are those of `epoch`.
+    #[must_use]
+    pub fn freezes(&self, epoch: u64) -> Option<Arc<Vec<Freeze>>> {
+        self.inner.lock().freezes.as_ref().filter(|(known, _)| *known == epoch).map(|(_, all)| all.clone())
+    }
+
+    /// Keeps the open freezes.
+    pub fn keep_freezes(&self, epoch: u64, freezes: &Arc<Vec<Freeze>>) {
+        self.inner.lock().freezes = Some((epoch, freezes.clone()));
+    }
+
+    /// An envelope by limit and scope id.
+    #[must_use]
+    pub fn named(&self, name: &EnvelopeName) -> Option<Arc<EnvelopeRow>> {
+        self.inner.lock().by_name.get(name).cloned()
+    }
+
+    /// An envelope by key.
+    #[must_use]
+    pub fn keyed(&self, key: Key) -> Option<Arc<EnvelopeRow>> {
+        self.inner.lock().by_key.get(&key).cloned()
+    }
+
+    /// Keeps an envelope; what is kept of one never changes.
+    pub fn keep_envelope(&self, row: EnvelopeRow) -> Arc<EnvelopeRow> {
+        let mut inner = self.inner.lock();
+        if inner.by_key.len() >= MOST_ENVELOPES {
+            inner.by_key.clear();
+            inner.by_name.clear();
+        }
+        let row = Arc::new(row);
+        inner.by_name.insert((row.limit_key, row.scope_id.clone()), row.clone());
+        inner.by_key.insert(row.envelope_key, row.clone());
+        row
+    }
+}

@@ -1,0 +1,140 @@
+//! Envelopes on the desk: found by limit and scope id, made at first use.
+
+use std::sync::Arc;
+
+use runspine_controls_domain::limit::{Key, Limit, RunScope};
+use runspine_db::{AssertSqlSafe, DbError, args};
+use runspine_types::{Micros, new_id};
+
+use super::{
+    desk::Desk,
+    lists::{CHUNK, list},
+    rows::{EnvelopeName, EnvelopeRow},
+};
+
+/// An envelope that a run is counted in, with the limit behind it.
+pub type Applicable = (Arc<Limit>, Arc<EnvelopeRow>);
+
+impl Desk<'_> {
+    /// Makes the envelopes of these runs that do not exist yet, with one statement for all.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn ensure_envelopes(&mut self, scopes: &[RunScope], now: Micros) -> Result<(), DbError> {
+        let mut unknown: Vec<(EnvelopeName, Arc<Limit>, String)> = Vec::new();
+        for scope in scopes {
+            for limit in &self.set(&scope.tenant_id).active {
+                for id in limit.scope_ids(scope) {
+                    let name = (limit.key, id);
+                    if self.caches.named(&name).is_none() {
+                        unknown.push((name, limit.clone(), scope.tenant_id.clone()));
+                    }
+                }
+            }
+        }
+        unknown.sort_by(|a, b| a.0.cmp(&b.0));
+        unknown.dedup_by(|a, b| a.0 == b.0);
+        for part in unknown.chunks(CHUNK) {
+            self.make_envelopes(part, now).await?;
+        }
+        Ok(())
+    }
+
+    /// The envelope of a limit for one scope id, made when it does not exist.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn envelope_for(
+        &mut self,
+        limit: &Limit,
+        tenant: &str,
+        scope_id: &str,
+        now: Micros,
+    ) -> Result<Key, DbError> {
+        let name = (limit.key, scope_id.to_owned());
+        let limit = Arc::new(limit.clone());
+        self.make_envelopes(&[(name.clone(), limit.clone(), tenant.to_owned())], now).await?;
+        let row = self.caches.named(&name).ok_or_else(|| super::rows::unreadable("envelopes: not made"))?;
+        self.book.put_envelope(row.envelope_key, limit);
+        Ok(row.envelope_key)
+    }
+
+    async fn make_envelopes(
+        &mut self,
+        part: &[(EnvelopeName, Arc<Limit>, String)],
+        now: Micros,
+    ) -> Result<(), DbError> {
+        let columns = ["envelope_id", "tenant_id", "limit_key", "scope", "scope_id", "created_at"];
+        let rows = part.iter().map(|((limit_key, scope_id), limit, tenant)| {
+            args![new_id(), tenant, *limit_key, limit.spec.scope.code(), scope_id, now]
+        });
+        self.tx.insert_rows("envelopes", &columns, rows.collect(), "ON CONFLICT DO NOTHING").await?;
+        let keys = list(part.iter().map(|((key, id), _, _)| args![*key, id]).collect());
+        let sql = format!(
+            "SELECT {} FROM envelopes WHERE (limit_key, scope_id) IN (SELECT column1, column2 FROM {})",
+            EnvelopeRow::COLUMNS,
+            keys.sql
+        );
+        let rows: Vec<EnvelopeRow> = self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await?;
+        for row in rows {
+            self.caches.keep_envelope(row);
+        }
+        Ok(())
+    }
+
+    /// The envelopes that a run is counted in, in ascending order of their keys. They must have been ensured.
+    pub fn applicable(&mut self, scope: &RunScope) -> Vec<Applicable> {
+        let set = self.set(&scope.tenant_id);
+        let mut found = Vec::new();
+        for limit in &set.active {
+            for id in limit.scope_ids(scope) {
+                if let Some(row) = self.caches.named(&(limit.key, id)) {
+                    self.book.put_envelope(row.envelope_key, limit.clone());
+                    found.push((limit.clone(), row));
+                }
+            }
+        }
+        found.sort_by_key(|(_, row)| row.envelope_key);
+        found
+    }
+
+    /// Puts envelopes with their limits, in force or not, into the book.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn load_envelopes(&mut self, keys: &[Key]) -> Result<(), DbError> {
+        let mut unknown: Vec<Key> = keys
+            .iter()
+            .copied()
+            .filter(|k| !self.book.knows(*k) && self.caches.keyed(*k).is_none())
+            .collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        for part in unknown.chunks(CHUNK) {
+            let keys = list(part.iter().map(|k| args![*k]).collect());
+            let sql = format!(
+                "SELECT {} FROM envelopes WHERE envelope_key IN (SELECT column1 FROM {})",
+                EnvelopeRow::COLUMNS,
+                keys.sql
+            );
+            let rows: Vec<EnvelopeRow> = self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await?;
+            for row in rows {
+                self.caches.keep_envelope(row);
+            }
+        }
+        for key in keys.iter().filter(|k| !self.book.knows(**k)).copied().collect::<Vec<_>>() {
+            let Some(row) = self.caches.keyed(key) else { continue };
+            if let Some(limit) = self.set(&row.tenant_id).all.get(&row.limit_key) {
+                self.book.put_envelope(key, limit.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// An envelope that is on the desk.
+    #[must_use]
+    pub fn envelope(&self, key: Key) -> Option<Applicable> {
+        let row = self.caches.keyed(key)?;
+        Some((self.book.limit(key)?.clone(), row))
+    }
+}

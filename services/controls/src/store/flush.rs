@@ -1,0 +1,279 @@
+//! Writes what differs from what was read, with few multi-row statements.
+
+use runspine_controls_domain::{
+    hold::{Hold, Line},
+    words::EntryKind,
+};
+use runspine_db::{Args, DbError, args};
+use runspine_types::Micros;
+
+use super::desk::{Desk, HoldSlot};
+
+const PERIODS: [&str; 14] = [
+    "envelope_key",
+    "period_start",
+    "period_end",
+    "rollover_in",
+    "adjusted",
+    "debt_in",
+    "settled",
+    "granted",
+    "debt",
+    "unfunded",
+    "rolled_out",
+    "closed",
+    "warned",
+    "blocked",
+];
+const PERIOD_UPSERT: &str = "ON CONFLICT (envelope_key, period_start) DO UPDATE SET rollover_in = excluded.rollover_in, \
+    adjusted = excluded.adjusted, debt_in = excluded.debt_in, settled = excluded.settled, granted = excluded.granted, \
+    debt = excluded.debt, unfunded = excluded.unfunded, rolled_out = excluded.rolled_out, closed = excluded.closed, \
+    warned = excluded.warned, blocked = excluded.blocked";
+const ALLOCATIONS: [&str; 9] =
+    ["run_key", "envelope_key", "period_start", "granted", "held", "spent", "used", "unfunded", "open"];
+const ALLOCATION_UPSERT: &str = "ON CONFLICT (run_key, envelope_key, period_start) DO UPDATE SET \
+    granted = excluded.granted, held = excluded.held, spent = excluded.spent, used = excluded.used, \
+    unfunded = excluded.unfunded, open = excluded.open";
+const HOLDS: [&str; 15] = [
+    "run_key",
+    "step_index",
+    "ask",
+    "hold_id",
+    "state",
+    "cost_microusd",
+    "tokens_input",
+    "tokens_output",
+    "duration_ms",
+    "source",
+    "extensions",
+    "ambiguous",
+    "released_for",
+    "settle_digest",
+    "settle_answer",
+];
+const HOLD_UPSERT: &str = "ON CONFLICT (run_key, step_index, ask) DO UPDATE SET state = excluded.state, \
+    cost_microusd = excluded.cost_microusd, tokens_input = excluded.tokens_input, \
+    tokens_output = excluded.tokens_output, duration_ms = excluded.duration_ms, extensions = excluded.extensions, \
+    ambiguous = excluded.ambiguous, released_for = excluded.released_for, settle_digest = excluded.settle_digest, \
+    settle_answer = excluded.settle_answer";
+const LINES: [&str; 7] =
+    ["run_key", "step_index", "ask", "envelope_key", "period_start", "amount", "unfunded"];
+const LINE_UPSERT: &str =
+    "ON CONFLICT (run_key, step_index, ask, envelope_key) DO UPDATE SET amount = excluded.amount";
+const ENTRIES: [&str; 11] = [
+    "envelope_key",
+    "period_start",
+    "kind",
+    "funding",
+    "amount",
+    "run_key",
+    "step_index",
+    "ask",
+    "settlement_id",
+    "actor_id",
+    "at",
+];
+const EVIDENCE: [&str; 14] = [
+    "run_key",
+    "step_index",
+    "ask",
+    "evidence_id",
+    "decision_id",
+    "fence",
+    "verdict",
+    "plain",
+    "resolver_version",
+    "inputs",
+    "inputs_digest",
+    "request_digest",
+    "answer",
+    "evaluated_at",
+];
+const LEASES: [&str; 9] =
+    ["run_key", "tenant_id", "run_id", "attempt", "state", "fence", "expires_at", "scope", "seen_at"];
+const LEASE_UPSERT: &str = "ON CONFLICT (run_key) DO UPDATE SET state = excluded.state, fence = excluded.fence, \
+    expires_at = excluded.expires_at, scope = excluded.scope";
+
+impl Desk<'_> {
+    /// Writes everything that differs from what was read.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn flush(mut self, now: Micros) -> Result<(), DbError> {
+        self.flush_leases(now).await?;
+        self.flush_accounts().await?;
+        self.flush_holds().await?;
+        self.flush_entries(now).await?;
+        self.flush_evidence().await?;
+        self.flush_breaches().await?;
+        self.publish_notices(now);
+        Ok(())
+    }
+
+    async fn flush_leases(&mut self, now: Micros) -> Result<(), DbError> {
+        let mut keys: Vec<_> = self.changed_runs.iter().copied().collect();
+        keys.sort_unstable();
+        let rows: Vec<Args> = keys
+            .iter()
+            .filter_map(|key| self.runs.get(key))
+            .map(|r| {
+                args![
+                    r.run_key,
+                    &r.tenant_id,
+                    &r.run_id,
+                    r.attempt,
+                    r.state,
+                    r.fence,
+                    r.expires_at,
+                    &r.scope,
+                    now
+                ]
+            })
+            .collect();
+        self.insert("run_leases", &LEASES, rows, LEASE_UPSERT).await
+    }
+
+    async fn flush_accounts(&mut self) -> Result<(), DbError> {
+        let mut periods: Vec<_> = self.book.changed_periods().copied().collect();
+        periods.sort_by_key(|p| p.key);
+        let rows = periods
+            .iter()
+            .map(|p| {
+                args![
+                    p.key.0,
+                    p.key.1,
+                    p.end,
+                    p.rollover_in,
+                    p.adjusted,
+                    p.debt_in,
+                    p.settled,
+                    p.granted,
+                    p.debt,
+                    p.unfunded,
+                    p.rolled_out,
+                    p.closed,
+                    p.warned,
+                    p.blocked
+                ]
+            })
+            .collect();
+        self.insert("envelope_periods", &PERIODS, rows, PERIOD_UPSERT).await?;
+        let rows = self
+            .book
+            .changed_allocations()
+            .map(|a| args![a.key.0, a.key.1, a.key.2, a.granted, a.held, a.spent, a.used, a.unfunded, a.open])
+            .collect();
+        self.insert("allocations", &ALLOCATIONS, rows, ALLOCATION_UPSERT).await
+    }
+
+    async fn flush_holds(&mut self) -> Result<(), DbError> {
+        let changed = |slot: &&HoldSlot| slot.newly_settled || slot.before.as_ref() != Some(&slot.hold);
+        let slots: Vec<&HoldSlot> = self.holds.values().filter(changed).collect();
+        let rows: Vec<Args> = slots.iter().map(|slot| hold_args(slot)).collect();
+        let lines: Vec<Args> = slots.iter().flat_map(|slot| new_lines(slot)).collect();
+        self.insert("holds", &HOLDS, rows, HOLD_UPSERT).await?;
+        self.insert("hold_lines", &LINES, lines, LINE_UPSERT).await?;
+        let columns = ["run_key", "step_index", "ask", "seq", "from_state", "to_state", "at"];
+        let moves = std::mem::take(&mut self.transitions);
+        let rows =
+            moves.iter().map(|(k, seq, from, to, at)| args![k.0, k.1, k.2, *seq, *from, *to, *at]).collect();
+        self.insert("hold_transitions", &columns, rows, "").await
+    }
+
+    async fn flush_entries(&mut self, now: Micros) -> Result<(), DbError> {
+        let rows = self
+            .book
+            .entries()
+            .iter()
+            .map(|e| {
+                let settlement = match (e.of_settlement, e.run) {
+                    (true, Some(run)) => self.settlement_ids.get(&run).cloned(),
+                    _ => None,
+                };
+                let (step, ask) = e.step.unzip();
+                debug_assert!(e.kind != EntryKind::Reversal || settlement.is_some());
+                args![
+                    e.period.0,
+                    e.period.1,
+                    e.kind.code(),
+                    e.funding.map(|f| f.code()),
+                    e.amount,
+                    e.run,
+                    step,
+                    ask,
+                    settlement,
+                    None::<String>,
+                    now
+                ]
+            })
+            .collect();
+        self.insert("budget_entries", &ENTRIES, rows, "").await
+    }
+
+    async fn flush_evidence(&mut self) -> Result<(), DbError> {
+        let rows = std::mem::take(&mut self.evidence)
+            .into_iter()
+            .map(|e| {
+                args![
+                    e.key.0,
+                    e.key.1,
+                    e.key.2,
+                    e.evidence_id,
+                    e.decision_id,
+                    e.fence,
+                    e.verdict,
+                    e.plain,
+                    e.resolver_version,
+                    e.inputs,
+                    e.inputs_digest,
+                    e.request_digest,
+                    e.answer,
+                    e.evaluated_at
+                ]
+            })
+            .collect();
+        self.insert("evidence", &EVIDENCE, rows, "").await
+    }
+
+    async fn insert(
+        &mut self,
+        table: &str,
+        columns: &[&str],
+        rows: Vec<Args>,
+        on_conflict: &str,
+    ) -> Result<(), DbError> {
+        if !rows.is_empty() {
+            self.tx.insert_rows(table, columns, rows, on_conflict).await?;
+        }
+        Ok(())
+    }
+}
+
+fn hold_args(slot: &HoldSlot) -> Args {
+    let Hold { key, id, state, amounts, source, extensions, ambiguous, released_for, .. } = &slot.hold;
+    let (digest, answer) = slot.settled.clone().unzip();
+    args![
+        key.0,
+        key.1,
+        key.2,
+        id,
+        state.code(),
+        amounts.cost_microusd,
+        amounts.tokens_input,
+        amounts.tokens_output,
+        amounts.duration_ms,
+        source.code(),
+        *extensions,
+        *ambiguous,
+        released_for.map(|r| r.code()),
+        digest,
+        answer
+    ]
+}
+
+fn new_lines(slot: &HoldSlot) -> Vec<Args> {
+    let known: &[Line] = slot.before.as_ref().map_or(&[], |h| &h.lines);
+    let fresh = slot.hold.lines.iter().filter(|line| !known.contains(line));
+    let key = slot.hold.key;
+    fresh.map(|l| args![key.0, key.1, key.2, l.envelope, l.period_start, l.amount, l.unfunded]).collect()
+}

@@ -1,0 +1,23 @@
+//! The store of `controls`. Nothing is decided here.
+
+pub mod caches;
+pub mod desk;
+pub mod envelopes;
+pub mod events;
+mod flush;
+pub mod freezes;
+mod holds;
+pub mod limits;
+mod lists;
+pub mod rows;
+
+use runspine_db::Migrations;
+
+/// The schema.
+pub const MIGRATIONS: Migrations = runspine_db::migrations! {
+    steps: [1 => "0001_budgets", 2 => "0002_freezes"],
+    append_only: [
+        "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",
+        "breaches", "freeze_events", "unfreeze_requests",
+    ],
+};
