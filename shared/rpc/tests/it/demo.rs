@@ -59,6 +59,10 @@ impl Demo {
                 tokio::time::sleep(Duration::from_secs(30)).await;
                 String::new()
             }
+            "nap" => {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                asked.key
+            }
             "fail" => return Err(status(Fault::new(&mesh::INTERNAL, "the secret of the cellar"))),
             "invalid" => {
                 let fault = Fault::new(&mesh::FIELD_INVALID, "wrong")

@@ -130,6 +130,18 @@ async fn too_much_is_refused_at_once_and_counted() {
     world.stop().await;
 }
 
+#[tokio::test]
+async fn a_call_that_is_open_at_the_stop_is_answered() {
+    let world = World::start().await;
+    let (way, context) = (world.remote.clone(), world.context());
+    let open = tokio::spawn(async move { call(&way, &context, ECHO, "nap").await });
+    while world.stack.in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.stop().await;
+    assert_eq!(open.await.unwrap().unwrap(), "k");
+}
+
 #[test]
 fn a_malformed_timeout_is_none() {
     assert_eq!(grpc_timeout(&http::HeaderMap::new()), None);
