@@ -91,7 +91,9 @@ impl<B: Batch> Batcher<B> {
             !std::mem::replace(&mut waiting.enlisted, true)
         };
         if enlist {
-            enlist_drain(&self.shared);
+            let shared = self.shared.clone();
+            let drain = Drain { shared, replies: Vec::new(), outcomes: Vec::new(), ran: false };
+            self.shared.queue.send(Message::Job(Box::new(drain)));
         }
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -103,11 +105,6 @@ impl<B: Batch> Batcher<B> {
     }
 }
 
-fn enlist_drain<B: Batch>(shared: &Arc<Shared<B>>) {
-    let drain = Drain { shared: shared.clone(), replies: Vec::new(), outcomes: Vec::new(), ran: false };
-    shared.queue.send(Message::Job(Box::new(drain)));
-}
-
 /// Takes what waits at the moment of its turn.
 struct Drain<B: Batch> {
     shared: Arc<Shared<B>>,
@@ -117,20 +114,15 @@ struct Drain<B: Batch> {
 }
 
 impl<B: Batch> Drain<B> {
-    /// Takes the waiting items whose callers are still there.
+    /// Takes all waiting items whose callers are still there. All of them, so that whatever was handed in before a
+    /// flush is done before it.
     fn take(&mut self) -> Vec<B::Item> {
         self.ran = true;
-        let limit = self.shared.queue.tuning.batch_limit.max(1);
-        let (taken, more) = {
+        let taken = {
             let mut waiting = self.shared.waiting.lock();
-            let rest = if waiting.items.len() > limit { waiting.items.split_off(limit) } else { Vec::new() };
-            let taken = std::mem::replace(&mut waiting.items, rest);
-            waiting.enlisted = !waiting.items.is_empty();
-            (taken, waiting.enlisted)
+            waiting.enlisted = false;
+            std::mem::take(&mut waiting.items)
         };
-        if more {
-            enlist_drain(&self.shared);
-        }
         let live = taken.into_iter().filter(|entry| !entry.reply.sender.is_closed());
         let (items, replies) = live.map(|entry| (entry.item, entry.reply)).unzip();
         self.replies = replies;
@@ -151,6 +143,21 @@ impl<B: Batch> Shared<B> {
             Err(_) => Err(defect(B::NAME, "it panicked")),
         };
         tx.settle(outcome).await
+    }
+
+    /// One call for `items`, or one for each when that fails.
+    async fn part(&self, tx: &mut Tx, items: &[B::Item]) -> Result<Vec<Outcome<B>>, DbError> {
+        let fault = match self.attempt(tx, items).await? {
+            Ok(answers) => return Ok(answers),
+            Err(fault) => fault,
+        };
+        self.batch.undone();
+        if items.len() == 1 {
+            return Ok(vec![Err(fault)]);
+        }
+        tracing::debug!(batch = B::NAME, items = items.len(), %fault, "tried item by item");
+        self.queue.counters.fallback();
+        self.one_by_one(tx, items).await
     }
 
     /// Item by item, so that the one that spoilt the batch is the only one to fail.
@@ -178,22 +185,9 @@ impl<B: Batch> Job for Drain<B> {
     fn run<'a>(&'a mut self, tx: &'a mut Tx) -> BoxFuture<'a, Result<u64, DbError>> {
         Box::pin(async move {
             let items = self.take();
-            if items.is_empty() {
-                return Ok(0);
+            for part in items.chunks(self.shared.queue.tuning.batch_limit.max(1)) {
+                self.outcomes.extend(self.shared.part(tx, part).await?);
             }
-            self.outcomes = match self.shared.attempt(tx, &items).await? {
-                Ok(answers) => answers,
-                Err(fault) => {
-                    self.shared.batch.undone();
-                    if items.len() == 1 {
-                        vec![Err(fault)]
-                    } else {
-                        tracing::debug!(batch = B::NAME, items = items.len(), %fault, "tried item by item");
-                        self.shared.queue.counters.fallback();
-                        self.shared.one_by_one(tx, &items).await?
-                    }
-                }
-            };
             Ok(items.len() as u64)
         })
     }

@@ -43,7 +43,7 @@ pub struct Tuning {
     pub queue_limit: usize,
     /// Most jobs in one group. 1 or more, default 256.
     pub group_limit: usize,
-    /// Most items that one call of a batch gets. 1 or more, default 1,024.
+    /// Most items that one call of a batch gets; more are done by further calls in the same group. 1 or more, default 1,024.
     pub batch_limit: usize,
     /// Connections for reads. 1 or more, default 4.
     pub readers: u32,

@@ -136,8 +136,9 @@ async fn locked(
     }
     conn.execute("SELECT pg_advisory_lock($1)", args![LOCK]).await?;
     let done = work(conn).await;
-    conn.execute("SELECT pg_advisory_unlock($1)", args![LOCK]).await?;
-    done
+    let unlocked = conn.execute("SELECT pg_advisory_unlock($1)", args![LOCK]).await;
+    // The first failure is the one that explains the other.
+    done.and(unlocked.map(|_| ()))
 }
 
 async fn scope(conn: &mut Conn, scope: &str, migrations: Migrations) -> Result<(), DbError> {

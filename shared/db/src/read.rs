@@ -115,7 +115,8 @@ impl Read {
         Ok(())
     }
 
-    /// Begins a read in which every statement sees the same state of the store.
+    /// Begins a read in which every statement sees the same state of the store: that of its first statement. Keep it
+    /// short, for it holds a connection, and what it can see can't be cleaned up.
     ///
     /// # Errors
     /// When no connection is free in time.

@@ -1,6 +1,6 @@
 //! The one writer of a store: takes whatever waits, runs it in one transaction, commits once, then answers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -9,6 +9,9 @@ use crate::{
     conn::Target,
     job::{Job, Message, Queue},
 };
+
+/// A commit that takes longer is worth a line in the log: everybody waits with it.
+const SLOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Writer {
     pub(crate) target: Target,
@@ -97,6 +100,9 @@ impl Writer {
         });
         // Whatever the engine said, a caller whose commit failed must read that nothing can be relied on.
         let events = events.map_err(|_| DbError::Unavailable("the commit failed"))?;
+        if begun.elapsed() > SLOW {
+            tracing::warn!(operations, took_ms = begun.elapsed().as_millis(), "a commit was slow");
+        }
         if operations > 0 {
             self.queue.counters.committed(operations, begun.elapsed());
         }

@@ -234,6 +234,27 @@ on_both_engines! {
         assert_eq!((db.stats().fallbacks, names(&db).await.len()), (1, 42));
     }
 
+    async fn a_flush_waits_for_a_batch_of_any_size(store: TestStore) {
+        let tuning = Tuning { batch_limit: 7, ..Tuning::default() };
+        let db = store.open_with("notes", MIGRATIONS, tuning).await;
+        let counts = Arc::new(Counts::default());
+        let notes = db.batcher(Notes(counts.clone()));
+        let held = hold(&db).await;
+        let calls: Vec<_> = (0..40).map(|n| {
+            let notes = notes.clone();
+            tokio::spawn(async move { notes.submit(format!("n{n}")).await })
+        }).collect();
+        waiting(&db, 41).await;
+        let flush = { let db = db.clone(); tokio::spawn(async move { db.flush().await }) };
+        held.let_go().await;
+        flush.await.unwrap();
+        assert_eq!(names(&db).await.len(), 40);
+        assert_eq!(counts.read(), (6, 0, 1), "six calls of at most seven, one commit");
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+    }
+
     async fn batches_and_operations_share_a_group(store: TestStore) {
         let db = open(&store).await;
         let notes = db.batcher(Notes(Arc::default()));
