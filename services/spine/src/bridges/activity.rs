@@ -1,14 +1,14 @@
 //! The spine's view of activity.
 
 use contracts_activity::v1::{
-    AddPauseRequest, AddPauseResponse, ApplyFactsRequest, ApplyFactsResponse, ClaimLapsedRequest, ClaimLapsedResponse,
-    ClearPausesRequest, ClearPausesResponse, CreateAttemptRequest, CreateAttemptResponse, CreateRunRequest,
-    CreateRunResponse, ExtendPauseRequest, ExtendPauseResponse, FinishRunRequest, FinishRunResponse, GetAnswerRequest,
-    GetAnswerResponse, GetRunStateRequest, GetRunStateResponse, GetRunViewRequest, GetRunViewResponse,
-    GrantLeaseRequest, GrantLeaseResponse, KeepAnswerRequest, KeepAnswerResponse, ReleaseLeaseRequest,
-    ReleaseLeaseResponse, RenewLeaseRequest, RenewLeaseResponse, RequestStopRequest, RequestStopResponse,
-    TransitionRunRequest, TransitionRunResponse, run_query_service_client::RunQueryServiceClient,
-    run_store_service_client::RunStoreServiceClient,
+    AddPauseRequest, AddPauseResponse, ApplyFactsRequest, ApplyFactsResponse, ClaimLapsedRequest,
+    ClaimLapsedResponse, ClearPausesRequest, ClearPausesResponse, CreateAttemptRequest,
+    CreateAttemptResponse, CreateRunRequest, CreateRunResponse, ExtendPauseRequest, ExtendPauseResponse,
+    FinishRunRequest, FinishRunResponse, GetAnswerRequest, GetAnswerResponse, GetRunStateRequest,
+    GetRunStateResponse, GetRunViewRequest, GetRunViewResponse, GrantLeaseRequest, GrantLeaseResponse,
+    KeepAnswerRequest, KeepAnswerResponse, ReleaseLeaseRequest, ReleaseLeaseResponse, RenewLeaseRequest,
+    RenewLeaseResponse, RequestStopRequest, RequestStopResponse, TransitionRunRequest, TransitionRunResponse,
+    run_query_service_client::RunQueryServiceClient, run_store_service_client::RunStoreServiceClient,
 };
 
 use super::bridge;

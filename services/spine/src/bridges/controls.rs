@@ -3,10 +3,10 @@
 use contracts_controls::v1::{
     AdmitRunRequest, AdmitRunResponse, AdmitStepRequest, AdmitStepResponse, ExtendRequest, ExtendResponse,
     GetRunControlsEvidenceRequest, GetRunControlsEvidenceResponse, ReleaseRequest, ReleaseResponse,
-    RenewRunLeaseRequest, RenewRunLeaseResponse, ReverseSettlementRequest, ReverseSettlementResponse, SettleRequest,
-    SettleResponse, SettleRunRequest, SettleRunResponse, SimulateAdmissionRequest, SimulateAdmissionResponse,
-    admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
-    signal_service_client::SignalServiceClient,
+    RenewRunLeaseRequest, RenewRunLeaseResponse, ReverseSettlementRequest, ReverseSettlementResponse,
+    SettleRequest, SettleResponse, SettleRunRequest, SettleRunResponse, SimulateAdmissionRequest,
+    SimulateAdmissionResponse, admission_service_client::AdmissionServiceClient,
+    budget_service_client::BudgetServiceClient, signal_service_client::SignalServiceClient,
 };
 
 use super::bridge;

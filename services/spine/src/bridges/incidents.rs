@@ -3,7 +3,8 @@
 use contracts_incidents::v1::{
     ListRunIncidentsRequest, ListRunIncidentsResponse, ReportIncidentRequest, ReportIncidentResponse,
     ReportRunOutcomeRequest, ReportRunOutcomeResponse, VoidIncidentRequest, VoidIncidentResponse,
-    incident_report_service_client::IncidentReportServiceClient, incident_service_client::IncidentServiceClient,
+    incident_report_service_client::IncidentReportServiceClient,
+    incident_service_client::IncidentServiceClient,
 };
 
 use super::bridge;

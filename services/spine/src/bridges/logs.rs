@@ -1,15 +1,16 @@
 //! The spine's view of logs.
 
 use contracts_logs::v1::{
-    AcknowledgeRequest, AcknowledgeResponse, AppendAddendumRequest, AppendAddendumResponse, AppendEntriesRequest,
-    AppendEntriesResponse, AppendIntentRequest, AppendIntentResponse, AppendRecordsRequest, AppendRecordsResponse,
-    CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimOverdueRequest, ClaimOverdueResponse,
-    DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest, GetAuditContractResponse,
-    GetReceiptRequest, GetReceiptResponse, GetTraceRequest, GetTraceResponse, ListEntriesRequest, ListEntriesResponse,
-    ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest,
-    MoveDeadlineResponse, ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse,
-    SealTraceRequest, SealTraceResponse, StartTraceRequest, StartTraceResponse, VerifyTraceRequest,
-    VerifyTraceResponse, audit_contract_service_client::AuditContractServiceClient,
+    AcknowledgeRequest, AcknowledgeResponse, AppendAddendumRequest, AppendAddendumResponse,
+    AppendEntriesRequest, AppendEntriesResponse, AppendIntentRequest, AppendIntentResponse,
+    AppendRecordsRequest, AppendRecordsResponse, CaptureEvidenceRequest, CaptureEvidenceResponse,
+    ClaimOverdueRequest, ClaimOverdueResponse, DeclareExpectationsRequest, DeclareExpectationsResponse,
+    GetAuditContractRequest, GetAuditContractResponse, GetReceiptRequest, GetReceiptResponse,
+    GetTraceRequest, GetTraceResponse, ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest,
+    ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse,
+    ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest,
+    SealTraceResponse, StartTraceRequest, StartTraceResponse, VerifyTraceRequest, VerifyTraceResponse,
+    audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, ledger_service_client::LedgerServiceClient,
     trace_service_client::TraceServiceClient,
 };

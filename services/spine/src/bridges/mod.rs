@@ -8,11 +8,14 @@ mod logs;
 mod miss;
 mod policies;
 
-pub use activity::{ActivityAnswerBridge, ActivityBridge, ActivityLeaseBridge, ActivityStopBridge, ActivityViewBridge};
-pub use controls::{ControlsBridge, ControlsRunBridge, ControlsStopBridge};
+pub use activity::{
+    ActivityAnswerBridge, ActivityBridge, ActivityLeaseBridge, ActivityStopBridge, ActivityViewBridge,
+};
+pub use controls::{ControlsBridge, ControlsRunBridge};
 pub use incidents::IncidentsBridge;
 pub use logs::{
-    LogsContractBridge, LogsEvidenceBridge, LogsLedgerBridge, LogsReadBridge, LogsReconcilerBridge, LogsTraceBridge,
+    LogsContractBridge, LogsEvidenceBridge, LogsLedgerBridge, LogsReadBridge, LogsReconcilerBridge,
+    LogsTraceBridge,
 };
 pub use miss::{Called, Miss};
 pub use policies::{PoliciesBridge, PoliciesRunBridge};
@@ -97,8 +100,6 @@ pub struct Bridges {
     pub controls: ControlsBridge,
     /// Settlements.
     pub settlements: ControlsRunBridge,
-    /// Freezes.
-    pub freezes: ControlsStopBridge,
     /// Traces.
     pub traces: LogsTraceBridge,
     /// What traces hold.
@@ -128,7 +129,6 @@ impl Bridges {
             policy_runs: PoliciesRunBridge::new(to.policies.clone()),
             controls: ControlsBridge::new(to.controls.clone()),
             settlements: ControlsRunBridge::new(to.controls.clone()),
-            freezes: ControlsStopBridge::new(to.controls.clone()),
             traces: LogsTraceBridge::new(to.logs.clone()),
             records: LogsReadBridge::new(to.logs.clone()),
             contracts: LogsContractBridge::new(to.logs.clone()),

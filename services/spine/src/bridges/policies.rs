@@ -1,10 +1,11 @@
 //! The spine's view of policies.
 
 use contracts_policies::v1::{
-    EvaluateRunRequest, EvaluateRunResponse, EvaluateStepRequest, EvaluateStepResponse, ExportDecisionsRequest,
-    ExportDecisionsResponse, GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse, ObserveStepsRequest,
-    ObserveStepsResponse, RecordEvaluationRequest, RecordEvaluationResponse, SupersedeEvaluationRequest,
-    SupersedeEvaluationResponse, decision_service_client::DecisionServiceClient,
+    EvaluateRunRequest, EvaluateRunResponse, EvaluateStepRequest, EvaluateStepResponse,
+    ExportDecisionsRequest, ExportDecisionsResponse, GetRunPolicyEvidenceRequest,
+    GetRunPolicyEvidenceResponse, ObserveStepsRequest, ObserveStepsResponse, RecordEvaluationRequest,
+    RecordEvaluationResponse, SupersedeEvaluationRequest, SupersedeEvaluationResponse,
+    decision_service_client::DecisionServiceClient,
 };
 
 use super::bridge;

@@ -5,8 +5,8 @@
 
 mod authority;
 mod catalogue;
-mod compose;
 mod config;
+mod contracts;
 mod directory;
 mod dispatch;
 mod forward;
@@ -38,8 +38,8 @@ use runspine_rpc::{Admission, Body, Call, Front, Limits, Mesh, Operation, Regist
 
 pub use self::{
     catalogue::Catalogue,
-    compose::{CONTRACTS, Composed, compose, registry},
     config::DoorConfig,
+    contracts::{CONTRACTS, registry},
     directory::{Directory, Identity},
     dispatch::{DispatchSink, Dispatches, LogsSink},
     key_file::DevelopmentKey,

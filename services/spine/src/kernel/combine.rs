@@ -330,7 +330,9 @@ mod tests {
     fn the_order_of_arrival_changes_nothing() {
         for row in product() {
             let backwards: Vec<Finding> = row.iter().rev().cloned().collect();
-            for profile in [GovernanceProfile::Strict, GovernanceProfile::Standard, GovernanceProfile::ObserveOnly] {
+            for profile in
+                [GovernanceProfile::Strict, GovernanceProfile::Standard, GovernanceProfile::ObserveOnly]
+            {
                 assert_eq!(combine(&row, profile), combine(&backwards, profile));
             }
         }
@@ -340,10 +342,8 @@ mod tests {
     fn adding_a_finding_never_loosens() {
         for row in product() {
             for fewer in [&row[..1], &row[..2], &row[1..]] {
-                let (some, all) = (
-                    combine(fewer, GovernanceProfile::Standard),
-                    combine(&row, GovernanceProfile::Standard),
-                );
+                let (some, all) =
+                    (combine(fewer, GovernanceProfile::Standard), combine(&row, GovernanceProfile::Standard));
                 assert!(restrictiveness(all.verdict) >= restrictiveness(some.verdict));
                 assert!(severity(all.directive) >= severity(some.directive));
             }
@@ -384,7 +384,8 @@ mod tests {
             (GovernanceProfile::Standard, Verdict::Allow),
             (GovernanceProfile::ObserveOnly, Verdict::Allow),
         ] {
-            let combined = combine(&[Finding::undecided(Check::Policy, profile, "POLICY_UNAVAILABLE")], profile);
+            let combined =
+                combine(&[Finding::undecided(Check::Policy, profile, "POLICY_UNAVAILABLE")], profile);
             assert_eq!((combined.effective_verdict, combined.degraded), (verdict, true), "{profile:?}");
         }
     }

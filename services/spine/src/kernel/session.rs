@@ -105,14 +105,20 @@ impl Session {
 
     /// Steps whose outcome nobody knows, with the position of the record that says so.
     pub fn ambiguous(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.steps.iter().filter(|(_, s)| s.is_ambiguous()).filter_map(|(i, s)| Some((*i, s.last_try?.position)))
+        self.steps
+            .iter()
+            .filter(|(_, s)| s.is_ambiguous())
+            .filter_map(|(i, s)| Some((*i, s.last_try?.position)))
     }
 
     /// Whether the same action has an unknown outcome: it is never repeated blindly.
     #[must_use]
     pub fn repeats_ambiguous(&self, kind: StepKind, resource: &str, arguments_digest: &[u8]) -> bool {
         self.steps.values().any(|s| {
-            s.is_ambiguous() && s.kind == kind && s.resource == resource && s.arguments_digest == arguments_digest
+            s.is_ambiguous()
+                && s.kind == kind
+                && s.resource == resource
+                && s.arguments_digest == arguments_digest
         })
     }
 

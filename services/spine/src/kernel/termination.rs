@@ -93,7 +93,9 @@ pub fn kernel_code(reason: TerminationReason) -> &'static str {
 #[must_use]
 pub fn may_retry(reason: TerminationReason, class: ErrorClass, retryable: bool) -> bool {
     match reason {
-        TerminationReason::RateLimited | TerminationReason::Timeout | TerminationReason::SystemFailure => true,
+        TerminationReason::RateLimited | TerminationReason::Timeout | TerminationReason::SystemFailure => {
+            true
+        }
         TerminationReason::AgentFailure => {
             retryable && matches!(class, ErrorClass::Transient | ErrorClass::RateLimit)
         }

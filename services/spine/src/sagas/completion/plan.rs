@@ -85,6 +85,15 @@ impl Progress {
         }
     }
 
+    /// Takes over an acknowledgement.
+    pub fn set(&mut self, act: Act, ack: Ack) {
+        match act {
+            Act::ReportOutcome => self.incident = ack,
+            Act::RecordEvaluation => self.evaluation = ack,
+            Act::SettleBudget => self.settlement = ack,
+        }
+    }
+
     fn phase(&self) -> RunPhase {
         self.run.map_or(RunPhase::Unspecified, |(phase, _)| phase)
     }
@@ -211,14 +220,6 @@ mod tests {
         states
     }
 
-    fn set(p: &mut Progress, act: Act, ack: Ack) {
-        match act {
-            Act::ReportOutcome => p.incident = ack,
-            Act::RecordEvaluation => p.evaluation = ack,
-            Act::SettleBudget => p.settlement = ack,
-        }
-    }
-
     /// What a world in which `refuse` is refused for good answers to an action.
     fn apply(p: &mut Progress, next: Next, refuse: Option<Act>) {
         let failed = Some((RunPhase::Failed, RunStatus::Failed));
@@ -230,11 +231,11 @@ mod tests {
                 for act in acts {
                     let refused = refuse == Some(act);
                     let ack = if refused { Ack::Failed("no".into()) } else { Ack::Done("id".into()) };
-                    set(p, act, ack);
+                    p.set(act, ack);
                 }
             }
             Next::Compensate(_) => p.compensation = true,
-            Next::Undo(act) => set(p, act, Ack::RolledBack("id".into())),
+            Next::Undo(act) => p.set(act, Ack::RolledBack("id".into())),
             Next::EndCompensated => (p.run, p.sealed) = (failed, true),
             Next::BeginFinalize => p.run = Some((RunPhase::Finalizing, RunStatus::Running)),
             Next::Finish => p.run = failed,
@@ -285,7 +286,7 @@ mod tests {
         let mut order = Vec::new();
         while let Next::Undo(act) = next(&p) {
             order.push(act);
-            set(&mut p, act, Ack::RolledBack("id".into()));
+            p.set(act, Ack::RolledBack("id".into()));
         }
         assert_eq!(order, [Act::SettleBudget, Act::RecordEvaluation, Act::ReportOutcome]);
         assert_eq!(next(&p), Next::EndCompensated);

@@ -1,0 +1,104 @@
+//! Settings of the spine: numbers of the run kernel, its reconciler and its relay.
+
+use serde::Deserialize;
+
+use crate::door::DoorConfig;
+
+/// Settings of the spine.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The door.
+    pub door: DoorConfig,
+    /// The run kernel.
+    pub kernel: KernelConfig,
+    /// The reconciler.
+    pub reconciler: ReconcilerConfig,
+    /// The event relay.
+    pub relay: RelayConfig,
+}
+
+/// Settings of the run kernel.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KernelConfig {
+    /// Running time of a run that names none, in milliseconds. 1,000 to 86,400,000, default 300,000.
+    pub run_timeout_ms: u64,
+    /// Time to live of a lease whose run names none, in milliseconds. 5,000 to 300,000, default 30,000.
+    pub lease_ttl_ms: u64,
+    /// Most attempts of a run that names none. 1 to 10, default 3.
+    pub max_attempts: u32,
+    /// Most steps in flight of a run that names none. 1 to 256, default 16.
+    pub max_inflight: u32,
+    /// A step begun later than this after its decision is late, in milliseconds. Default 60,000.
+    pub step_not_after_ms: i64,
+    /// Time from the beginning of its phase in which an action is due, in milliseconds. Default 5,000.
+    pub contract_deadline_ms: u64,
+    /// How long the freeze watch may be silent before freezes are unknown, in milliseconds. Default 5,000.
+    pub freeze_confirmed_ms: i64,
+    /// How long steps in flight may take after a stop, in milliseconds. 0 to 60,000, default 5,000.
+    pub drain_ms: i64,
+    /// How long a pause that names no time may last, in seconds. 60 to 86,400, default 3,600.
+    pub pause_sla_s: u32,
+    /// Sessions kept in memory. Default 8,192.
+    pub sessions: usize,
+    /// Unanswered frames of a stream. 1 to 1,024, default 64.
+    pub stream_window: usize,
+    /// How long a stream may last, in minutes. Default 60.
+    pub stream_max_minutes: u64,
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self {
+            run_timeout_ms: 300_000,
+            lease_ttl_ms: 30_000,
+            max_attempts: 3,
+            max_inflight: 16,
+            step_not_after_ms: 60_000,
+            contract_deadline_ms: 5_000,
+            freeze_confirmed_ms: 5_000,
+            drain_ms: 5_000,
+            pause_sla_s: 3_600,
+            sessions: 8_192,
+            stream_window: 64,
+            stream_max_minutes: 60,
+        }
+    }
+}
+
+/// Settings of the reconciler.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReconcilerConfig {
+    /// Time between two passes, in milliseconds, ±20 %. Default 1,000.
+    pub poll_ms: u64,
+    /// Contracts and runs claimed at once. 1 to 200, default 50.
+    pub batch: u32,
+    /// Driven at the same time. 1 to 64, default 8.
+    pub parallel: usize,
+    /// How long a claim lasts, in milliseconds. 5,000 to 120,000, default 30,000.
+    pub claim_ms: i64,
+}
+
+impl Default for ReconcilerConfig {
+    fn default() -> Self {
+        Self { poll_ms: 1_000, batch: 50, parallel: 8, claim_ms: 30_000 }
+    }
+}
+
+/// Settings of the event relay.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RelayConfig {
+    /// Time between two pulls of an idle outbox, in milliseconds. Default 250.
+    pub poll_ms: u64,
+    /// Events pulled at once. 1 to 500, default 200.
+    pub batch: u32,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self { poll_ms: 250, batch: 200 }
+    }
+}

@@ -1,0 +1,189 @@
+//! The replica's own copy of the freezes in force, kept by a stream from controls and asked again right before an
+//! answer leaves.
+
+use contracts_common::common::v1::{Directive, GovernanceProfile};
+use contracts_controls::v1::{FreezeEffect, FreezeRecord, FreezeScope, WatchEpochResponse};
+use parking_lot::RwLock;
+use runspine_rpc::micros;
+use runspine_types::{Micros, PLATFORM_TENANT};
+
+use super::combine::{Check, Finding};
+
+/// Whom a call is about, for the scope of a freeze.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Tenant.
+    pub tenant: &'a str,
+    /// Project.
+    pub project: &'a str,
+    /// Agent.
+    pub agent: &'a str,
+    /// API key that started the run.
+    pub api_key: &'a str,
+    /// Run.
+    pub run: &'a str,
+}
+
+/// Freezes in force, as this replica has confirmed them.
+#[derive(Debug, Default)]
+pub struct FreezeView {
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    epoch: u64,
+    confirmed_at: Option<Micros>,
+    freezes: Vec<FreezeRecord>,
+}
+
+impl FreezeView {
+    /// Takes over what the watch says.
+    pub fn learn(&self, said: WatchEpochResponse, now: Micros) {
+        let mut known = self.known.write();
+        known.confirmed_at = Some(now);
+        if said.kind() != contracts_controls::v1::WatchKind::Heartbeat {
+            known.epoch = said.epoch;
+            known.freezes = said.freezes;
+        }
+    }
+
+    /// The newest epoch that this replica knows.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.known.read().epoch
+    }
+
+    /// Whether the watch spoke within `window_ms`.
+    #[must_use]
+    pub fn is_confirmed(&self, now: Micros, window_ms: i64) -> bool {
+        self.known.read().confirmed_at.is_some_and(|at| now.millis_since(at) <= window_ms)
+    }
+
+    /// The strictest freeze in force that covers `subject`.
+    #[must_use]
+    pub fn covering(&self, subject: Subject<'_>, now: Micros) -> Option<FreezeRecord> {
+        let known = self.known.read();
+        let covering = known.freezes.iter().filter(|f| in_force(f, now) && covers(f, subject));
+        covering.max_by_key(|f| f.effect() == FreezeEffect::Terminate).cloned()
+    }
+
+    /// Check 1 of a step.
+    #[must_use]
+    pub fn check(
+        &self,
+        subject: Subject<'_>,
+        profile: GovernanceProfile,
+        now: Micros,
+        window_ms: i64,
+    ) -> Finding {
+        if let Some(freeze) = self.covering(subject, now) {
+            return frozen(&freeze);
+        }
+        if self.is_confirmed(now, window_ms) {
+            return Finding::allow(Check::Freeze);
+        }
+        Finding::undecided(Check::Freeze, profile, "FREEZE_STATE_UNKNOWN")
+    }
+}
+
+/// What a freeze says to a step or a start.
+#[must_use]
+pub fn frozen(freeze: &FreezeRecord) -> Finding {
+    let directive = match freeze.effect() {
+        FreezeEffect::Pause => Directive::Pause,
+        FreezeEffect::Terminate | FreezeEffect::Unspecified => Directive::Terminate,
+    };
+    let mut finding = Finding::deny(Check::Freeze, directive, "FROZEN", "a freeze covers this run");
+    if let Some(reason) = finding.reasons.first_mut() {
+        reason.source_id.clone_from(&freeze.freeze_id);
+    }
+    finding
+}
+
+fn in_force(freeze: &FreezeRecord, now: Micros) -> bool {
+    freeze.expires_at.as_ref().is_none_or(|at| micros(at) > now)
+}
+
+fn covers(freeze: &FreezeRecord, subject: Subject<'_>) -> bool {
+    if freeze.scope() == FreezeScope::Mesh {
+        return freeze.tenant_id == PLATFORM_TENANT || freeze.tenant_id == subject.tenant;
+    }
+    freeze.tenant_id == subject.tenant
+        && match freeze.scope() {
+            FreezeScope::Tenant => true,
+            FreezeScope::Project => freeze.scope_id == subject.project,
+            FreezeScope::Agent => freeze.scope_id == subject.agent,
+            FreezeScope::ApiKey => freeze.scope_id == subject.api_key,
+            FreezeScope::Run => freeze.scope_id == subject.run,
+            // A scope that nobody knows is never taken for one that does not apply.
+            FreezeScope::Unspecified | FreezeScope::Mesh => true,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts_controls::v1::WatchKind;
+
+    use super::*;
+
+    const NOW: Micros = Micros(1_000_000_000);
+
+    fn subject<'a>() -> Subject<'a> {
+        Subject { tenant: "t", project: "p", agent: "a", api_key: "k", run: "r" }
+    }
+
+    fn freeze(scope: FreezeScope, id: &str, effect: FreezeEffect) -> FreezeRecord {
+        FreezeRecord {
+            freeze_id: format!("{scope:?}"),
+            tenant_id: "t".into(),
+            scope: scope.into(),
+            scope_id: id.into(),
+            effect: effect.into(),
+            ..FreezeRecord::default()
+        }
+    }
+
+    fn view(freezes: Vec<FreezeRecord>) -> FreezeView {
+        let view = FreezeView::default();
+        let said = WatchEpochResponse { kind: WatchKind::Snapshot.into(), epoch: 7, freezes, at: None };
+        view.learn(said, NOW);
+        view
+    }
+
+    #[test]
+    fn a_freeze_covers_its_scope_and_nothing_else() {
+        use FreezeScope::{Agent, ApiKey, Project, Run, Tenant};
+        for (scope, id) in [(Tenant, ""), (Project, "p"), (Agent, "a"), (ApiKey, "k"), (Run, "r")] {
+            let view = view(vec![freeze(scope, id, FreezeEffect::Pause)]);
+            assert!(view.covering(subject(), NOW).is_some(), "{scope:?}");
+            let other = Subject { tenant: "u", ..subject() };
+            assert!(view.covering(other, NOW).is_none(), "{scope:?}");
+            if scope != Tenant {
+                let other = Subject { project: "q", agent: "b", api_key: "l", run: "s", ..subject() };
+                assert!(view.covering(other, NOW).is_none(), "{scope:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_freezes_the_stricter_one_speaks() {
+        let both = vec![
+            freeze(FreezeScope::Run, "r", FreezeEffect::Terminate),
+            freeze(FreezeScope::Tenant, "", FreezeEffect::Pause),
+        ];
+        let finding = view(both).check(subject(), GovernanceProfile::ObserveOnly, NOW, 5_000);
+        assert_eq!(finding.directive, Directive::Terminate);
+        assert!(finding.order);
+    }
+
+    #[test]
+    fn a_silent_watch_is_not_an_empty_list() {
+        let view = view(Vec::new());
+        let late = NOW.plus_millis(5_001);
+        let strict = view.check(subject(), GovernanceProfile::Strict, late, 5_000);
+        assert_eq!(strict.verdict, contracts_common::common::v1::Verdict::Deny);
+        assert!(view.check(subject(), GovernanceProfile::Standard, late, 5_000).degraded);
+        assert!(!view.check(subject(), GovernanceProfile::Standard, NOW, 5_000).degraded);
+    }
+}

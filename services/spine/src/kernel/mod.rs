@@ -1,0 +1,83 @@
+//! The run kernel: decides nothing of its own, moves every phase, and answers only when what it says is durable.
+
+pub mod combine;
+pub mod session;
+pub mod termination;
+
+mod authorize;
+mod charter;
+mod claim;
+mod complete;
+mod decide;
+mod environment;
+mod freeze;
+mod history;
+mod lease;
+mod ledger;
+mod limits;
+mod moves;
+mod pauses;
+mod present;
+mod record;
+mod refuse;
+mod replay;
+mod sessions;
+mod start;
+mod state;
+pub(crate) mod step_check;
+mod trace;
+pub(crate) mod validate;
+
+use std::sync::Arc;
+
+pub(crate) use charter::{attributes, contract_key};
+pub use freeze::FreezeView;
+pub(crate) use freeze::frozen;
+pub(crate) use history::{FACTS, expected_seq};
+pub use ledger::{LedgerNote, note};
+pub(crate) use present::{charter_of, pause, run_of_view, transition};
+use runspine_rpc::Context;
+use runspine_types::{Clock, Micros};
+pub use sessions::Sessions;
+pub(crate) use sessions::Slot;
+pub use state::Attempt;
+
+use crate::{bridges::Bridges, config::KernelConfig};
+
+/// The kernel of one replica. Everything durable is elsewhere: it may be thrown away at any moment.
+pub struct Kernel {
+    pub(crate) bridges: Bridges,
+    pub(crate) config: KernelConfig,
+    pub(crate) sessions: Sessions,
+    pub(crate) freezes: Arc<FreezeView>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Kernel {
+    /// A kernel over the given bridges.
+    #[must_use]
+    pub fn new(
+        bridges: Bridges,
+        config: KernelConfig,
+        freezes: Arc<FreezeView>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let sessions = Sessions::new(config.sessions);
+        Self { bridges, config, sessions, freezes, clock }
+    }
+
+    /// The bridges, for the coordinators beside the kernel.
+    #[must_use]
+    pub fn bridges(&self) -> &Bridges {
+        &self.bridges
+    }
+
+    pub(crate) fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    /// The name of whoever calls, as a holder of leases.
+    pub(crate) fn holder(context: &Context, asked: &str) -> String {
+        if asked.is_empty() { context.credential_id.clone() } else { asked.to_owned() }
+    }
+}

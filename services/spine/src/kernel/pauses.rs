@@ -1,0 +1,475 @@
+//! Pauses, resumes and cancels: a person's orders, by the authority of the credential.
+
+use contracts_activity::v1::{
+    AddPauseRequest, Authority, ClearPausesRequest, GetAnswerRequest, GetRunViewRequest, KeepAnswerRequest,
+    Pause, PauseReason, PauseTimeout, RequestStopRequest, StopMode,
+};
+use contracts_common::common::v1::{ActorType, RunPhase, RunStatus, TerminationReason};
+use contracts_controls::v1::RenewRunLeaseRequest;
+use contracts_logs::v1::{ControlAction, MoveDeadlineRequest};
+use contracts_spine::v1::{
+    CancelMode, CancelRunRequest, CancelRunResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest,
+    ResumeRunResponse, Run, TransactionPhase,
+};
+use prost::Message;
+use runspine_errors::{Fault, Outcome, mesh};
+use runspine_rpc::{Context, micros, timestamp};
+use runspine_types::Hasher;
+
+use super::{
+    Kernel, LedgerNote,
+    charter::contract_key,
+    ledger, present,
+    state::Attempt,
+    termination::code,
+    trace::{control_item, not_recorded},
+    validate,
+};
+use crate::{bridges::Miss, reasons};
+
+/// What the credential lets its bearer do with paused runs, most far-reaching first.
+#[must_use]
+pub fn authority(context: &Context, attempt: &Attempt) -> Option<Authority> {
+    let has = |role: &str| context.roles.iter().any(|r| r == role);
+    let actor = context.actor.as_ref()?;
+    let human = actor.r#type() == ActorType::Human;
+    if human && has("PLATFORM_OPERATOR") {
+        Some(Authority::MeshOperator)
+    } else if human && (has("OWNER") || has("ADMIN")) {
+        Some(Authority::TenantAdmin)
+    } else if human && actor.id == attempt.attributes.owner_id {
+        Some(Authority::ApiKeyOwner)
+    } else if human {
+        Some(Authority::TenantUser)
+    } else {
+        None
+    }
+}
+
+/// Whether `authority` may take this reason away. The mesh itself takes away what time or a lift has settled.
+#[must_use]
+pub fn may_clear(reason: PauseReason, authority: Authority) -> bool {
+    use Authority::{ApiKeyOwner, MeshOperator, SystemAuto, TenantAdmin, TenantUser};
+    match reason {
+        PauseReason::PolicyChange => matches!(authority, TenantAdmin | MeshOperator),
+        PauseReason::BudgetWarning => matches!(authority, TenantAdmin | ApiKeyOwner),
+        PauseReason::ApprovalRequired | PauseReason::RateLimitSoft => {
+            matches!(authority, SystemAuto | TenantAdmin)
+        }
+        PauseReason::ManualPause => matches!(authority, TenantAdmin | TenantUser | ApiKeyOwner),
+        PauseReason::Freeze => authority == SystemAuto,
+        PauseReason::Unspecified => false,
+    }
+}
+
+impl Kernel {
+    /// Stops a run for a while.
+    ///
+    /// # Errors
+    /// When the run does not execute, or the pause can't be stored.
+    pub async fn pause_run(&self, context: &Context, request: PauseRunRequest) -> Outcome<PauseRunResponse> {
+        validate::pause(&request)?;
+        let context = context.for_run(&request.run_id);
+        let key = Kept::of("spine.PauseRun", &request.run_id, &request.request_id, request.encode_to_vec());
+        if let Some(first) = self.kept(&context, &key).await? {
+            return Ok(first);
+        }
+        let attempt = self.attempt(&context, &request.run_id, 0).await?;
+        self.require_executing(&attempt)?;
+        let sla_s = if request.sla_s == 0 { self.config.pause_sla_s } else { request.sla_s };
+        let add = AddPauseRequest {
+            request_id: request.request_id.clone(),
+            run_id: request.run_id.clone(),
+            attempt: attempt.state.attempt,
+            reason: PauseReason::ManualPause.into(),
+            source_id: request.request_id.clone(),
+            sla_ms: i64::from(sla_s) * 1_000,
+            on_timeout: match request.on_timeout() {
+                contracts_spine::v1::PauseTimeout::Continue => PauseTimeout::Continue,
+                contracts_spine::v1::PauseTimeout::Escalate => PauseTimeout::Escalate,
+                _ => PauseTimeout::Terminate,
+            }
+            .into(),
+            note: request.note.clone(),
+            actor: Some(ledger::actor(&context)),
+            authority: authority(&context, &attempt).unwrap_or(Authority::Unspecified).into(),
+            expected_sequence: attempt.state.sequence,
+        };
+        let pause = self.add_pause(&context, add).await?;
+        let run = self.run_now(&context, &request.run_id).await?;
+        let answer = PauseRunResponse { run: Some(run), pause: Some(present::pause(&pause)) };
+        self.keep(&context, &key, answer).await
+    }
+
+    /// A pause that the mesh itself sets.
+    pub(crate) async fn pause_for(&self, context: &Context, request: AddPauseRequest) -> Outcome<()> {
+        self.add_pause(context, request).await.map(|_| ())
+    }
+
+    /// Stores a pause, suspends both clocks, and says so on the trace and the ledger.
+    async fn add_pause(&self, context: &Context, request: AddPauseRequest) -> Outcome<Pause> {
+        let (run_id, attempt, note) = (request.run_id.clone(), request.attempt, request.note.clone());
+        let added = self.bridges.stops.pause(context, request).await.map_err(super::moves::not_moved)?;
+        let pause = added.pause.unwrap_or_default();
+        self.suspend_deadline(context, &run_id, attempt, &pause.pause_id).await?;
+        let state = self.attempt(context, &run_id, attempt).await?;
+        self.holds_outlive(context, &state).await;
+        let action = ControlAction::Paused;
+        self.tell_control(
+            context,
+            &run_id,
+            attempt,
+            &format!("p/{}", pause.pause_id),
+            action,
+            &pause.pause_id,
+        )
+        .await?;
+        let said = LedgerNote {
+            event: "spine.RunPaused",
+            run_id: &run_id,
+            attempt,
+            key: &pause.pause_id,
+            reason: &note,
+            ..LedgerNote::default()
+        };
+        self.tell_ledger(context, &said).await?;
+        Ok(pause)
+    }
+
+    /// Lets a paused run go on: takes away the reasons that the caller may take away.
+    ///
+    /// # Errors
+    /// When the caller may take away none of them, or the run is not paused.
+    pub async fn resume_run(
+        &self,
+        context: &Context,
+        request: ResumeRunRequest,
+    ) -> Outcome<ResumeRunResponse> {
+        validate::resume(&request)?;
+        let context = context.for_run(&request.run_id);
+        let key = Kept::of("spine.ResumeRun", &request.run_id, &request.request_id, request.encode_to_vec());
+        if let Some(first) = self.kept(&context, &key).await? {
+            return Ok(first);
+        }
+        let attempt = self.attempt(&context, &request.run_id, 0).await?;
+        if attempt.status() != RunStatus::Paused {
+            return Err(Fault::new(&reasons::RUN_NOT_PAUSED, "the run is not paused")
+                .precondition(format!("runs/{}", request.run_id), "the run is PAUSED"));
+        }
+        let now = self.now();
+        let expired = |p: &&Pause| p.deadline.as_ref().is_some_and(|d| micros(d) <= now);
+        if attempt.state.pauses.iter().any(|p| expired(&p)) {
+            return Err(Fault::new(&reasons::PAUSE_EXPIRED, "a pause of the run reached its deadline"));
+        }
+        let authority = authority(&context, &attempt);
+        let clearable: Vec<&Pause> = attempt
+            .state
+            .pauses
+            .iter()
+            .filter(|p| request.reason.is_empty() || present::pause_reason(p.reason()) == request.reason)
+            .filter(|p| authority.is_some_and(|a| may_clear(p.reason(), a)))
+            .collect();
+        if clearable.is_empty() {
+            return Err(self.refuse_resume(&context, &request, &attempt, authority).await);
+        }
+        let pause_ids: Vec<String> = clearable.iter().map(|p| p.pause_id.clone()).collect();
+        let (cleared, left) = self
+            .clear_pauses(
+                &context,
+                &attempt,
+                pause_ids,
+                authority.unwrap_or(Authority::Unspecified),
+                &request,
+            )
+            .await?;
+        let run = self.run_now(&context, &request.run_id).await?;
+        let answer = ResumeRunResponse { run: Some(run), cleared, left };
+        self.keep(&context, &key, answer).await
+    }
+
+    async fn clear_pauses(
+        &self,
+        context: &Context,
+        attempt: &Attempt,
+        pause_ids: Vec<String>,
+        authority: Authority,
+        request: &ResumeRunRequest,
+    ) -> Outcome<(Vec<String>, Vec<String>)> {
+        let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
+        let clear = ClearPausesRequest {
+            request_id: request.request_id.clone(),
+            run_id: run_id.clone(),
+            attempt: number,
+            pause_ids,
+            actor: Some(ledger::actor(context)),
+            authority: authority.into(),
+            note: request.note.clone(),
+            fence: attempt.state.fence,
+        };
+        let answer = self.bridges.stops.clear(context, clear).await.map_err(super::moves::not_moved)?;
+        if answer.left.is_empty() {
+            self.resume_deadline(context, attempt, &request.request_id).await?;
+            let key = format!("u/{}", request.request_id);
+            self.tell_control(context, run_id, number, &key, ControlAction::Resumed, &request.request_id)
+                .await?;
+            let said = LedgerNote {
+                event: "spine.RunResumed",
+                run_id,
+                attempt: number,
+                key: &request.request_id,
+                reason: &request.note,
+                ..LedgerNote::default()
+            };
+            self.tell_ledger(context, &said).await?;
+        }
+        let names = |pauses: &[Pause]| pauses.iter().map(|p| present::pause_reason(p.reason())).collect();
+        Ok((names(&answer.cleared), names(&answer.left)))
+    }
+
+    async fn refuse_resume(
+        &self,
+        context: &Context,
+        request: &ResumeRunRequest,
+        attempt: &Attempt,
+        authority: Option<Authority>,
+    ) -> Fault {
+        let name = authority.map_or("NONE", |a| a.as_str_name().trim_start_matches("AUTHORITY_"));
+        let said = LedgerNote {
+            event: "spine.RunResumeRefused",
+            run_id: &request.run_id,
+            attempt: attempt.state.attempt,
+            key: &request.request_id,
+            reason: name,
+            ..LedgerNote::default()
+        };
+        match self.tell_ledger(context, &said).await {
+            Ok(_) => {
+                Fault::new(&reasons::RESUME_NOT_AUTHORIZED, "the caller may clear no reason of this pause")
+                    .with("authority", name)
+            }
+            Err(fault) => fault,
+        }
+    }
+
+    /// Ends a run for good.
+    ///
+    /// # Errors
+    /// When the run has ended, or the stop can't be stored.
+    pub async fn cancel_run(
+        &self,
+        context: &Context,
+        request: CancelRunRequest,
+    ) -> Outcome<CancelRunResponse> {
+        validate::cancel(&request)?;
+        let context = context.for_run(&request.run_id);
+        let key = Kept::of("spine.CancelRun", &request.run_id, &request.request_id, request.encode_to_vec());
+        if let Some(first) = self.kept(&context, &key).await? {
+            return Ok(first);
+        }
+        let attempt = self.attempt(&context, &request.run_id, 0).await?;
+        if attempt.is_ending() {
+            return Err(Fault::new(&reasons::RUN_ENDED, "the run has ended or is ending"));
+        }
+        let now = request.mode() == CancelMode::Now;
+        let drain = if now { 0 } else { request.drain_ms.map_or(self.config.drain_ms, i64::from) };
+        let stop = RequestStopRequest {
+            run_id: request.run_id.clone(),
+            attempt: attempt.state.attempt,
+            reason: TerminationReason::UserAbort.into(),
+            code: code::CANCELLED.to_owned(),
+            causes: vec![TerminationReason::UserAbort.into()],
+            note: request.note.clone(),
+            actor: Some(ledger::actor(&context)),
+            mode: if now { StopMode::Now } else { StopMode::Drain }.into(),
+            drain_ms: drain,
+            ..RequestStopRequest::default()
+        };
+        let stored = self.bridges.stops.stop(&context, stop).await;
+        stored.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
+        if attempt.phase() == RunPhase::Executing {
+            let record = format!("c/{}", request.request_id);
+            let action = ControlAction::CancelRequested;
+            let number = attempt.state.attempt;
+            self.tell_control(&context, &request.run_id, number, &record, action, &request.request_id)
+                .await?;
+        }
+        let said = LedgerNote {
+            event: "spine.RunCancelRequested",
+            run_id: &request.run_id,
+            attempt: attempt.state.attempt,
+            key: &request.request_id,
+            reason: &request.note,
+            ..LedgerNote::default()
+        };
+        self.tell_ledger(&context, &said).await?;
+        let run = self.run_now(&context, &request.run_id).await?;
+        self.keep(&context, &key, CancelRunResponse { run: Some(run) }).await
+    }
+
+    fn require_executing(&self, attempt: &Attempt) -> Outcome<()> {
+        if attempt.is_ending() {
+            return Err(Fault::new(&reasons::RUN_ENDED, "the run has ended or is ending"));
+        }
+        if attempt.phase() == RunPhase::Executing {
+            return Ok(());
+        }
+        Err(Fault::new(&reasons::PHASE_TRANSITION_INVALID, "only a run that executes can be paused")
+            .with("phase", attempt.phase().as_str_name()))
+    }
+
+    async fn tell_control(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        key: &str,
+        action: ControlAction,
+        reference: &str,
+    ) -> Outcome<()> {
+        let slot = self.sessions.slot(&context.tenant_id, run_id, attempt);
+        let mut slot = slot.lock().await;
+        let mut item = control_item(key.to_owned(), None, action, "", reference);
+        item.occurred_at = Some(timestamp(self.now()));
+        item.request_digest =
+            Hasher::new("runspine.control.v1").sized(key.as_bytes()).finish().to_vec().into();
+        let stored = self.append(context, run_id, attempt, item).await.map_err(not_recorded)?;
+        if let Some(session) = &mut slot.session {
+            session.passed(stored.position);
+        }
+        Ok(())
+    }
+
+    /// A paused run's holds live on without a lapse.
+    async fn holds_outlive(&self, context: &Context, attempt: &Attempt) {
+        let request = RenewRunLeaseRequest {
+            run_id: attempt.state.run_id.clone(),
+            attempt: attempt.state.attempt,
+            fence: attempt.state.fence,
+            expires_at: None,
+            freeze_epoch_seen: self.freezes.epoch(),
+        };
+        if let Err(miss) = self.bridges.controls.renew(context, request).await {
+            tracing::warn!(run_id = attempt.state.run_id, ?miss, "the holds of a paused run may lapse");
+        }
+    }
+
+    async fn suspend_deadline(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        cause: &str,
+    ) -> Outcome<()> {
+        self.move_finalize(context, run_id, attempt, None, "PAUSED", cause).await
+    }
+
+    async fn resume_deadline(&self, context: &Context, attempt: &Attempt, cause: &str) -> Outcome<()> {
+        let state = self.attempt(context, &attempt.state.run_id, attempt.state.attempt).await?;
+        let grace = i64::try_from(self.config.contract_deadline_ms).unwrap_or(0);
+        let due = state.state.run_deadline.as_ref().map(|d| timestamp(micros(d).plus_millis(grace)));
+        self.move_finalize(context, &state.state.run_id, state.state.attempt, due, "RESUMED", cause).await
+    }
+
+    async fn move_finalize(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        due: Option<prost_types::Timestamp>,
+        reason: &str,
+        cause: &str,
+    ) -> Outcome<()> {
+        let fence = self.contract(context, run_id, attempt).await?.fence;
+        let request = MoveDeadlineRequest {
+            key: Some(contract_key(run_id, attempt)),
+            domain: "orchestrator".to_owned(),
+            action: "finalize_run".to_owned(),
+            new_deadline: due,
+            reason: reason.to_owned(),
+            fence,
+            request_id: cause.to_owned(),
+        };
+        let moved = self.bridges.contracts.move_deadline(context, request).await;
+        moved.map(|_| ()).map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))
+    }
+
+    async fn run_now(&self, context: &Context, run_id: &str) -> Outcome<Run> {
+        let get = GetRunViewRequest { run_id: run_id.to_owned() };
+        let view = self.bridges.views.run_view(context, get).await;
+        let view = view.map_err(|miss: Miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
+        Ok(present::run_of_view(view.run.unwrap_or_default(), TransactionPhase::NotStarted))
+    }
+
+    async fn kept<T: Message + Default>(&self, context: &Context, key: &Kept) -> Outcome<Option<T>> {
+        let get = GetAnswerRequest {
+            run_id: key.run_id.clone(),
+            operation: key.operation.to_owned(),
+            key: key.key.clone(),
+        };
+        let kept = self.bridges.answers.get(context, get).await;
+        let kept = kept.map_err(|miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
+        if !kept.found {
+            return Ok(None);
+        }
+        if kept.request_digest != key.digest {
+            return Err(Fault::new(&mesh::IDEMPOTENCY_MISMATCH, "the request id was used with another body"));
+        }
+        decode(kept.answer).map(Some)
+    }
+
+    async fn keep<T: Message + Default>(&self, context: &Context, key: &Kept, answer: T) -> Outcome<T> {
+        let keep = KeepAnswerRequest {
+            run_id: key.run_id.clone(),
+            operation: key.operation.to_owned(),
+            key: key.key.clone(),
+            request_digest: key.digest.clone().into(),
+            answer: answer.encode_to_vec().into(),
+        };
+        let kept = self.bridges.answers.keep(context, keep).await;
+        decode(kept.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?.answer)
+    }
+}
+
+fn decode<T: Message + Default>(answer: bytes::Bytes) -> Outcome<T> {
+    T::decode(answer).map_err(|e| Fault::new(&mesh::INTERNAL, "a kept answer can't be read").caused_by(e))
+}
+
+/// Under what an answer is kept.
+struct Kept {
+    operation: &'static str,
+    run_id: String,
+    key: String,
+    digest: Vec<u8>,
+}
+
+impl Kept {
+    fn of(operation: &'static str, run_id: &str, key: &str, body: Vec<u8>) -> Self {
+        let digest = Hasher::new("runspine.request.v1").sized(operation.as_bytes()).sized(&body).finish();
+        Self { operation, run_id: run_id.to_owned(), key: key.to_owned(), digest: digest.to_vec() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_take_which_reason_away() {
+        use Authority as A;
+        use PauseReason as P;
+        let authorities = [A::SystemAuto, A::MeshOperator, A::TenantAdmin, A::TenantUser, A::ApiKeyOwner];
+        let table = [
+            (P::PolicyChange, [false, true, true, false, false]),
+            (P::BudgetWarning, [false, false, true, false, true]),
+            (P::ApprovalRequired, [true, false, true, false, false]),
+            (P::RateLimitSoft, [true, false, true, false, false]),
+            (P::ManualPause, [false, false, true, true, true]),
+            (P::Freeze, [true, false, false, false, false]),
+        ];
+        for (reason, allowed) in table {
+            for (authority, expected) in authorities.into_iter().zip(allowed) {
+                assert_eq!(may_clear(reason, authority), expected, "{reason:?} {authority:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The spine as a process of its own; `mesh.targets` names the domains' addresses.
+
+use std::io::Write as _;
+
+use runspine_boot::BootError;
+
+fn main() -> std::process::ExitCode {
+    runspine_boot::main(|deps| async move {
+        let config = deps.settings.section("spine")?;
+        let mesh = deps.remote_mesh(&runspine_spine::door::registry()?)?;
+        let spine = runspine_spine::service(config, &deps, &mesh).await?;
+        if let Some(made) = spine.development_key {
+            let (key, tenant) = (made.key, made.tenant);
+            writeln!(std::io::stderr(), "development key, shown once: {key} (tenant {tenant}, role OWNER)")
+                .map_err(|e| BootError::system("the development key could not be shown", e))?;
+        }
+        Ok(vec![spine.service])
+    })
+}

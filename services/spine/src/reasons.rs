@@ -1,0 +1,54 @@
+//! Why the spine refuses a call. Each has a page under `docs/errors/spine/`.
+
+runspine_errors::reasons! { "spine.runspine";
+    /// No run with this id exists for the tenant.
+    NotFound: RUN_NOT_FOUND;
+    /// The run has no such attempt.
+    NotFound: ATTEMPT_NOT_FOUND;
+    /// The parent run does not exist for the tenant, or has ended.
+    NotFound: PARENT_NOT_FOUND;
+    /// A run may spawn runs to a depth of 8.
+    Invalid: DELEGATION_TOO_DEEP;
+    /// `ask` does not follow the answer that was given before.
+    Invalid: ASK_INVALID;
+    /// The attempt already ends with another outcome, which is given.
+    Conflict: COMPLETION_EXISTS;
+    /// A newer lease exists; this holder may no longer move the run.
+    Aborted: STALE_FENCE;
+    /// Somebody else moved the run at the same moment; read it again.
+    Aborted: SEQUENCE_MOVED;
+    /// Another stream took over the run.
+    Aborted: STREAM_SUPERSEDED;
+    /// The attempt has ended or is ending.
+    Precondition: RUN_ENDED;
+    /// The run is not paused.
+    Precondition: RUN_NOT_PAUSED;
+    /// The run can't be claimed: somebody holds it, or it does not wait for a holder.
+    Precondition: RUN_NOT_CLAIMABLE;
+    /// The lease lapsed; the reconciler ends the run.
+    Precondition: LEASE_LAPSED;
+    /// The phase machine has no such move.
+    Precondition: PHASE_TRANSITION_INVALID;
+    /// STRICT: no decision allowed this step.
+    Precondition: STEP_NOT_AUTHORIZED;
+    /// STRICT: an index before this one has no step.
+    Precondition: STEP_GAP;
+    /// A try after the last one of its step, or after an unknown outcome.
+    Precondition: STEP_FINAL;
+    /// STRICT: an outcome is unknown; resolve it or accept it.
+    Precondition: AMBIGUOUS_UNRESOLVED;
+    /// The pause has reached its deadline.
+    Precondition: PAUSE_EXPIRED;
+    /// Only the credential that started the run, or one of the same agent and owner, may work on it.
+    Denied: RUN_NOT_YOURS;
+    /// The caller has no authority over any reason that the run is paused for.
+    Denied: RESUME_NOT_AUTHORIZED;
+    /// The stream has more unanswered frames than it may have.
+    Exhausted: STREAM_WINDOW;
+    /// The record can't be stored; nothing was decided.
+    Unavailable: RECORD_UNAVAILABLE;
+    /// Nothing is known to decide on.
+    Unavailable: DECISION_UNAVAILABLE;
+    /// A source of the evidence did not answer.
+    Unavailable: SOURCES_INCOMPLETE;
+}

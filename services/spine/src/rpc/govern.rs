@@ -1,0 +1,257 @@
+//! `GovernRun`: the step calls of one run on one stream, answered in order.
+//!
+//! Every frame is served as the unary operation that it stands for: the same kernel call under the same declared
+//! calls. A frame that fails is answered with its status, and later ones go on.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use contracts_common::common::v1::{Directive, RunStatus};
+use contracts_spine::v1::{
+    FrameAnswer, FrameNotice, FrameReconnect, FrameStatus, GovernRunRequest, GovernRunResponse, frame_answer,
+    govern_run_request, govern_run_response::Body,
+};
+use runspine_errors::{Fault, mesh};
+use runspine_rpc::{Context, Operation, Registry, details, status};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, interval, sleep_until},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::{kernel::Kernel, reasons};
+
+/// What the agent gets.
+pub type Answers = ReceiverStream<Result<GovernRunResponse, Status>>;
+
+/// How often the kernel looks for orders that the agent has not heard of.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The operations that frames stand for, known once the spine's stack is composed.
+#[derive(Clone, Default)]
+pub struct Frames {
+    operations: Arc<OnceLock<Operations>>,
+}
+
+struct Operations {
+    start: Arc<Operation>,
+    authorize: Arc<Operation>,
+    record: Arc<Operation>,
+    renew: Arc<Operation>,
+    complete: Arc<Operation>,
+}
+
+impl Frames {
+    /// Takes the operations from the registry; false when it lacks one.
+    #[must_use]
+    pub fn bind(&self, registry: &Registry) -> bool {
+        let find = |name: &str| registry.operation(&format!("/runspine.spine.v1.RunService/{name}")).cloned();
+        let found = || {
+            Some(Operations {
+                start: find("StartRun")?,
+                authorize: find("AuthorizeStep")?,
+                record: find("RecordStep")?,
+                renew: find("RenewLease")?,
+                complete: find("CompleteRun")?,
+            })
+        };
+        found().is_some_and(|operations| self.operations.set(operations).is_ok())
+    }
+
+    /// Serves one stream.
+    pub fn govern(
+        &self,
+        kernel: Arc<Kernel>,
+        context: Context,
+        frames: Streaming<GovernRunRequest>,
+    ) -> Answers {
+        let window = kernel.config.stream_window.max(1);
+        let (send, receive) = mpsc::channel(window);
+        let serving = Serving {
+            kernel,
+            context,
+            operations: Arc::clone(&self.operations),
+            run: None,
+            expected: 1,
+            told: None,
+            epoch: 0,
+        };
+        tokio::spawn(serving.run(frames, send));
+        ReceiverStream::new(receive)
+    }
+}
+
+struct Serving {
+    kernel: Arc<Kernel>,
+    context: Context,
+    operations: Arc<OnceLock<Operations>>,
+    run: Option<(String, u32)>,
+    expected: u64,
+    told: Option<Directive>,
+    epoch: u64,
+}
+
+type Out = mpsc::Sender<Result<GovernRunResponse, Status>>;
+
+impl Serving {
+    async fn run(mut self, mut frames: Streaming<GovernRunRequest>, send: Out) {
+        let minutes = self.kernel.config.stream_max_minutes;
+        let end = Instant::now() + Duration::from_secs(minutes.saturating_mul(60));
+        let mut look = interval(LOOK);
+        loop {
+            tokio::select! {
+                biased;
+                frame = frames.message() => match frame {
+                    Ok(Some(frame)) => {
+                        let answer = self.answer(frame).await;
+                        if send.send(Ok(answer)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(broken) => {
+                        tracing::debug!(code = ?broken.code(), "an agent's stream broke");
+                        return;
+                    }
+                },
+                () = sleep_until(end) => {
+                    let reconnect = FrameReconnect { reason: "the stream has lasted long enough".to_owned() };
+                    let _ = send.send(Ok(say(Body::Reconnect(reconnect)))).await;
+                    return;
+                }
+                _ = look.tick() => {
+                    if let Some(notice) = self.notice().await
+                        && send.send(Ok(say(Body::Notice(notice)))).await.is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, frame: GovernRunRequest) -> GovernRunResponse {
+        let in_reply_to = frame.frame_seq;
+        let body = if in_reply_to == self.expected {
+            self.expected += 1;
+            self.serve(frame.body).await
+        } else {
+            let text = format!("frames are numbered without holes; the next one is {}", self.expected);
+            Err(Fault::new(&mesh::FIELD_INVALID, text.clone()).field("frame_seq", "FIELD_INVALID", text))
+        };
+        let body = body.unwrap_or_else(|fault| frame_answer::Body::Status(frame_status(fault)));
+        say(Body::Answer(FrameAnswer { in_reply_to, body: Some(body) }))
+    }
+
+    async fn serve(&mut self, body: Option<govern_run_request::Body>) -> Result<frame_answer::Body, Fault> {
+        use frame_answer::Body as Answer;
+        use govern_run_request::Body as Ask;
+        let operations = Arc::clone(&self.operations);
+        let Some(operations) = operations.get() else {
+            return Err(Fault::new(&mesh::INTERNAL, "the frames' operations are not bound"));
+        };
+        let Some(body) = body else {
+            let text = "a frame asks something";
+            return Err(Fault::new(&mesh::FIELD_INVALID, text).field("body", "FIELD_INVALID", text));
+        };
+        match body {
+            Ask::Start(request) => {
+                let answer = self.kernel.start_run(&self.under(&operations.start), request).await?;
+                self.run = answer.run.as_ref().map(|r| (r.run_id.clone(), r.attempt));
+                Ok(Answer::Start(answer))
+            }
+            Ask::Authorize(request) => {
+                self.meets(&request.run_id, request.attempt)?;
+                let answer = self.kernel.authorize_step(&self.under(&operations.authorize), request).await?;
+                self.told = answer.decision.as_ref().map(|d| d.directive());
+                Ok(Answer::Authorize(answer))
+            }
+            Ask::Record(request) => {
+                self.meets(&request.run_id, request.attempt)?;
+                let answer = self.kernel.record_step(&self.under(&operations.record), request).await?;
+                self.told = Some(answer.directive());
+                Ok(Answer::Record(answer))
+            }
+            Ask::Renew(request) => {
+                self.meets(&request.run_id, request.attempt)?;
+                let answer = self.kernel.renew_lease(&self.under(&operations.renew), request).await?;
+                self.told = Some(answer.directive());
+                Ok(Answer::Renew(answer))
+            }
+            Ask::Complete(request) => {
+                self.meets(&request.run_id, request.attempt)?;
+                let answer = self.kernel.complete_run(&self.under(&operations.complete), request).await?;
+                self.run = None;
+                Ok(Answer::Complete(answer))
+            }
+        }
+    }
+
+    /// A stream belongs to one run: the one that it met first.
+    fn meets(&mut self, run_id: &str, attempt: u32) -> Result<(), Fault> {
+        match &self.run {
+            Some((known, _)) if known != run_id => {
+                let text = "a stream governs one run";
+                Err(Fault::new(&mesh::FIELD_INVALID, text).field("run_id", "FIELD_INVALID", text))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.run = Some((run_id.to_owned(), attempt));
+                Ok(())
+            }
+        }
+    }
+
+    fn under(&self, operation: &Arc<Operation>) -> Context {
+        let deadline = operation.deadline.map(|d| Instant::now() + d);
+        Context::serving(operation, (*self.context).clone(), deadline)
+    }
+
+    /// What the run is told without asking: a freeze, a stop or a pause that it has not heard of.
+    async fn notice(&mut self) -> Option<FrameNotice> {
+        let (run_id, attempt) = self.run.clone()?;
+        let operations = Arc::clone(&self.operations);
+        let context = self.under(&operations.get()?.authorize).for_run(&run_id);
+        let state = self.kernel.attempt(&context, &run_id, attempt).await.ok()?;
+        let epoch = self.kernel.freezes.epoch();
+        let frozen = self.kernel.freezes.covering(Kernel::subject(&context, &state), self.kernel.now());
+        let (directive, reason) = if let Some(freeze) = &frozen {
+            (crate::kernel::frozen(freeze).directive, "FROZEN")
+        } else if state.state.stop.is_some() {
+            (Directive::Terminate, "STOP_REQUESTED")
+        } else if state.is_ending() {
+            (Directive::Terminate, reasons::RUN_ENDED.name)
+        } else if state.status() == RunStatus::Paused {
+            (Directive::Pause, "RUN_PAUSED")
+        } else {
+            (Directive::Continue, "")
+        };
+        let news = self.told.unwrap_or(Directive::Continue) != directive;
+        self.told = Some(directive);
+        self.epoch = epoch;
+        news.then(|| FrameNotice {
+            directive: directive.into(),
+            reason: reason.to_owned(),
+            freeze_epoch: epoch,
+            status: state.state.status,
+        })
+    }
+}
+
+fn say(body: Body) -> GovernRunResponse {
+    GovernRunResponse { body: Some(body) }
+}
+
+fn frame_status(fault: Fault) -> FrameStatus {
+    let status = status(fault);
+    let reason = details(&status).reason;
+    FrameStatus {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        reason,
+        details: bytes::Bytes::copy_from_slice(status.details()),
+    }
+}

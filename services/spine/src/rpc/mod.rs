@@ -1,0 +1,18 @@
+//! The spine's own services: each handler asks the kernel and presents what it says.
+
+mod bundle;
+mod govern;
+mod reconciler;
+mod run;
+
+pub use bundle::BundleServer;
+pub use govern::Frames;
+pub use reconciler::ReconcilerServer;
+pub use run::RunServer;
+use runspine_errors::Outcome;
+use tonic::{Response, Status};
+
+/// The kernel's word as a gRPC answer.
+fn answer<T>(outcome: Outcome<T>) -> Result<Response<T>, Status> {
+    outcome.map(Response::new).map_err(runspine_rpc::status)
+}

@@ -1,0 +1,270 @@
+//! How an attempt ends, written down before anything is done about it. The first durable intent wins.
+
+use contracts_common::common::v1::{ErrorClass, RunStatus, StepOutcome, TerminationReason};
+use contracts_logs::v1::{
+    self as logs, AppendIntentRequest, GetAuditContractRequest, RecordItem, record_item,
+};
+use contracts_spine::v1::CompletionIntent;
+use prost::Message;
+use runspine_errors::{Fault, Outcome};
+use runspine_rpc::{Context, timestamp};
+use runspine_types::Hasher;
+
+use crate::{
+    kernel::{Attempt, Kernel, contract_key, termination},
+    reasons,
+};
+
+/// The kind of the intent that opens the saga.
+pub(crate) const COMPLETION: &str = "COMPLETION";
+
+/// Which road led to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenedBy {
+    /// The agent completed the run.
+    Agent,
+    /// The start was refused.
+    Denied,
+    /// A directive stopped it.
+    Halted,
+    /// A person cancelled it.
+    Cancelled,
+    /// Its running time passed.
+    TimedOut,
+    /// Its holder is gone.
+    Stale,
+}
+
+impl OpenedBy {
+    /// Its name in the journal.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "AGENT",
+            Self::Denied => "DENIED",
+            Self::Halted => "HALTED",
+            Self::Cancelled => "CANCELLED",
+            Self::TimedOut => "TIMED_OUT",
+            Self::Stale => "STALE",
+        }
+    }
+}
+
+/// How an attempt is to end.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Which road.
+    pub opened_by: OpenedBy,
+    /// Every cause known.
+    pub causes: Vec<TerminationReason>,
+    /// The code it ends with. Empty: by the strongest cause.
+    pub error_code: String,
+    /// The agent's own code beside the kernel's.
+    pub agent_code: String,
+    /// What kind of failure.
+    pub error_class: ErrorClass,
+    /// What the agent said.
+    pub error_message: String,
+    /// The rule of the primary reason.
+    pub violation_policy_id: String,
+    /// The step in hand. `None`: the last one.
+    pub stopped_at_step: Option<u32>,
+    /// How well the task was done.
+    pub reward_permille: Option<u32>,
+    /// Digest of the request that asked for it.
+    pub request_digest: Vec<u8>,
+}
+
+impl Ending {
+    /// An ending with nothing known but its road.
+    #[must_use]
+    pub fn new(opened_by: OpenedBy) -> Self {
+        Self {
+            opened_by,
+            causes: Vec::new(),
+            error_code: String::new(),
+            agent_code: String::new(),
+            error_class: ErrorClass::Unspecified,
+            error_message: String::new(),
+            violation_policy_id: String::new(),
+            stopped_at_step: None,
+            reward_permille: None,
+            request_digest: Vec::new(),
+        }
+    }
+}
+
+impl Kernel {
+    /// The contract of an attempt, with everything that was journalled.
+    pub(crate) async fn contract(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+    ) -> Outcome<logs::AuditContract> {
+        let get = GetAuditContractRequest { key: Some(contract_key(run_id, attempt)) };
+        match self.bridges.reconciler.contract(context, get).await {
+            Ok(found) => Ok(found.contract.unwrap_or_default()),
+            Err(miss) if miss.is_not_found() => {
+                Err(Fault::new(&reasons::RUN_NOT_FOUND, "no such run for this tenant").with("run_id", run_id))
+            }
+            Err(miss) => Err(miss.into_fault(&reasons::RECORD_UNAVAILABLE)),
+        }
+    }
+
+    /// Writes down how the attempt ends and gives what was written first, which may be another ending.
+    pub(crate) async fn end(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        ending: Ending,
+    ) -> Outcome<CompletionIntent> {
+        let contract = self.contract(context, run_id, attempt).await?;
+        if let Some(first) = first_intent(&contract) {
+            return Ok(first);
+        }
+        let state = self.read_attempt(context, run_id, attempt, false).await?;
+        let intent = self.intent(context, run_id, attempt, state.as_ref(), ending).await?;
+        let request = AppendIntentRequest {
+            key: Some(contract_key(run_id, attempt)),
+            kind: COMPLETION.to_owned(),
+            payload: intent.encode_to_vec().into(),
+            fence: contract.fence,
+        };
+        match self.bridges.contracts.intent(context, request).await {
+            Ok(_) => Ok(intent),
+            Err(miss) if miss.is("INTENT_EXISTS") || miss.is("CONTRACT_CLOSED") => {
+                let contract = self.contract(context, run_id, attempt).await?;
+                first_intent(&contract).ok_or_else(|| miss.into_fault(&reasons::RECORD_UNAVAILABLE))
+            }
+            Err(miss) if miss.is("STALE_FENCE") => {
+                Err(Fault::new(&reasons::SEQUENCE_MOVED, "another replica is ending the run"))
+            }
+            Err(miss) => Err(miss.into_fault(&reasons::RECORD_UNAVAILABLE)),
+        }
+    }
+
+    async fn intent(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        state: Option<&Attempt>,
+        ending: Ending,
+    ) -> Outcome<CompletionIntent> {
+        let slot = self.sessions.slot(&context.tenant_id, run_id, attempt);
+        let mut slot = slot.lock().await;
+        if state.is_some() {
+            self.load(context, run_id, attempt, &mut slot).await?;
+            self.record_unreported(context, run_id, attempt, &mut slot).await?;
+        }
+        let session = slot.session.clone().unwrap_or_default();
+        let stop = state.and_then(|s| s.state.stop.clone());
+        let mut causes = ending.causes;
+        if let Some(stop) = &stop {
+            causes.push(stop.reason());
+            causes.extend(stop.causes());
+        }
+        let causes = termination::ordered(causes);
+        let reason = causes.first().copied().unwrap_or(TerminationReason::SystemFailure);
+        let agent = matches!(reason, TerminationReason::AgentFailure | TerminationReason::Completed);
+        let stopped_code = stop.as_ref().filter(|s| s.reason() == reason).map(|s| s.code.clone());
+        let kernel_code = stopped_code.filter(|c| !c.is_empty()).unwrap_or_else(|| {
+            if ending.error_code.is_empty() {
+                termination::kernel_code(reason).to_owned()
+            } else {
+                ending.error_code.clone()
+            }
+        });
+        let error_code = if agent { ending.agent_code.clone() } else { kernel_code };
+        let running_ms = state.map_or(0, |s| s.running_ms(self.now()));
+        let policy = stop.map(|s| s.violation_policy_id).filter(|id| !id.is_empty());
+        Ok(CompletionIntent {
+            status: termination::status(reason).into(),
+            reason: reason.into(),
+            causes: causes.iter().map(|c| i32::from(*c)).collect(),
+            error_code: if ending.error_code == termination::code::AMBIGUOUS_OUTCOME {
+                ending.error_code
+            } else {
+                error_code
+            },
+            agent_code: ending.agent_code,
+            error_class: ending.error_class.into(),
+            error_message: ending.error_message,
+            stopped_at_step: ending.stopped_at_step.or_else(|| session.in_hand()),
+            violation_policy_id: policy.unwrap_or(ending.violation_policy_id),
+            retryable: false,
+            opened_by: ending.opened_by.name().to_owned(),
+            usage: Some(session.totals(None, running_ms)),
+            reward_permille: ending.reward_permille,
+            at: Some(timestamp(self.now())),
+            request_digest: ending.request_digest.into(),
+        })
+    }
+
+    /// A step that was authorized and never reported has an unknown outcome, and the trace says so.
+    async fn record_unreported(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        slot: &mut crate::kernel::Slot,
+    ) -> Outcome<()> {
+        let open: Vec<(u32, crate::kernel::session::Step)> =
+            slot.session.iter().flat_map(|s| s.in_flight().map(|(i, step)| (i, step.clone()))).collect();
+        for (index, step) in open {
+            let key = format!("s/{index}/0");
+            let item = RecordItem {
+                request_digest: Hasher::new("runspine.unreported.v1")
+                    .sized(key.as_bytes())
+                    .finish()
+                    .to_vec()
+                    .into(),
+                idempotency_key: key,
+                occurred_at: Some(timestamp(self.now())),
+                step_index: Some(index),
+                causation_id: step.decision_id.clone(),
+                body: Some(record_item::Body::Step(unreported(&step))),
+                ..RecordItem::default()
+            };
+            match self.append(context, run_id, attempt, item).await {
+                Ok(stored) => slot.note_step(index, &step, StepOutcome::Ambiguous, &stored),
+                // The agent reported it in the meantime, or the trace is sealed: the next reader sees it.
+                Err(miss) if miss.is_refusal() => slot.forget(),
+                Err(miss) => return Err(miss.into_fault(&reasons::RECORD_UNAVAILABLE)),
+            }
+        }
+        if slot.session.is_none() {
+            self.load(context, run_id, attempt, slot).await?;
+        }
+        Ok(())
+    }
+}
+
+fn unreported(step: &crate::kernel::session::Step) -> logs::Step {
+    logs::Step {
+        kind: step.kind.into(),
+        name: step.name.clone(),
+        decision_id: step.decision_id.clone(),
+        verdict: contracts_common::common::v1::Verdict::Allow.into(),
+        outcome: StepOutcome::Ambiguous.into(),
+        outcome_category: contracts_common::common::v1::OutcomeCategory::System.into(),
+        outcome_code: termination::code::UNREPORTED.to_owned(),
+        cost_estimated: true,
+        ..logs::Step::default()
+    }
+}
+
+/// The COMPLETION intent of a contract.
+#[must_use]
+pub(crate) fn first_intent(contract: &logs::AuditContract) -> Option<CompletionIntent> {
+    let intent = contract.intents.iter().find(|i| i.kind == COMPLETION)?;
+    CompletionIntent::decode(intent.payload.clone()).ok()
+}
+
+/// Whether an attempt that ends with this status is one that did not succeed.
+#[must_use]
+pub(crate) fn succeeded(status: RunStatus) -> bool {
+    status == RunStatus::Succeeded
+}

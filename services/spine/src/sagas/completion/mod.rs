@@ -1,0 +1,15 @@
+//! The completion of an attempt: every road to an end takes it.
+
+mod actions;
+mod drive;
+mod ending;
+mod journal;
+mod plan;
+mod present;
+mod undo;
+
+pub use drive::Driven;
+pub use ending::{Ending, OpenedBy};
+pub use journal::Journal;
+pub use plan::{Ack, Act, Next, Progress, next};
+pub use present::saga;

@@ -1,0 +1,4 @@
+//! Anything over two domains is a saga of the spine: each action beside its undo, both idempotent, journalled in the
+//! audit contract before and after.
+
+pub mod completion;

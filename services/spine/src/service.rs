@@ -1,0 +1,130 @@
+//! The spine as a value: its kernel over the mesh, its services, its door and its workers.
+
+use std::sync::Arc;
+
+use contracts_common::common::v1::{Actor, ActorType, CallContext};
+use contracts_spine::v1::{
+    reconciler_service_server::ReconcilerServiceServer, run_bundle_service_server::RunBundleServiceServer,
+    run_service_server::RunServiceServer,
+};
+use runspine_boot::{BootError, Deps, Service};
+use runspine_rpc::{Context, Mesh, Registry, Routes, Transport};
+use runspine_types::{PLATFORM_TENANT, new_id};
+
+use crate::{
+    bridges::{Bridges, Targets},
+    config::Config,
+    door::{Catalogue, DevelopmentKey, Door, LogsSink},
+    kernel::{FreezeView, Kernel},
+    rpc::{BundleServer, Frames, ReconcilerServer, RunServer},
+    worker::{
+        freezes,
+        reconciler::{self, Reconciler, Tally},
+        relay::{self, Relay},
+    },
+};
+
+/// Contracts of everything that the spine calls or forwards to.
+const DESCRIPTORS: [&[u8]; 6] = [
+    contracts_spine::DESCRIPTORS,
+    contracts_activity::DESCRIPTORS,
+    contracts_incidents::DESCRIPTORS,
+    contracts_policies::DESCRIPTORS,
+    contracts_logs::DESCRIPTORS,
+    contracts_controls::DESCRIPTORS,
+];
+
+/// A spine ready to be served.
+pub struct Spine {
+    /// The service.
+    pub service: Service,
+    /// The development key, when this start made one: it is shown once and never again.
+    pub development_key: Option<DevelopmentKey>,
+    /// The kernel, for those who embed the mesh.
+    pub kernel: Arc<Kernel>,
+}
+
+/// Composes the spine over the domains of `mesh`.
+///
+/// # Errors
+/// When a domain is missing from the mesh, a contract is wrong, or the key file can't be read or made.
+pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, BootError> {
+    let targets = targets(mesh)?;
+    let replica = new_id();
+    let freezes = Arc::new(FreezeView::default());
+    let bridges = Bridges::new(&targets);
+    let kernel =
+        Arc::new(Kernel::new(bridges, config.kernel.clone(), Arc::clone(&freezes), Arc::clone(&deps.clock)));
+    let (frames, tally, catalogue) = (Frames::default(), Arc::new(Tally::default()), Catalogue::default());
+    let routes = Routes::new()
+        .add(RunServiceServer::new(RunServer::new(Arc::clone(&kernel), frames.clone(), targets.logs.clone())))
+        .add(RunBundleServiceServer::new(BundleServer::new(Arc::clone(&kernel), targets.logs.clone())))
+        .add(ReconcilerServiceServer::new(ReconcilerServer::new(Arc::clone(&tally))))
+        .add(catalogue.server());
+    let service = Service::with_descriptors("spine", &DESCRIPTORS, &routes, deps)?;
+    let own = service.stack.clone();
+    let registry = own.registry();
+    if !frames.bind(registry) {
+        return Err(BootError::config("spine", "CONFIG_UNKNOWN", "the contract of RunService is incomplete"));
+    }
+    let sink = LogsSink::new(mesh, registry)?.ok_or_else(|| missing("logs"))?;
+    let sink = Arc::new(sink);
+    let (door, development_key) = Door::open(&config.door, deps, &own, mesh, catalogue, sink).await?;
+    let follow = worker_context(registry, deps, "freezes", freezes::CALLS)?;
+    let reconciling = worker_context(registry, deps, "reconciler", reconciler::CALLS)?;
+    let relaying = worker_context(registry, deps, "relay", relay::CALLS)?;
+    let worker = Reconciler::new(
+        Arc::clone(&kernel),
+        reconciling,
+        config.reconciler.clone(),
+        replica.clone(),
+        Arc::clone(&tally),
+    );
+    let relay = Relay::new(&targets, relaying, config.relay.clone(), registry, tally);
+    let (controls, clock) = (targets.controls.clone(), Arc::clone(&deps.clock));
+    let doorkeeper = door.clone();
+    let service = service
+        .front(Arc::new(door))
+        .worker("door", move |stop| doorkeeper.run(stop))
+        .worker("freezes", move |stop| freezes::follow(follow, controls, freezes, clock, replica, stop))
+        .worker("reconciler", move |stop| worker.run(stop))
+        .worker("relay", move |stop| relay.run(stop));
+    Ok(Spine { service, development_key, kernel })
+}
+
+fn targets(mesh: &Mesh) -> Result<Targets, BootError> {
+    let way = |domain: &str| -> Result<Transport, BootError> {
+        mesh.get(domain).cloned().ok_or_else(|| missing(domain))
+    };
+    Ok(Targets {
+        activity: way("activity")?,
+        incidents: way("incidents")?,
+        policies: way("policies")?,
+        logs: way("logs")?,
+        controls: way("controls")?,
+    })
+}
+
+fn missing(domain: &str) -> BootError {
+    BootError::config(format!("mesh.{domain}"), "CONFIG_UNKNOWN", "no way to this domain")
+}
+
+/// A worker acts as the mesh itself, under an operation of its own that declares what it calls.
+fn worker_context(
+    registry: &Registry,
+    deps: &Deps,
+    name: &str,
+    calls: &[&str],
+) -> Result<Context, BootError> {
+    let operation = registry.worker(name, calls)?;
+    let call = CallContext {
+        tenant_id: PLATFORM_TENANT.to_owned(),
+        actor: Some(Actor { r#type: ActorType::System.into(), id: "spine".to_owned() }),
+        correlation_id: new_id(),
+        profile: deps.profile.name.into(),
+        config_version: deps.profile.version.clone(),
+        config_digest: deps.profile.digest.to_vec().into(),
+        ..CallContext::default()
+    };
+    Ok(Context::serving(&operation, call, None))
+}

@@ -1,0 +1,7 @@
+//! What a replica does without being asked.
+
+pub mod freezes;
+mod outbox;
+mod projection;
+pub mod reconciler;
+pub mod relay;

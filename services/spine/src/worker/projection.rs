@@ -1,0 +1,151 @@
+//! Turns events of the domains into facts for the run projection.
+
+use contracts_activity::v1::{
+    ContractFact, DecisionFact, EvidenceFailureFact, Fact, IncidentFact, SealFact, SettlementFact, StepFact,
+    ViolationFact, fact::Body,
+};
+use contracts_common::common::v1::{AuditStatus, ContractVerdict, EventEnvelope, Verdict};
+use contracts_controls::v1::{LimitUnit, RunSettled};
+use contracts_incidents::v1::{IncidentLinked, IncidentVoided};
+use contracts_logs::v1::{
+    ContractReconciled, EvidenceFailed, RecordBody, RecordFact, RecordsAppended, TraceSealed,
+};
+use contracts_policies::v1::ViolationReported;
+use prost::Message;
+
+/// The facts that an event holds; none for one that says nothing about a run.
+#[must_use]
+pub fn facts(event: &EventEnvelope) -> Vec<Fact> {
+    let data = event.data.clone();
+    match event.r#type.as_str() {
+        "logs.RecordsAppended" => {
+            RecordsAppended::decode(data).map(|d| records(event, &d)).unwrap_or_default()
+        }
+        "logs.TraceSealed" => TraceSealed::decode(data)
+            .map(|d| {
+                vec![one(event, d.attempt, Body::TraceSealed(SealFact { record_count: d.record_count }))]
+            })
+            .unwrap_or_default(),
+        "logs.ContractReconciled" => {
+            ContractReconciled::decode(data).map(|d| judged(event, &d)).unwrap_or_default()
+        }
+        "logs.EvidenceFailed" => EvidenceFailed::decode(data)
+            .map(|d| {
+                let class = d.kind().as_str_name().trim_start_matches("EVIDENCE_KIND_").to_owned();
+                let fact = EvidenceFailureFact { failure_id: d.failure_id, evidence_class: class };
+                vec![one(event, d.attempt, Body::EvidenceFailed(fact))]
+            })
+            .unwrap_or_default(),
+        "controls.RunSettled" => RunSettled::decode(data).map(|d| settled(event, d)).unwrap_or_default(),
+        "incidents.IncidentLinked" => IncidentLinked::decode(data)
+            .map(|d| {
+                let fact = IncidentFact { incident_id: d.incident_id };
+                vec![one(event, d.attempt, Body::IncidentLinked(fact))]
+            })
+            .unwrap_or_default(),
+        "incidents.IncidentVoided" => IncidentVoided::decode(data)
+            .map(|d| {
+                let fact = IncidentFact { incident_id: d.incident_id };
+                vec![one(event, d.attempt, Body::IncidentVoided(fact))]
+            })
+            .unwrap_or_default(),
+        "policies.ViolationReported" => {
+            ViolationReported::decode(data).map(|d| violated(event, d)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn one(event: &EventEnvelope, attempt: u32, body: Body) -> Fact {
+    Fact {
+        fact_id: event.id.clone(),
+        run_id: event.run_id.clone(),
+        attempt: if attempt == 0 { event.attempt } else { attempt },
+        source: event.source.clone(),
+        source_seq: event.sequence,
+        occurred_at: event.time,
+        body: Some(body),
+    }
+}
+
+fn records(event: &EventEnvelope, appended: &RecordsAppended) -> Vec<Fact> {
+    let fact = |f: &RecordFact| {
+        let body = match f.body() {
+            RecordBody::Decision => Body::DecisionRecorded(decided(f)),
+            RecordBody::Step => Body::StepRecorded(stepped(f)),
+            _ => return None,
+        };
+        Some(Fact {
+            // One event tells of many records: each is a fact of its own.
+            fact_id: format!("{}/{}", event.id, f.position),
+            occurred_at: f.occurred_at,
+            ..one(event, appended.attempt, body)
+        })
+    };
+    appended.facts.iter().filter_map(fact).collect()
+}
+
+fn decided(f: &RecordFact) -> DecisionFact {
+    DecisionFact {
+        decision_id: f.decision_id.clone(),
+        step_index: f.step_index,
+        verdict: f.verdict,
+        effective_verdict: f.verdict,
+        degraded: false,
+        reason_code: String::new(),
+        rule_id: String::new(),
+        blocking: f.verdict() == Verdict::Deny,
+    }
+}
+
+fn stepped(f: &RecordFact) -> StepFact {
+    StepFact {
+        position: f.position,
+        step_index: f.step_index.unwrap_or(0),
+        kind: f.kind,
+        name: f.name.clone(),
+        tool: String::new(),
+        model: String::new(),
+        outcome: f.outcome,
+        retry_count: f.retry_count,
+        input_tokens: f.input_tokens,
+        output_tokens: f.output_tokens,
+        cost_microusd: f.cost_microusd,
+        duration_us: f.duration_us,
+        unauthorized: f.unauthorized,
+        despite_denial: f.unauthorized && !f.decision_id.is_empty(),
+        gap: f.gap,
+        parameters_digest: bytes::Bytes::new(),
+    }
+}
+
+fn judged(event: &EventEnvelope, reconciled: &ContractReconciled) -> Vec<Fact> {
+    let Some(key) = &reconciled.key else { return Vec::new() };
+    if key.saga != "run" {
+        return Vec::new();
+    }
+    let audit_status = match reconciled.verdict() {
+        ContractVerdict::Complete => AuditStatus::Complete,
+        ContractVerdict::Incomplete => AuditStatus::Incomplete,
+        ContractVerdict::Stale => AuditStatus::Stale,
+        ContractVerdict::NotDeclared => AuditStatus::NotDeclared,
+        ContractVerdict::Unspecified => AuditStatus::Pending,
+    };
+    let body = Body::ContractReconciled(ContractFact { audit_status: audit_status.into() });
+    vec![Fact { run_id: key.subject_id.clone(), ..one(event, key.attempt, body) }]
+}
+
+fn settled(event: &EventEnvelope, settled: RunSettled) -> Vec<Fact> {
+    let Some(settlement) = settled.settlement else { return Vec::new() };
+    // Several envelopes may hold the same spending; the largest is what the run cost.
+    let costs = settlement.usage.iter().filter(|u| u.unit() == LimitUnit::CostMicrousd).map(|u| u.usage);
+    let fact =
+        SettlementFact { settlement_id: settlement.settlement_id, cost_microusd: costs.max().unwrap_or(0) };
+    vec![one(event, settlement.attempt, Body::RunSettled(fact))]
+}
+
+fn violated(event: &EventEnvelope, reported: ViolationReported) -> Vec<Fact> {
+    let Some(violation) = reported.violation else { return Vec::new() };
+    let fact = ViolationFact { violation_id: violation.violation_id, policy_id: violation.rule_id };
+    vec![one(event, violation.attempt, Body::ViolationReported(fact))]
+}
