@@ -1,11 +1,11 @@
 //! Settings of the spine: numbers of the run kernel, its reconciler and its relay.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::door::DoorConfig;
 
 /// Settings of the spine.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The door.
@@ -19,7 +19,7 @@ pub struct Config {
 }
 
 /// Settings of the run kernel.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KernelConfig {
     /// Running time of a run that names none, in milliseconds. 1,000 to 86,400,000, default 300,000.
@@ -68,7 +68,7 @@ impl Default for KernelConfig {
 }
 
 /// Settings of the reconciler.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReconcilerConfig {
     /// Time between two passes, in milliseconds, ±20 %. Default 1,000.
@@ -88,7 +88,7 @@ impl Default for ReconcilerConfig {
 }
 
 /// Settings of the event relay.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
     /// Time between two pulls of an idle outbox, in milliseconds. Default 250.
