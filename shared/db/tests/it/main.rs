@@ -3,8 +3,10 @@
 
 mod answers;
 mod append_only;
+mod batch;
 mod crash;
 mod group;
+mod held;
 mod insert;
 mod migrate;
 mod outbox;
