@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use runspine_boot::{BootError, Deps, Service};
 use runspine_db::{Db, Dialect, args};
+use runspine_rpc::Routes;
+use runspine_types::Clock;
 
 pub use config::Config;
 pub use store::MIGRATIONS;
@@ -31,15 +33,8 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let opened = Db::open(&deps.store, "activity", MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of activity", error.into()))?;
     let (probed, closed) = (db.clone(), db.clone());
-    let app = App {
-        renewals: db.batcher(Renewals { clock: Arc::clone(&deps.clock) }),
-        // Memory is coherent only with the one process that writes.
-        states: Arc::new(StateCache::new(db.dialect() == Dialect::Sqlite)),
-        db,
-        clock: Arc::clone(&deps.clock),
-        config: Arc::new(config),
-    };
-    let service = Service::new("activity", contracts_activity::DESCRIPTORS, &rpc::routes(app), deps)?
+    let routes = routes(db, Arc::clone(&deps.clock), config);
+    let service = Service::new("activity", contracts_activity::DESCRIPTORS, &routes, deps)?
         .probe("store", move || {
             let db = probed.clone();
             async move {
@@ -52,4 +47,17 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
             Ok(())
         });
     Ok(service)
+}
+
+/// The servers of the domain over an open store.
+#[must_use]
+pub fn routes(db: Db, clock: Arc<dyn Clock>, config: Config) -> Routes {
+    rpc::routes(App {
+        renewals: db.batcher(Renewals { clock: Arc::clone(&clock) }),
+        // Memory is coherent only with the one process that writes.
+        states: Arc::new(StateCache::new(db.dialect() == Dialect::Sqlite)),
+        db,
+        clock,
+        config: Arc::new(config),
+    })
 }
