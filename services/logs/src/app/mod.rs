@@ -3,6 +3,7 @@
 pub mod append_addendum;
 pub mod append_records;
 pub mod audit;
+pub mod build_bundle;
 pub mod events;
 pub mod link_incident;
 pub mod read_traces;

@@ -2,21 +2,22 @@
 
 pub mod audit;
 mod event_service;
+mod export_service;
 mod key_service;
 mod parse;
 mod present;
 mod trace_service;
 mod watch;
 
-pub use present::receipt;
+pub use present::{key, receipt};
 
 use std::sync::Arc;
 
 use contracts_logs::v1::{
     audit_contract_service_server::AuditContractServiceServer, event_service_server::EventServiceServer,
-    evidence_service_server::EvidenceServiceServer, key_service_server::KeyServiceServer,
-    ledger_service_server::LedgerServiceServer, record_service_server::RecordServiceServer,
-    trace_service_server::TraceServiceServer,
+    evidence_service_server::EvidenceServiceServer, export_service_server::ExportServiceServer,
+    key_service_server::KeyServiceServer, ledger_service_server::LedgerServiceServer,
+    record_service_server::RecordServiceServer, trace_service_server::TraceServiceServer,
 };
 use runspine_rpc::Routes;
 
@@ -27,6 +28,7 @@ pub fn routes(app: &Arc<App>, audit: &Arc<Audit>) -> Routes {
     Routes::new()
         .add(TraceServiceServer::new(trace_service::Traces { app: Arc::clone(app) }))
         .add(KeyServiceServer::new(key_service::Keys { app: Arc::clone(app) }))
+        .add(ExportServiceServer::new(export_service::Exports { app: Arc::clone(app) }))
         .add(EventServiceServer::new(event_service::Events { app: Arc::clone(app) }))
         .add(AuditContractServiceServer::new(audit::Contracts(Arc::clone(audit))))
         .add(LedgerServiceServer::new(audit::Ledger(Arc::clone(audit))))

@@ -170,25 +170,6 @@ fn reconcile(journal: &mut Journal, pass: ReconcilePass, new: bool, by: By<'_>) 
     Ok(Written::Judged(judgement, seq, Box::new(contract.clone())))
 }
 
-/// Reports facts inside somebody else's transaction, e.g. that of the trace's start.
-///
-/// # Errors
-/// When the contract's rules refuse one, or the store can't be written.
-pub async fn acknowledge_in(
-    tx: &mut Tx,
-    contracts: &Contracts,
-    key: &Key,
-    facts: &[Fact],
-    caused: &Caused,
-    now: Micros,
-) -> Result<Vec<Ack>, Fault> {
-    let mut held = contracts.load(tx, key).await?;
-    let by = By { actor: caused.actor_id(), now, ids: &new_id };
-    let acks = acknowledge(&mut held.journal, facts, by)?;
-    save_and_tell(tx, contracts, vec![held], caused, now).await?;
-    Ok(acks)
-}
-
 /// Keeps what was added to contracts inside somebody else's transaction, publishes their verdicts and puts them on the
 /// ledger: what the seal does last.
 ///

@@ -1,7 +1,7 @@
 //! What the audit tells: outbox events, and the ledger entries that logs writes in the commit of the fact.
 
 use bytes::Bytes;
-use contracts_common::common::v1::{Actor, ActorType, EventEnvelope};
+use contracts_common::common::v1::{Actor, ActorType, CallContext, EventEnvelope};
 use contracts_logs::v1::{self as pb, LedgerScope};
 use prost::Message;
 use runspine_db::{OutboxEvent, Tx};
@@ -25,6 +25,16 @@ pub struct Caused {
 }
 
 impl Caused {
+    /// Whoever called.
+    #[must_use]
+    pub fn by(call: &CallContext) -> Self {
+        Self {
+            actor: call.actor.clone(),
+            correlation_id: call.correlation_id.clone(),
+            causation_id: call.causation_id.clone(),
+        }
+    }
+
     /// Id of the actor.
     #[must_use]
     pub fn actor_id(&self) -> &str {

@@ -94,9 +94,8 @@ impl Evidence {
 }
 
 fn view(row: EvidenceRow) -> Result<pb::EvidenceView, Fault> {
-    let item = pb::EvidenceItem::decode(row.item.clone()).map_err(|error| {
-        Fault::new(&mesh::INTERNAL, "a piece of evidence can't be read").caused_by(error)
-    })?;
+    let item = pb::EvidenceItem::decode(row.item.clone())
+        .map_err(|error| Fault::new(&mesh::INTERNAL, "a piece of evidence can't be read").caused_by(error))?;
     Ok(pb::EvidenceView { item: Some(item), link: row.link.to_vec().into(), item_bytes: row.item })
 }
 

@@ -146,9 +146,8 @@ impl Ledger {
 }
 
 fn view(row: EntryRow, detail: Detail) -> Result<pb::LedgerEntryView, Fault> {
-    let entry = pb::LedgerEntry::decode(row.entry.clone()).map_err(|error| {
-        Fault::new(&mesh::INTERNAL, "a ledger entry can't be read").caused_by(error)
-    })?;
+    let entry = pb::LedgerEntry::decode(row.entry.clone())
+        .map_err(|error| Fault::new(&mesh::INTERNAL, "a ledger entry can't be read").caused_by(error))?;
     let full = detail == Detail::Full;
     Ok(pb::LedgerEntryView {
         entry: Some(entry),

@@ -20,9 +20,5 @@ use crate::app::audit::told::Caused;
 
 /// Who caused a call.
 fn caused(context: &runspine_rpc::Context) -> Caused {
-    Caused {
-        actor: context.actor.clone(),
-        correlation_id: context.correlation_id.clone(),
-        causation_id: context.causation_id.clone(),
-    }
+    Caused::by(context)
 }

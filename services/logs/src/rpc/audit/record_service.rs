@@ -47,7 +47,8 @@ impl Records {
         tenant: &str,
         request: pb::ListDispatchesRequest,
     ) -> Result<pb::ListDispatchesResponse, Fault> {
-        let unpaged = pb::ListDispatchesRequest { page_token: String::new(), page_size: 0, ..request.clone() };
+        let unpaged =
+            pb::ListDispatchesRequest { page_token: String::new(), page_size: 0, ..request.clone() };
         let query = hash(&unpaged.encode_to_vec());
         let (filter, size) = parse::list(&request)?;
         let after = page_after(&request.page_token, query)?.map(|[at, id]| (at, id));
