@@ -27,6 +27,8 @@ pub struct Ending<'a> {
     pub attempt: u32,
     /// Attempts that the run has.
     pub max_attempts: u32,
+    /// Whether its saga was compensated: an attempt that had no incident to void may say so.
+    pub compensated: bool,
 }
 
 /// Refuses an end without evidence, with a status that its reason does not lead to, or a retry that is not left.
@@ -62,7 +64,7 @@ fn check_evidence(ending: &Ending<'_>) -> Outcome<()> {
         _ => is_uuid(ending.incident_id),
     };
     // Success has nothing to report, everything else has: a failed run without an incident result is not finished.
-    let fits = nothing_to_report == (ending.status == RunStatus::Succeeded);
+    let fits = nothing_to_report == (ending.status == RunStatus::Succeeded) || ending.compensated;
     if is_uuid(ending.evaluation_id) && incident && fits {
         return Ok(());
     }
@@ -113,6 +115,7 @@ mod tests {
             incident_id: if success { "" } else { ID },
             attempt: 1,
             max_attempts: 3,
+            compensated: false,
         }
     }
 
@@ -151,6 +154,11 @@ mod tests {
             assert!(check(&ending).unwrap_err().is(&reasons::COMPLETION_EVIDENCE_REQUIRED), "{ending:?}");
         }
         assert!(check(&good).is_ok());
+        let nothing =
+            Ending { disposition: IncidentDisposition::NotApplicable, incident_id: "", ..good.clone() };
+        assert!(check(&Ending { compensated: true, ..nothing }).is_ok());
+        let voided = Ending { disposition: IncidentDisposition::RolledBack, ..good };
+        assert!(check(&voided).is_ok());
     }
 
     #[test]

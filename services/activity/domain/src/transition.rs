@@ -74,19 +74,20 @@ pub fn check_sequence(from: &Position<'_>, expected: i64) -> Outcome<()> {
         .with("expected_sequence", expected))
 }
 
-/// Refuses a caller who is not the newest holder or claimer. Fence 0 means that the caller works under neither, which is
-/// refused while a worker's claim is in force. A lapsed lease moves nothing while the attempt still executes: later its
-/// completion must not fail because it took longer than the lease.
+/// Refuses a caller who names a fence and is not the newest holder or claimer. Fence 0 means that the caller works under
+/// none: a saga, whom the sequence number and the fence of its contract keep in order. A lapsed lease moves nothing while
+/// the attempt still executes: later its completion must not fail because it took longer than the lease.
 ///
 /// # Errors
 /// STALE_FENCE or LEASE_LAPSED.
 pub fn check_fence(lease: &Lease, phase: RunPhase, fence: i64, now: Micros) -> Outcome<()> {
-    let claimed = lease.claimed_until.is_some_and(|until| until > now);
-    if (fence == 0 && claimed) || (fence != 0 && fence != lease.fence) {
+    if fence == 0 {
+        return Ok(());
+    }
+    if fence != lease.fence {
         return Err(stale_fence(lease.fence));
     }
-    let holds_lease = fence != 0 && fence == lease.lease_fence;
-    if holds_lease && phase == RunPhase::Executing && lease.is_lapsed(now) {
+    if fence == lease.lease_fence && phase == RunPhase::Executing && lease.is_lapsed(now) {
         return Err(lapsed());
     }
     Ok(())
@@ -174,7 +175,7 @@ mod tests {
         assert_eq!(check(&over, RunPhase::Executing, 2), Some("LEASE_LAPSED"));
         assert_eq!(check(&over, RunPhase::GovernanceCheck, 2), None);
         assert_eq!(check(&claimed, RunPhase::Executing, 2), Some("STALE_FENCE"));
-        assert_eq!(check(&claimed, RunPhase::Executing, 0), Some("STALE_FENCE"));
+        assert_eq!(check(&claimed, RunPhase::Executing, 0), None);
         assert_eq!(check(&claimed, RunPhase::Executing, 3), None);
     }
 }

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::store::row::{PauseRow, StateRow};
+use contracts_activity::v1::RunState;
 
 /// Most runs kept; beyond it those that nobody writes are forgotten.
 const MOST: usize = 16_384;
@@ -17,8 +17,8 @@ const MOST: usize = 16_384;
 /// An attempt as a step reads it.
 #[derive(Debug)]
 pub(crate) struct Known {
-    pub(crate) row: StateRow,
-    pub(crate) pauses: Vec<PauseRow>,
+    pub(crate) run_key: i64,
+    pub(crate) state: RunState,
 }
 
 type Key = (String, String);

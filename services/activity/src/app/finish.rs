@@ -92,6 +92,7 @@ fn ending<'a>(found: &StateRow, request: &'a FinishRunRequest, incident: &'a Inc
         incident_id: &incident.id,
         attempt: request.attempt,
         max_attempts: found.max_attempts,
+        compensated: request.error_code == "SAGA_COMPENSATED",
     }
 }
 

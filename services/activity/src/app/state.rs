@@ -25,12 +25,11 @@ pub(crate) async fn get(app: &App, who: &Who, request: &GetRunStateRequest) -> O
             known
         }
     };
-    let start_input = if request.with_start_input {
-        run::start_input(app.db.read(), known.row.run_key).await?
-    } else {
-        bytes::Bytes::new()
-    };
-    Ok(GetRunStateResponse { state: Some(present::state(&known.row, &known.pauses, start_input)) })
+    let mut state = known.state.clone();
+    if request.with_start_input {
+        state.start_input = run::start_input(app.db.read(), known.run_key).await?;
+    }
+    Ok(GetRunStateResponse { state: Some(state) })
 }
 
 async fn read(app: &App, tenant: &str, run_id: &str, attempt: u32) -> Outcome<Known> {
@@ -44,5 +43,5 @@ async fn read(app: &App, tenant: &str, run_id: &str, attempt: u32) -> Outcome<Kn
     } else {
         Vec::new()
     };
-    Ok(Known { row, pauses })
+    Ok(Known { run_key: row.run_key, state: present::state(&row, &pauses) })
 }

@@ -124,7 +124,7 @@ fn attribution(checks: &mut Checks, a: &RunAttributes) {
             checks.fail(&reasons::ATTRIBUTION_INVALID, field, what);
         }
     };
-    let short = |text: &str| (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let short = |text: &str| (1..=128).contains(&text.chars().count()) && !text.contains('\0');
     refuse("attributes.project_id", short(&a.project_id), "must have 1 to 128 characters");
     refuse("attributes.agent_id", short(&a.agent_id), "must have 1 to 128 characters");
     refuse("attributes.origin_system_id", short(&a.origin_system_id), "must have 1 to 128 characters");
@@ -250,10 +250,9 @@ pub(crate) fn request_stop(r: RequestStopRequest) -> Outcome<RequestStopRequest>
     } else {
         checks.require(is_code(&r.code), "code", "must be a code");
     }
-    checks.text("note", &r.note, 0, 500);
+    checks.text("note", &r.note, 0, 1_024);
     checks.text("violation_policy_id", &r.violation_policy_id, 0, 128);
-    let most = if r.mode == StopMode::Now as i32 { 0 } else { 60_000 };
-    checks.range("drain_ms", r.drain_ms, 0, most);
+    checks.range("drain_ms", r.drain_ms, 0, 60_000);
     actor(&mut checks, "actor", r.actor.as_ref());
     checks.done().map(|()| r)
 }
@@ -281,7 +280,7 @@ pub(crate) fn add_pause(mut r: AddPauseRequest) -> Outcome<AddPauseRequest> {
     timeout(&mut checks, r.on_timeout, Some(r.reason));
     checks.text("source_id", &r.source_id, 0, 128);
     checks.range("sla_ms", r.sla_ms, MIN_SLA_MS, MAX_SLA_MS);
-    checks.text("note", &r.note, 0, 500);
+    checks.text("note", &r.note, 0, 1_024);
     checks.known_or_zero::<Authority>("authority", r.authority);
     actor(&mut checks, "actor", r.actor.as_ref());
     checks.done().map(|()| r)

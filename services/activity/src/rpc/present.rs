@@ -183,7 +183,7 @@ macro_rules! attributes {
 }
 
 /// What the kernel needs at every step.
-pub(crate) fn state(s: &StateRow, pauses: &[PauseRow], start_input: bytes::Bytes) -> RunState {
+pub(crate) fn state(s: &StateRow, pauses: &[PauseRow]) -> RunState {
     let lease_message = (s.lease_fence != 0).then(|| LeaseMessage {
         fence: unsigned(s.lease_fence),
         holder: s.holder.clone(),
@@ -224,7 +224,7 @@ pub(crate) fn state(s: &StateRow, pauses: &[PauseRow], start_input: bytes::Bytes
             s.authorized_at,
             &s.authorized_by,
         ),
-        start_input,
+        start_input: bytes::Bytes::new(),
         started_at: at(s.started_at),
     }
 }

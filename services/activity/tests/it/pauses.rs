@@ -62,7 +62,7 @@ on_both_engines! {
         let extend = |fence| pb::ExtendPauseRequest {
             run_id: run(1), attempt: 1, pause_id: paused.pause_id.clone(), on_timeout: 1, fence,
         };
-        refused(call!(house, store.extend_pause, "ExtendPause", extend(0)), &reasons::STALE_FENCE);
+        refused(call!(house, store.extend_pause, "ExtendPause", extend(1)), &reasons::STALE_FENCE);
         let longer = call!(house, store.extend_pause, "ExtendPause", extend(2)).unwrap();
         assert_eq!(longer.pause.as_ref().unwrap().deadline.unwrap().seconds, paused.deadline.unwrap().seconds + 3_600);
         assert_eq!(call!(house, store.extend_pause, "ExtendPause", extend(2)).unwrap(), longer);
