@@ -1,8 +1,8 @@
 //! The incidents service as a process of its own.
 
 fn main() -> std::process::ExitCode {
-    runspine_boot::main(|deps| async move {
-        let config = deps.settings.section("incidents")?;
-        Ok(vec![runspine_incidents::service(config, &deps).await?])
-    })
+    runspine_boot::main(
+        |settings| settings.section("incidents"),
+        |config, deps| async move { Ok(vec![runspine_incidents::service(config, &deps).await?]) },
+    )
 }

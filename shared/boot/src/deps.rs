@@ -78,13 +78,12 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// Reads the common sections and starts logging.
+    /// Collects the settings, reads the common sections and starts logging.
     ///
     /// # Errors
     /// With everything wrong in them.
     pub fn load(args: &Args) -> Result<Self, BootError> {
-        let settings = Settings::collect(args.config.as_deref(), std::env::vars(), &args.settings())?;
-        Self::from_settings(settings)
+        Self::from_settings(Settings::from_args(args)?)
     }
 
     /// The common sections of settings that were collected already.
@@ -92,7 +91,7 @@ impl Deps {
     /// # Errors
     /// With everything wrong in them.
     pub fn from_settings(settings: Settings) -> Result<Self, BootError> {
-        let mut problems = Vec::new();
+        let mut problems = settings.problems().to_vec();
         let server: ServerConfig = kept(settings.section("server"), &mut problems)?;
         let store: StoreSection = kept(settings.section("store"), &mut problems)?;
         let mesh: MeshSection = kept(settings.section("mesh"), &mut problems)?;

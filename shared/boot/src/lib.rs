@@ -4,14 +4,18 @@
 //! use runspine_boot::{BootError, Deps, Service};
 //! use runspine_rpc::Routes;
 //!
-//! async fn service(deps: &Deps) -> Result<Service, BootError> {
+//! # #[derive(Default, serde::Serialize, serde::Deserialize)] struct Config {}
+//! async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> {
 //!     // The domain opens its store, builds its servers, and names what lives and dies with it.
 //!     let routes = Routes::new();
 //!     Ok(Service::new("logs", &[], &routes, deps)?.on_stop("store", || async { Ok(()) }))
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     runspine_boot::main(|deps| async move { Ok(vec![service(&deps).await?]) })
+//!     runspine_boot::main(
+//!         |settings| settings.section("logs"),
+//!         |config, deps| async move { Ok(vec![service(config, &deps).await?]) },
+//!     )
 //! }
 //! ```
 

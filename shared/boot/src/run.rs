@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Args, BootError, Deps, Service,
+    Args, BootError, Deps, Service, Settings,
     health::Readiness,
     listen,
     service::{StopHook, Worker},
@@ -22,9 +22,11 @@ use crate::{
 const WORKERS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The whole of a service's `main`: reads flags and configuration, builds the services, runs them, tells what failed.
-pub fn main<B, F>(build: B) -> ExitCode
+/// `read` reads the sections of this binary, so that `--print-config` shows them and nothing is opened for it.
+pub fn main<C, R, B, F>(read: R, build: B) -> ExitCode
 where
-    B: FnOnce(Deps) -> F,
+    R: FnOnce(&Settings) -> Result<C, BootError>,
+    B: FnOnce(C, Deps) -> F,
     F: Future<Output = Result<Vec<Service>, BootError>>,
 {
     // clap shows the name that the binary was called by.
@@ -33,12 +35,7 @@ where
         Ok(args) => args,
         Err(error) => error.exit(),
     };
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| BootError::system("no runtime", e))
-        .and_then(|runtime| runtime.block_on(built(&args, build)));
-    match outcome {
+    match built(&args, read, build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Logging may not have started, so it is told plainly.
@@ -48,18 +45,32 @@ where
     }
 }
 
-async fn built<B, F>(args: &Args, build: B) -> Result<(), BootError>
+fn built<C, R, B, F>(args: &Args, read: R, build: B) -> Result<(), BootError>
 where
-    B: FnOnce(Deps) -> F,
+    R: FnOnce(&Settings) -> Result<C, BootError>,
+    B: FnOnce(C, Deps) -> F,
     F: Future<Output = Result<Vec<Service>, BootError>>,
 {
-    let deps = Deps::load(args)?;
-    let services = build(deps.clone()).await?;
+    let settings = Settings::from_args(args)?;
+    let config = read(&settings);
+    let deps = Deps::from_settings(settings);
+    let (config, deps) = match (config, deps) {
+        (Ok(config), Ok(deps)) => (config, deps),
+        (Err(BootError::Config(own)), Err(BootError::Config(common))) => {
+            return Err(BootError::Config(common.into_iter().chain(own).collect()));
+        }
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
     if args.print_config {
-        let _ = std::io::stdout().write_all(deps.settings.print().as_bytes());
-        return Ok(());
+        let shown = std::io::stdout().write_all(deps.settings.print().as_bytes());
+        return shown.map_err(|e| BootError::system("the settings could not be shown", e));
     }
-    run(services, &deps).await
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| BootError::system("no runtime", e))?;
+    runtime.block_on(async {
+        let services = build(config, deps.clone()).await?;
+        run(services, &deps).await
+    })
 }
 
 /// Runs services until SIGTERM or SIGINT, then drains them.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use crate::{BootError, ConfigProblem};
+use crate::{Args, BootError, ConfigProblem};
 
 /// Where a value came from; a later one wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,14 +62,24 @@ struct Given {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     given: Arc<BTreeMap<String, Given>>,
+    /// Found while collecting; told together with what the sections find.
+    problems: Arc<Vec<ConfigProblem>>,
     shown: Arc<Mutex<BTreeMap<String, Given>>>,
 }
 
 impl Settings {
+    /// What the flags, this process's environment and the file named by the flags say.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn from_args(args: &Args) -> Result<Self, BootError> {
+        Self::collect(args.config.as_deref(), std::env::vars(), &args.settings())
+    }
+
     /// Collects what was said by file, environment and flags.
     ///
     /// # Errors
-    /// With every problem: an unreadable file, a malformed flag, a section that no service has.
+    /// When the file can't be read.
     pub fn collect(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
@@ -94,12 +104,14 @@ impl Settings {
         for (key, text) in flags {
             given.insert(key.clone(), Given { value: parse(text), source: Source::Flag });
         }
-        let problems: Vec<_> = given.iter().filter_map(|(key, given)| unknown_section(key, given)).collect();
-        if problems.is_empty() {
-            Ok(Self { given: Arc::new(given), shown: Arc::default() })
-        } else {
-            Err(BootError::Config(problems))
-        }
+        let problems = given.iter().filter_map(|(key, given)| unknown_section(key, given)).collect();
+        Ok(Self { given: Arc::new(given), problems: Arc::new(problems), shown: Arc::default() })
+    }
+
+    /// What is wrong outside every section, e.g. one that no service has.
+    #[must_use]
+    pub fn problems(&self) -> &[ConfigProblem] {
+        &self.problems
     }
 
     /// A section: the defaults with everything that was said. Unknown keys and wrong types are refused, all at once.
@@ -287,8 +299,11 @@ mod tests {
 
     #[test]
     fn unknown_sections_are_refused() {
-        assert!(settings(&[], &[("lgos.size", "1")]).is_err());
-        assert!(settings(&[("RUNSPINE_LGOS__SIZE", "1")], &[]).is_err());
+        for found in [settings(&[], &[("lgos.size", "1")]), settings(&[("RUNSPINE_LGOS__SIZE", "1")], &[])] {
+            let found = found.and_then(|settings| crate::Deps::from_settings(settings).map(|_| ()));
+            let Err(BootError::Config(problems)) = found else { panic!("accepted") };
+            assert_eq!((problems[0].key.as_str(), problems[0].code), ("lgos.size", "CONFIG_UNKNOWN"));
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Logs of this process: to standard error, as text or JSON.
 
+use std::io::IsTerminal;
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -25,7 +27,10 @@ impl Default for TelemetryConfig {
 pub fn init(config: &TelemetryConfig) -> Result<(), BootError> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|e| BootError::config("telemetry.log", "CONFIG_OUT_OF_RANGE", e.to_string()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match config.format.as_str() {
         "text" => builder.try_init(),
         "json" => builder.json().flatten_event(true).try_init(),
