@@ -1,1 +1,13 @@
-//! To be written.
+//! The `policies` service: decides. It owns rules, snapshots, decisions, evaluations, violations and enforcements; it
+//! executes nothing, calls no other domain, and answers only after what it decided is durable in its own database.
+
+mod app;
+mod config;
+mod present;
+mod rpc;
+mod service;
+mod store;
+
+pub use config::Config;
+pub use service::service;
+pub use store::MIGRATIONS;

@@ -135,6 +135,27 @@ impl CompiledRule {
     }
 }
 
+/// Where a rule is found: `action|resource|principal`, one for each action of its head.
+#[must_use]
+pub fn slice_keys(policy: &Policy) -> Vec<String> {
+    let mask = actions_of(policy);
+    let (resource, principal) = (resource_of(policy).to_string(), principal_of(policy).to_string());
+    let in_head = Action::ALL.iter().filter(|a| mask & (1 << a.code()) != 0);
+    in_head.map(|a| format!("{}|{resource}|{principal}", a.as_str())).collect()
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Type(t) => write!(f, "is {t}"),
+            Self::Exact(t, id) => write!(f, "{t}::{id:?}"),
+            Self::Under(t, id, None) => write!(f, "in {t}::{id:?}"),
+            Self::Under(t, id, Some(kind)) => write!(f, "is {kind} in {t}::{id:?}"),
+        }
+    }
+}
+
 fn actions_of(policy: &Policy) -> u16 {
     let all = (1 << Action::ALL.len()) - 1;
     let of = |uid: &EntityUid| match uid.id().unescaped() {

@@ -36,20 +36,21 @@ pub struct RecordViolation {
     pub reason: String,
 }
 
-/// Compares a finished step with its decision; `None`: no decision of this step is known.
+/// Compares a finished step with its decision; `None`: no decision of this step is known here. A step that names a
+/// decision which is not known was decided by the spine while this domain was silent: the trace vouches for it.
 #[must_use]
 pub fn check(fact: &EndedQuestion, authorized: Option<&Authorized>) -> Vec<RecordViolation> {
-    if fact.outcome == StepOutcome::Skipped {
-        return Vec::new();
-    }
-    let allowed = authorized.filter(|a| {
-        let same = fact.decision_id.is_empty() || a.decision_id == fact.decision_id;
-        same && matches!(a.effective_verdict, Verdict::Allow | Verdict::Modify)
-    });
-    let Some(authorized) = allowed else {
-        let value = if fact.decision_id.is_empty() { "no decision" } else { fact.decision_id.as_str() };
-        let text = "the step was recorded without a decision that allowed it";
-        return vec![violation(ViolationKind::UnauthorizedStep, "", value, "an allowing decision", text)];
+    let named = !fact.decision_id.is_empty();
+    let known = authorized.filter(|a| !named || a.decision_id == fact.decision_id);
+    let authorized = match known {
+        _ if fact.outcome == StepOutcome::Skipped => return Vec::new(),
+        None if named => return Vec::new(),
+        Some(a) if matches!(a.effective_verdict, Verdict::Allow | Verdict::Modify) => a,
+        _ => {
+            let value = if named { fact.decision_id.as_str() } else { "no decision" };
+            let text = "the step was recorded without a decision that allowed it";
+            return vec![violation(ViolationKind::UnauthorizedStep, "", value, "an allowing decision", text)];
+        }
     };
     let mut found = Vec::new();
     let changed = !fact.input_digest.is_empty()
@@ -175,7 +176,10 @@ mod tests {
 
     #[test]
     fn steps_without_an_allowing_decision_and_changed_arguments_are_found() {
-        assert_eq!(codes(&fact(), None), ["UNAUTHORIZED_STEP"]);
+        assert!(codes(&fact(), None).is_empty(), "the spine decided it");
+        let mut unnamed = fact();
+        unnamed.decision_id.clear();
+        assert_eq!(codes(&unnamed, None), ["UNAUTHORIZED_STEP"]);
         let mut denied = allowed(&[]);
         denied.effective_verdict = Verdict::Deny;
         assert_eq!(codes(&fact(), Some(&denied)), ["UNAUTHORIZED_STEP"]);

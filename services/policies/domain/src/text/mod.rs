@@ -15,6 +15,8 @@ use crate::{
     words::{FindingKind, FindingSeverity, Mode},
 };
 
+/// The effect of a grant.
+pub const GRANT: Effect = Effect::Permit;
 /// Longest text in bytes.
 pub const MAX_TEXT: usize = 16 * 1024;
 /// Most `when` and `unless` clauses.
@@ -107,6 +109,12 @@ pub fn check(text: &str, slug: Option<&str>, mode: Mode) -> Checked {
     };
     check.validate(&policy);
     check.done(Some(policy), notes)
+}
+
+/// A policy as Cedar prints it.
+#[must_use]
+pub fn cedar_text(policy: &Policy) -> Option<String> {
+    policy.to_cedar()
 }
 
 struct Check<'a> {

@@ -1,0 +1,276 @@
+//! EvaluateStep: decided in memory, stored with many others, answered with the bytes that were stored.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use contracts_policies::v1 as pb;
+use runspine_db::OutboxEvent;
+use runspine_errors::{Fault, mesh};
+use runspine_policies_domain::{
+    decide::Ruling,
+    facts::{Bypass, Question, Run, StepQuestion, check_step},
+    reasons,
+    words::{ActionTaken, Directive, Moment, Profile, Verdict},
+};
+use runspine_types::{Digest, Micros, new_id};
+
+use super::{
+    App, Who,
+    cache::RunHandle,
+    emit::{About, event},
+    judge::{Asked, Judged},
+    observe::{self, Attempt, Told, Under, gained, of_rule},
+};
+use crate::{
+    present::{self, Identity},
+    store::hot::{Answer, Decided, Enforced, Item, Out, Raised},
+};
+
+/// How often a decision is made again because the run changed under it.
+pub(crate) const TRIES: u32 = 16;
+
+/// A question about a step, parsed.
+pub(crate) struct AskStep {
+    pub attempt: Attempt,
+    pub decision_id: String,
+    /// Empty: whichever the run is bound to.
+    pub snapshot: Option<Digest>,
+    pub question: StepQuestion,
+    pub arguments_digest: Bytes,
+    pub run: Run,
+    pub bypass: Option<Bypass>,
+    pub told: Told,
+    pub now: Option<Micros>,
+    pub profile: Profile,
+    /// What repeats are compared by.
+    pub request: Digest,
+}
+
+/// Refused: the run changed under the decision again and again.
+pub(crate) fn contended() -> Fault {
+    Fault::new(&reasons::VERSION_CONFLICT, "the run changed while it was decided: ask again")
+        .retry_after(Duration::from_millis(20))
+}
+
+impl App {
+    /// The attempt's binding.
+    pub(crate) async fn handle(&self, who: &Who, attempt: &Attempt) -> Result<RunHandle, Fault> {
+        let (run_id, n) = (attempt.run_id.as_str(), attempt.attempt);
+        let found = self.cache.bound_run(&self.db, &who.tenant, run_id, n).await?;
+        found.ok_or_else(|| {
+            let text = "no snapshot is bound to this attempt: EvaluateRun comes first";
+            Fault::new(&reasons::SNAPSHOT_NOT_FOUND, text)
+        })
+    }
+
+    /// Decides a step, durably.
+    pub(crate) async fn evaluate_step(&self, who: &Who, ask: &AskStep) -> Result<Bytes, Fault> {
+        let key = (who.tenant.as_str(), ask.attempt.run_id.as_str(), ask.attempt.attempt);
+        for _ in 0..TRIES {
+            let handle = self.handle(who, &ask.attempt).await?;
+            if ask.snapshot.is_some_and(|d| d != handle.digest) {
+                let text = "the attempt is bound to another snapshot";
+                return Err(Fault::new(&reasons::SNAPSHOT_NOT_FOUND, text));
+            }
+            let (item, taints) = self.prepare(who, ask, &handle).await?;
+            let authorized = match item.decision.as_ref().map(|d| &d.answer) {
+                Some(Answer::Step(answer)) => observe::authorized_by(answer),
+                _ => None,
+            };
+            match self.steps.submit(item).await? {
+                Out::Done { answer, next_seq } => {
+                    if let Some(authorized) = authorized {
+                        self.cache.keep_authorized(handle.run_key, ask.question.step_index, authorized);
+                    }
+                    self.cache.update_run(key, |h| {
+                        h.next_seq = h.next_seq.max(next_seq);
+                        if let Some(taints) = taints.filter(|_| h.taint_version == handle.taint_version) {
+                            h.taints = Arc::new(taints);
+                            h.taint_version += 1;
+                        }
+                    });
+                    return Ok(answer);
+                }
+                Out::Stale => self.cache.forget_run(key.0, key.1, key.2),
+                Out::Gap(expected) => return Err(observe::gap(expected)),
+                Out::Conflict(seq) => return Err(observe::conflict(seq)),
+            }
+        }
+        Err(contended())
+    }
+
+    /// Everything but the store: facts, evaluation, the rows it comes to, and the taints of the run after it.
+    async fn prepare(
+        &self,
+        who: &Who,
+        ask: &AskStep,
+        handle: &RunHandle,
+    ) -> Result<(Item, Option<Vec<String>>), Fault> {
+        let at = self.now();
+        let now = ask.now.unwrap_or(at);
+        let snapshot = self.cache.snapshot(&self.db, &who.tenant, handle.digest).await;
+        if let Err(super::cache::LoadError::Store(fault)) = &snapshot {
+            return Err(fault.clone());
+        }
+        let intents = snapshot.as_ref().map_or(&[][..], |s| s.settings.intents.as_slice());
+        check_step(&ask.question, intents)?;
+        let mut run = ask.run.clone();
+        run.taints.extend(handle.taints.iter().cloned());
+        let under = Under {
+            who,
+            attempt: &ask.attempt,
+            handle,
+            snapshot: &snapshot,
+            profile: ask.profile,
+            run: &run,
+            now,
+        };
+        let observed = self.observe(&under, &ask.told).await?;
+        let mut told_run = run.clone();
+        told_run.taints.extend(observed.taints.iter().cloned());
+        told_run.taints.sort();
+        told_run.taints.dedup();
+        let asked = Asked {
+            bound: &handle.bound,
+            digest: handle.digest,
+            profile: ask.profile,
+            now,
+            question: Question::Step(ask.question.clone()),
+            run: told_run,
+            bypass: ask.bypass.clone(),
+            observed: observed.directive.unwrap_or(Directive::Continue),
+            moment: Moment::StepStart,
+        };
+        let judged = self.judge(asked, &snapshot, handle.recall);
+        let identity = Identity {
+            decision_id: if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() },
+            run_id: &ask.attempt.run_id,
+            attempt: ask.attempt.attempt,
+            ask: ask.question.ask,
+            moment: Moment::StepStart,
+            snapshot: handle.digest,
+            profile: ask.profile.code(),
+            config_digest: who.config_digest.clone(),
+            principal: &handle.bound.principal.agent.id,
+            resource: &ask.question.resource.id,
+            at,
+        };
+        let decision = present::decision(identity, &judged);
+        let mut more = observed.taints.clone();
+        more.extend(judged.ruling.taints_added.iter().cloned());
+        let stored = gained(&handle.taints, &more);
+        let after: Option<Vec<String>> = stored.as_deref().and_then(|t| serde_json::from_str(t).ok());
+        let events = decision_events(who, &decision, &judged.ruling, at);
+        let mut violations = observed.violations.clone();
+        let step = Some(ask.question.step_index);
+        violations.extend(judged.ruling.violations.iter().map(|v| of_rule(&under, step, v)));
+        let answer = Answer::Step(Box::new(pb::EvaluateStepResponse {
+            decision: Some(decision.clone()),
+            findings: observed.findings.clone(),
+            violations: violations.iter().map(|r: &Raised| r.violation.clone()).collect(),
+            next_seq: 0,
+            arguments_digest: ask.arguments_digest.clone(),
+        }));
+        let mut item = observe::item_of(who, handle, ask.told.from_seq, observed, at);
+        item.taints = stored;
+        item.violations = violations;
+        item.events = events;
+        item.decision =
+            Some(decided(&decision, &judged, i64::from(ask.question.step_index), ask.request, answer));
+        Ok((item, after))
+    }
+}
+
+/// A decision as it is stored.
+pub(crate) fn decided(
+    decision: &pb::Decision,
+    judged: &Judged,
+    step_index: i64,
+    request: Digest,
+    answer: Answer,
+) -> Decided {
+    let r = &judged.ruling;
+    Decided {
+        step_index,
+        ask: decision.ask,
+        moment: decision.moment,
+        decision_id: decision.decision_id.clone(),
+        verdict: r.verdict.code(),
+        effective_verdict: r.effective_verdict.code(),
+        directive: r.effective_directive.code(),
+        degraded: r.failure.is_some(),
+        plain: r.is_plain_allow(),
+        code: present::primary_code(r),
+        request_digest: request,
+        inputs_digest: judged.inputs_digest,
+        inputs: judged.inputs.clone(),
+        enforcements: r
+            .matches
+            .iter()
+            .map(|m| Enforced {
+                enforcement_id: new_id(),
+                rule_id: m.rule_id.clone(),
+                version: m.version,
+                action: m.action.code(),
+                would_outcome: m.outcome.code(),
+            })
+            .collect(),
+        answer,
+    }
+}
+
+/// What is told of a decision: denials, degradations, and enforcements that changed what the agent may do.
+pub(crate) fn decision_events(who: &Who, d: &pb::Decision, r: &Ruling, at: Micros) -> Vec<OutboxEvent> {
+    let about = |entity_type: &'static str, entity_id: &str, reason: &str| About {
+        entity_type,
+        entity_id: entity_id.to_owned(),
+        run_id: d.run_id.clone(),
+        attempt: d.attempt,
+        step_index: d.step_index,
+        reason: reason.to_owned(),
+        ..About::default()
+    };
+    let mut out = Vec::new();
+    if r.verdict == Verdict::Deny {
+        let first = d.reasons.first();
+        let data = pb::DecisionDenied {
+            decision_id: d.decision_id.clone(),
+            code: first.map(|r| r.code.clone()).unwrap_or_default(),
+            rule_id: first.map(|r| r.source_id.clone()).unwrap_or_default(),
+            moment: d.moment,
+            effective_verdict: d.effective_verdict,
+        };
+        out.push(event(who, "DecisionDenied", about("decision", &d.decision_id, &data.code), &data, at));
+    }
+    if let Some(failure) = r.failure {
+        let data = pb::DecisionDegraded { decision_id: d.decision_id.clone(), failure: failure.code() };
+        out.push(event(
+            who,
+            "DecisionDegraded",
+            about("decision", &d.decision_id, failure.as_str()),
+            &data,
+            at,
+        ));
+    }
+    let told = |m: &&runspine_policies_domain::decide::Match| {
+        !matches!(m.action, ActionTaken::Audited | ActionTaken::Warned)
+    };
+    for m in r.matches.iter().filter(told) {
+        let data = pb::EnforcementRecorded {
+            decision_id: d.decision_id.clone(),
+            rule_id: m.rule_id.clone(),
+            version: m.version,
+            action: m.action.code(),
+        };
+        out.push(event(who, "EnforcementRecorded", about("rule", &m.rule_id, &m.code), &data, at));
+    }
+    out
+}
+
+/// An answer that must be there.
+pub(crate) fn decoded<M: prost::Message + Default>(bytes: Bytes) -> Result<M, Fault> {
+    if bytes.is_empty() {
+        return Err(Fault::new(&mesh::INTERNAL, "a decision was stored without its answer"));
+    }
+    M::decode(bytes).map_err(super::unreadable)
+}

@@ -1,0 +1,57 @@
+//! Pages: newest first by a key that only grows.
+
+use runspine_errors::{Fault, mesh};
+use runspine_types::{Digest, Hasher, PageSize, PageToken};
+
+use crate::app::read::Page;
+
+/// A page that was asked for.
+pub(super) struct Asked {
+    size: PageSize,
+    query: Digest,
+    key: Option<i64>,
+}
+
+/// Reads a page's size and token; `list` and `filter` are what a token is bound to.
+pub(super) fn asked(list: &str, filter: &[u8], size: i32, token: &str) -> Result<Asked, Fault> {
+    let size = PageSize::of(size).ok_or_else(|| {
+        let fault = Fault::new(&mesh::FIELD_INVALID, "1 field(s) of the request are invalid");
+        fault.field("page_size", "OUT_OF_RANGE", "must not be negative")
+    })?;
+    let query = Hasher::new("runspine.policies.page.v1").sized(list.as_bytes()).sized(filter).finish();
+    let wrong = |what: String| {
+        Fault::new(&mesh::PAGE_TOKEN_MISMATCH, what.clone()).field("page_token", "PAGE_TOKEN_MISMATCH", what)
+    };
+    let key = match PageToken::decode(token, query).map_err(|e| wrong(e.to_string()))? {
+        None => None,
+        Some(key) => match key.first().and_then(|k| k.parse().ok()) {
+            Some(key) => Some(key),
+            None => return Err(wrong("the page token is malformed".to_owned())),
+        },
+    };
+    Ok(Asked { size, query, key })
+}
+
+impl Asked {
+    /// What the store is asked for: one row more tells whether another page follows.
+    pub(super) fn page(&self) -> Page {
+        Page { before: self.key, limit: self.size.probe() }
+    }
+
+    /// The key that a page in ascending order continues after.
+    pub(super) fn after(&self) -> (i64, i64) {
+        (self.key.unwrap_or(0), self.size.probe())
+    }
+
+    /// The rows of the page, and the token of the next.
+    pub(super) fn cut<T>(&self, mut rows: Vec<(i64, T)>) -> (Vec<T>, String) {
+        let size = usize::try_from(self.size.get()).unwrap_or(usize::MAX);
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let token = match rows.last() {
+            Some((key, _)) if more => PageToken::encode(self.query, vec![key.to_string()]),
+            _ => String::new(),
+        };
+        (rows.into_iter().map(|(_, row)| row).collect(), token)
+    }
+}

@@ -1,0 +1,73 @@
+//! Rules and settings into domain types.
+
+use contracts_policies::v1 as pb;
+use runspine_errors::{Fault, Violations, mesh};
+use runspine_policies_domain::{
+    rule::Content,
+    settings::{Inspection, Settings},
+    words::{Category, Mode, RuleType, Scope},
+};
+
+/// A word of an enum field that may be left out.
+fn word<T>(v: &mut Violations, field: &str, code: i32, of: fn(i32) -> Option<T>) -> Option<T> {
+    let word = of(code);
+    v.require(code == 0 || word.is_some(), field, "ENUM_UNKNOWN", "a known value");
+    word
+}
+
+/// The content of a rule, and its type.
+pub(super) fn content(c: Option<pb::RuleContent>) -> Result<(Content, RuleType), Fault> {
+    let mut v = Violations::new();
+    v.require(c.is_some(), "content", "REQUIRED", "the rule");
+    let c = c.unwrap_or_default();
+    let content = Content {
+        scope: word(&mut v, "content.scope", c.scope, Scope::from_code),
+        mode: word(&mut v, "content.mode", c.mode, Mode::from_code),
+        category: word(&mut v, "content.category", c.category, Category::from_code),
+        slug: c.slug,
+        name: c.name,
+        description: c.description,
+        cedar: c.cedar,
+        scope_id: c.scope_id,
+        precedence: c.precedence,
+        effective_from: c.effective_from.as_ref().map(|t| runspine_rpc::micros(t).0),
+        effective_until: c.effective_until.as_ref().map(|t| runspine_rpc::micros(t).0),
+    };
+    let rule_type = word(&mut v, "content.rule_type", c.rule_type, RuleType::from_code);
+    v.into_result(&mesh::FIELD_INVALID)?;
+    Ok((content, rule_type.unwrap_or(RuleType::Standard)))
+}
+
+/// A mode that must be named.
+pub(super) fn mode(code: i32) -> Result<Mode, Fault> {
+    Mode::from_code(code).ok_or_else(|| {
+        let reason = if code == 0 { &mesh::ENUM_UNSPECIFIED } else { &mesh::ENUM_UNKNOWN };
+        Fault::new(reason, "the mode is not known").field(
+            "mode",
+            reason.name,
+            "BLOCK, WARN, AUDIT or DISABLED",
+        )
+    })
+}
+
+/// Settings; `version` is ignored.
+pub(super) fn settings(s: Option<pb::PolicySettings>) -> Result<Settings, Fault> {
+    let mut v = Violations::new();
+    v.require(s.is_some(), "settings", "REQUIRED", "the settings");
+    let s = s.unwrap_or_default();
+    let mode = word(&mut v, "settings.default_rule_mode", s.default_rule_mode, Mode::from_code);
+    v.into_result(&mesh::FIELD_INVALID)?;
+    let i = s.inspection.unwrap_or_default();
+    Ok(Settings {
+        baseline_grant: s.baseline_grant,
+        default_rule_mode: mode.unwrap_or(Mode::Warn),
+        inspection: Inspection {
+            access_secret: i.access_secret,
+            capture_pii: i.capture_pii,
+            log_prompt: i.log_prompt,
+            log_response: i.log_response,
+        },
+        intents: s.intents,
+        monitored_metrics: s.monitored_metrics,
+    })
+}

@@ -1,0 +1,139 @@
+//! RuleService.
+
+use contracts_policies::v1 as pb;
+use contracts_policies::v1::rule_service_server::RuleService;
+use prost::Message as _;
+use runspine_errors::Fault;
+use runspine_policies_domain::{
+    compile::slice_keys,
+    text::{self, cedar_text},
+    words::{Mode, Scope},
+};
+use tonic::{Request, Response, Status};
+
+use super::{Rpc, answer, page, parse, parse_rule};
+use crate::present;
+
+#[tonic::async_trait]
+impl RuleService for Rpc {
+    async fn create_rule(
+        &self,
+        request: Request<pb::CreateRuleRequest>,
+    ) -> Result<Response<pb::CreateRuleResponse>, Status> {
+        let (who, request) = self.open(request)?;
+        let parsed = parse::request_id(&request.request_id).and(parse_rule::content(request.content.clone()));
+        answer(match parsed {
+            Ok((content, rule_type)) => self.app.create_rule(&who, &request, content, rule_type).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
+    async fn update_rule(
+        &self,
+        request: Request<pb::UpdateRuleRequest>,
+    ) -> Result<Response<pb::UpdateRuleResponse>, Status> {
+        let (who, request) = self.open(request)?;
+        let parsed = parse::request_id(&request.request_id).and(parse_rule::content(request.content.clone()));
+        answer(match parsed {
+            Ok((content, rule_type)) => self.app.update_rule(&who, &request, content, rule_type).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
+    async fn validate_rule(
+        &self,
+        request: Request<pb::ValidateRuleRequest>,
+    ) -> Result<Response<pb::ValidateRuleResponse>, Status> {
+        let (_, request) = self.open(request)?;
+        answer(validate(&request))
+    }
+
+    async fn activate_rule(
+        &self,
+        request: Request<pb::ActivateRuleRequest>,
+    ) -> Result<Response<pb::ActivateRuleResponse>, Status> {
+        let (who, request) = self.open(request)?;
+        answer(match parse::request_id(&request.request_id) {
+            Ok(()) => self.app.activate_rule(&who, &request).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
+    async fn set_rule_mode(
+        &self,
+        request: Request<pb::SetRuleModeRequest>,
+    ) -> Result<Response<pb::SetRuleModeResponse>, Status> {
+        let (who, request) = self.open(request)?;
+        answer(match parse::request_id(&request.request_id).and(parse_rule::mode(request.mode)) {
+            Ok(mode) => self.app.set_rule_mode(&who, &request, mode).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
+    async fn retire_rule(
+        &self,
+        request: Request<pb::RetireRuleRequest>,
+    ) -> Result<Response<pb::RetireRuleResponse>, Status> {
+        let (who, request) = self.open(request)?;
+        answer(match parse::request_id(&request.request_id) {
+            Ok(()) => self.app.retire_rule(&who, &request).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
+    async fn get_rule(
+        &self,
+        request: Request<pb::GetRuleRequest>,
+    ) -> Result<Response<pb::GetRuleResponse>, Status> {
+        let (who, request) = self.open(request)?;
+        answer(self.app.rule(&who, &request.rule_id, request.version).await)
+    }
+
+    async fn list_rules(
+        &self,
+        request: Request<pb::ListRulesRequest>,
+    ) -> Result<Response<pb::ListRulesResponse>, Status> {
+        let (who, mut request) = self.open(request)?;
+        let (size, token) = (request.page_size, std::mem::take(&mut request.page_token));
+        request.page_size = 0;
+        let asked = page::asked("rules", &request.encode_to_vec(), size, &token);
+        answer(match asked {
+            Err(fault) => Err(fault),
+            Ok(asked) => self.app.rules(&who, &request, asked.page()).await.map(|rows| {
+                let (rules, next_page_token) = asked.cut(rows);
+                pb::ListRulesResponse { rules, next_page_token }
+            }),
+        })
+    }
+
+    async fn list_rule_versions(
+        &self,
+        request: Request<pb::ListRuleVersionsRequest>,
+    ) -> Result<Response<pb::ListRuleVersionsResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        let asked = page::asked("rule_versions", r.rule_id.as_bytes(), r.page_size, &r.page_token);
+        answer(match asked {
+            Err(fault) => Err(fault),
+            Ok(asked) => self.app.rule_versions(&who, &r.rule_id, asked.page()).await.map(|rows| {
+                let rows = rows.into_iter().map(|r| (i64::from(r.version), r)).collect();
+                let (versions, next_page_token) = asked.cut(rows);
+                pb::ListRuleVersionsResponse { versions, next_page_token }
+            }),
+        })
+    }
+}
+
+fn validate(request: &pb::ValidateRuleRequest) -> Result<pb::ValidateRuleResponse, Fault> {
+    let mode = if request.mode == 0 { Mode::Block } else { parse_rule::mode(request.mode)? };
+    let scope = Scope::from_code(request.scope);
+    if request.scope != 0 && scope.is_none() {
+        let fault = Fault::new(&runspine_errors::mesh::ENUM_UNKNOWN, "the scope is not known");
+        return Err(fault.field("scope", "ENUM_UNKNOWN", "a known scope"));
+    }
+    let found = text::check(&request.cedar, None, mode);
+    Ok(pb::ValidateRuleResponse {
+        findings: found.findings.iter().map(|f| present::finding(f, "", 0)).collect(),
+        slice_keys: found.policy.as_ref().map(slice_keys).unwrap_or_default(),
+        normalized: found.policy.as_ref().and_then(cedar_text).unwrap_or_default(),
+    })
+}

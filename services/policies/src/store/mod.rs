@@ -1,0 +1,20 @@
+//! The tables of the domain. Runs inside the transaction it is given and decides nothing.
+
+pub(crate) mod evaluations;
+pub(crate) mod hot;
+pub(crate) mod lists;
+pub(crate) mod rules;
+pub(crate) mod runs;
+pub(crate) mod snapshots;
+
+use runspine_db::Migrations;
+
+/// The schema.
+pub const MIGRATIONS: Migrations = runspine_db::migrations! {
+    steps: [1 => "0001_policies"],
+    append_only: [
+        "rule_versions", "rule_transitions", "snapshots", "snapshot_transitions", "snapshot_recalls",
+        "setting_changes", "decisions", "enforcements", "step_facts", "violations", "evaluations",
+        "evaluation_supersessions",
+    ],
+};
