@@ -1,1 +1,3 @@
-fn main() {}
+//! The logs service, called as the spine calls it.
+
+mod audit;
