@@ -166,7 +166,8 @@ impl Running {
     pub async fn until(mut self, stopped: impl Future<Output = ()>) -> Result<(), BootError> {
         let failed = tokio::select! {
             () = stopped => None,
-            name = self.failed.recv() => name,
+            // Without workers nobody can tell of a failure, and the channel is closed from the beginning.
+            Some(name) = self.failed.recv() => Some(name),
         };
         self.stop().await;
         failed.map_or(Ok(()), |name| Err(BootError::WorkerEnded(name)))

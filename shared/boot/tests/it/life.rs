@@ -104,6 +104,20 @@ async fn a_worker_that_ends_or_panics_by_itself_ends_the_process_in_order() {
 }
 
 #[tokio::test]
+async fn a_service_without_workers_serves_until_it_is_stopped() {
+    let (deps, _dir) = deps();
+    let running = runspine_boot::start(vec![service("s", &deps)], &deps).await.unwrap();
+    let at = running.address();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(running.until(async move { stopped.await.unwrap() }));
+    assert_eq!(status(at, "s").await, Some(ServingStatus::Serving as i32));
+    assert!(!served.is_finished());
+    stop.send(()).unwrap();
+    served.await.unwrap().unwrap();
+    assert_eq!(status(at, "s").await, None);
+}
+
+#[tokio::test]
 async fn the_open_world_needs_a_word() {
     let (mut deps, _dir) = deps();
     deps.server.listen = "0.0.0.0:0".to_owned();
