@@ -141,7 +141,7 @@ impl Incident {
         entries.push(self.entry(EventKind::Joined, String::new(), Some(occurrence)));
         entries.extend(self.raise_by(occurrence, reported));
         self.joinable = true;
-        self.last_occurrence_at = now;
+        self.last_occurrence_at = self.last_occurrence_at.max(now);
         self.changed(now);
         entries
     }
@@ -182,7 +182,7 @@ impl Incident {
         self.count(occurrence);
         let mut entries = vec![self.entry(EventKind::Flapped, String::new(), Some(occurrence))];
         entries.extend(self.raise_by(occurrence, reported));
-        self.last_occurrence_at = now;
+        self.last_occurrence_at = self.last_occurrence_at.max(now);
         self.changed(now);
         Ok(entries)
     }
@@ -345,7 +345,8 @@ impl Incident {
 
     fn changed(&mut self, now: Micros) {
         self.version += 1;
-        self.updated_at = now;
+        // Calls wait for their turn to write, so that their times may come out of order.
+        self.updated_at = self.updated_at.max(now);
     }
 
     fn entry(&self, kind: EventKind, note: String, about: Option<&Occurrence>) -> Entry {

@@ -4,7 +4,8 @@ use contracts_common::common::v1::{Actor, EventEnvelope};
 use contracts_incidents::v1 as pb;
 use prost::Message;
 use prost_types::Timestamp;
-use runspine_db::{OutboxEvent, Tx};
+use runspine_db::Tx;
+use runspine_events::Emit as _;
 use runspine_incidents_domain::{
     EventKind, Severity, Status,
     incident::{Entry, Incident},
@@ -182,11 +183,9 @@ fn send<M: Event>(
     message: &M,
 ) {
     let (seconds, nanos) = act.now.to_timestamp();
-    let id = new_id();
-    let kind = format!("incidents.{}", M::NAME);
     let envelope = EventEnvelope {
-        id: id.clone(),
-        r#type: kind.clone(),
+        id: new_id(),
+        r#type: format!("incidents.{}", M::NAME),
         source: "incidents".to_owned(),
         subject: incident.id.clone(),
         time: Some(Timestamp { seconds, nanos }),
@@ -207,5 +206,5 @@ fn send<M: Event>(
         data: message.encode_to_vec().into(),
         ..EventEnvelope::default()
     };
-    tx.emit_raw(OutboxEvent { id, kind, envelope: envelope.encode_to_vec().into(), at: act.now });
+    tx.emit(&envelope);
 }

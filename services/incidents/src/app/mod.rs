@@ -90,10 +90,10 @@ impl App {
         &self.db
     }
 
-    /// Now.
+    /// The clock.
     #[must_use]
-    pub fn now(&self) -> Micros {
-        self.clock.now()
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
     }
 
     /// The act that a call is.
@@ -104,7 +104,7 @@ impl App {
             tenant: call.tenant_id.clone(),
             actor_type: actor.r#type,
             actor_id: actor.id,
-            now: self.now(),
+            now: self.clock.now(),
             correlation_id: call.correlation_id.clone(),
             causation_id: call.causation_id.clone(),
             config_digest: call.config_digest.clone(),

@@ -1,13 +1,11 @@
 //! EventService: where the spine takes the domain's events from.
 
-use contracts_common::common::v1::EventEnvelope;
 use contracts_incidents::v1::{
     AckEventsRequest, AckEventsResponse, PullEventsRequest, PullEventsResponse,
     event_service_server::EventService,
 };
-use prost::Message;
-use runspine_db::OutboxRow;
-use runspine_errors::{Fault, Outcome, mesh};
+use runspine_errors::{Outcome, mesh};
+use runspine_events::Feed;
 use runspine_rpc::{context, status};
 use tonic::{Request, Response, Status};
 
@@ -24,13 +22,8 @@ impl EventService for Rpc {
     ) -> Result<Response<PullEventsResponse>, Status> {
         context(&request)?;
         let (consumer, limit) = parse_pull(request.into_inner()).map_err(status)?;
-        let outbox = self.app.db().outbox();
-        // The head first: it is then never behind the events that follow it.
-        let head = outbox.head().await.map_err(|error| status(error.into()))?;
-        let rows = outbox.pull(&consumer, limit).await.map_err(|error| status(error.into()))?;
-        let events = rows.into_iter().map(envelope).collect::<Outcome<Vec<_>>>().map_err(status)?;
-        let head = events.last().map_or(head, |last| head.max(last.sequence));
-        Ok(Response::new(PullEventsResponse { events, head }))
+        let pulled = Feed::new(self.app.db()).pull(&consumer, limit).await.map_err(status)?;
+        Ok(Response::new(PullEventsResponse { events: pulled.events, head: pulled.head }))
     }
 
     async fn ack_events(
@@ -42,7 +35,7 @@ impl EventService for Rpc {
         let mut checks = Checks::default();
         checks.required(&mesh::FIELD_INVALID, "consumer", &request.consumer, 64);
         let consumer = checks.done(Some(request.consumer)).map_err(status)?;
-        self.app.db().outbox().ack(&consumer, request.sequence, self.app.now()).await.map_err(status)?;
+        Feed::new(self.app.db()).ack(&consumer, request.sequence, self.app.clock()).await.map_err(status)?;
         Ok(Response::new(AckEventsResponse {}))
     }
 }
@@ -57,12 +50,4 @@ fn parse_pull(request: PullEventsRequest) -> Outcome<(String, u32)> {
     };
     checks.require(limit.is_some(), &mesh::FIELD_INVALID, "limit", "must be 1 to 500");
     checks.done(limit.map(|limit| (request.consumer, limit)))
-}
-
-/// The stored envelope, with its place in the outbox.
-fn envelope(row: OutboxRow) -> Outcome<EventEnvelope> {
-    let mut envelope = EventEnvelope::decode(row.envelope)
-        .map_err(|error| Fault::new(&mesh::INTERNAL, "a stored event can't be read").caused_by(error))?;
-    envelope.sequence = row.seq;
-    Ok(envelope)
 }

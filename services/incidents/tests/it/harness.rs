@@ -53,7 +53,7 @@ impl House {
             events: EventServiceClient::new(way),
             registry: Registry::read(&[contracts_incidents::DESCRIPTORS]).unwrap(),
             store,
-            dir: dir,
+            dir,
         }
     }
 

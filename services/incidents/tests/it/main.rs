@@ -1,5 +1,7 @@
 //! The incidents service behind its composed stack, on both engines.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
 mod commands;
 mod contract;
 mod events;

@@ -31,6 +31,24 @@ on_both_engines! {
         assert_eq!(house.count("incident_occurrences").await, 1);
     }
 
+    /// A caller that goes away before or after the commit finds, when it repeats the call, exactly one occurrence.
+    async fn a_lost_caller_converges(store: TestStore) {
+        let house = std::sync::Arc::new(House::over(store).await);
+        for number in 0..40_u64 {
+            let lost = tokio::spawn({
+                let house = house.clone();
+                async move { house.report(failed(number)).await }
+            });
+            tokio::time::sleep(std::time::Duration::from_micros(number * 50)).await;
+            lost.abort();
+            let answer = house.report(failed(number)).await.unwrap();
+            let found = house.of_run(number).await;
+            assert_eq!((found.outcomes.len(), found.occurrences.len()), (1, 1));
+            assert_eq!(found.occurrences[0].occurrence_id, answer.occurrence_id);
+        }
+        assert_eq!(house.count("incident_occurrences").await, 40);
+    }
+
     /// Row 3: a success leaves no incident.
     async fn a_success_leaves_no_incident(store: TestStore) {
         let house = House::over(store).await;
