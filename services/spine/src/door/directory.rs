@@ -23,7 +23,7 @@ use super::{
     reasons,
 };
 
-const FILE: &str = "api-keys.toml";
+pub(super) const KEY_FILE: &str = "api-keys.toml";
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Who calls.
@@ -131,7 +131,7 @@ impl Directory {
         data: &Path,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Option<DevelopmentKey>), BootError> {
-        let path = data.join(FILE);
+        let path = data.join(KEY_FILE);
         let seen = stamp(&path).await;
         let (text, made) = key_file::open(&path).await?;
         let known = key_file::read(&text)

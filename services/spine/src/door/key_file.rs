@@ -7,47 +7,47 @@ use runspine_boot::BootError;
 use runspine_types::{Digest, Micros};
 use serde::{Deserialize, Serialize};
 
-use super::{directory::Identity, key, roles::role_patterns};
+use super::{directory::Identity, roles::role_patterns};
 
-const HEAD: &str =
+pub(super) const HEAD: &str =
     "# Who may call this mesh. Holds hashes, never keys. Reread within a second of a change.\n\n";
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub(super) struct File {
     #[serde(default, rename = "key")]
-    keys: Vec<Row>,
+    pub(super) keys: Vec<Row>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+pub(super) struct Row {
     /// The handle in the key.
-    id: String,
+    pub(super) id: String,
     /// Hash of the secret, 64 hex characters.
-    hash: String,
+    pub(super) hash: String,
     /// The tenant, a UUID.
-    tenant: String,
+    pub(super) tenant: String,
     /// HUMAN, AGENT or SERVICE.
-    actor_kind: String,
+    pub(super) actor_kind: String,
     /// The actor's id.
-    actor: String,
+    pub(super) actor: String,
     /// What it may do.
-    roles: Vec<String>,
+    pub(super) roles: Vec<String>,
     /// Narrows the roles: permission patterns. Empty: not narrowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    scopes: Vec<String>,
+    pub(super) scopes: Vec<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    project: String,
+    pub(super) project: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    agent: String,
+    pub(super) agent: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    owner: String,
+    pub(super) owner: String,
     /// RFC 3339. Empty: never.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    expires_at: String,
+    pub(super) expires_at: String,
     #[serde(default)]
-    revoked: bool,
+    pub(super) revoked: bool,
 }
 
 /// The key that was made because there was none: shown once, stored as a hash.
@@ -115,33 +115,32 @@ pub(super) async fn open(path: &Path) -> Result<(String, Option<DevelopmentKey>)
 }
 
 async fn make(path: &Path) -> Result<(String, DevelopmentKey), BootError> {
-    let failed = |e| BootError::system(format!("can't make {}", path.display()), e);
-    let mut random = [0; key::RANDOM];
-    getrandom::fill(&mut random).map_err(|e| failed(io::Error::other(e)))?;
-    let (key, handle, hash) = key::make(&random);
     let tenant = runspine_types::new_id();
-    let row = Row {
-        id: handle,
-        hash: hash.to_hex(),
+    let developer = super::issue::NewKey {
         tenant: tenant.clone(),
         actor_kind: "HUMAN".to_owned(),
         actor: "developer".to_owned(),
         roles: vec!["OWNER".to_owned()],
-        scopes: Vec::new(),
-        project: String::new(),
-        agent: String::new(),
         owner: "developer".to_owned(),
-        expires_at: String::new(),
-        revoked: false,
+        ..super::issue::NewKey::default()
     };
-    let body = toml::to_string(&File { keys: vec![row] }).map_err(|e| failed(io::Error::other(e)))?;
+    let (key, row) = super::issue::row(developer)?;
+    let text = write(path, &File { keys: vec![row] }).await?;
+    Ok((text, DevelopmentKey { key, tenant }))
+}
+
+/// Writes the file beside its place and renames it, so that nobody ever reads half of one; only the owner may read it.
+pub(super) async fn write(path: &Path, file: &File) -> Result<String, BootError> {
+    let failed = |e| BootError::system(format!("can't write {}", path.display()), e);
+    let body = toml::to_string(file).map_err(|e| failed(io::Error::other(e)))?;
     let text = format!("{HEAD}{body}");
     if let Some(folder) = path.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(failed)?;
     }
-    // Beside it first, so that nobody ever reads half a file.
     let beside = path.with_extension("toml.new");
     tokio::fs::write(&beside, &text).await.map_err(failed)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    tokio::fs::set_permissions(&beside, mode).await.map_err(failed)?;
     tokio::fs::rename(&beside, path).await.map_err(failed)?;
-    Ok((text, DevelopmentKey { key, tenant }))
+    Ok(text)
 }

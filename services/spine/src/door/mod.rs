@@ -11,6 +11,7 @@ mod directory;
 mod dispatch;
 mod forward;
 mod inbound;
+pub mod issue;
 mod key;
 mod key_file;
 mod rate;

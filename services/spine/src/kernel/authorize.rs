@@ -5,8 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use contracts_common::common::v1::{Directive, RunPhase, RunStatus, StepKind, Verdict};
+use contracts_common::common::v1::{Directive, RunPhase, RunStatus, Verdict};
 use contracts_controls::v1::{AdmitStepResponse, HoldRef, ReleaseReason, ReleaseRequest};
 use contracts_policies::v1::EvaluateStepResponse;
 use contracts_spine::v1::{AuthorizeStepRequest, AuthorizeStepResponse, CheckStatus};

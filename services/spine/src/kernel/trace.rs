@@ -1,6 +1,6 @@
 //! Reads and writes the trace of an attempt, and folds its records into a session.
 
-use contracts_common::common::v1::{Amounts, StepKind, StepOutcome, Verdict};
+use contracts_common::common::v1::{Amounts, StepOutcome, Verdict};
 use contracts_logs::v1::{
     AppendRecordsRequest, ControlAction, ListRecordsRequest, Receipt, RecordItem, StoredRecord, record_item,
     trace_record,

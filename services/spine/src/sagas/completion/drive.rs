@@ -18,7 +18,6 @@ use super::{
 use crate::{
     bridges::Miss,
     kernel::{Attempt, Kernel, LedgerNote, contract_key},
-    reasons,
 };
 
 const RETRY_BASE: Duration = Duration::from_millis(100);
