@@ -1,0 +1,85 @@
+//! The commands and their flags.
+
+use std::{future::Future, io::Write as _, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use directories::ProjectDirs;
+use runspine_boot::{Args, Deps};
+
+use crate::{failure::Failure, keys, replay, serve, verify};
+
+/// A gRPC mesh that governs AI agent runs.
+#[derive(Debug, Parser)]
+#[command(name = "runspine", version, about, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    server: Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the whole mesh from this process.
+    Serve(Args),
+    /// Govern recorded agent runs and report what happened.
+    Replay(replay::ReplayArgs),
+    /// Check an exported bundle. Needs no server, no network and no database.
+    Verify(verify::VerifyArgs),
+    /// Export the bundle of a run.
+    Export(verify::ExportArgs),
+    /// Print the public keys of a mesh, for `verify --trust`.
+    Trust(replay::client::Endpoint),
+    /// Make, list and revoke API keys.
+    Keys(keys::KeysArgs),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            None if self.server.print_config => finish(print_config(&self.server)),
+            None => finish(Err(Failure::usage("a command is needed; see --help"))),
+            Some(Command::Serve(args)) if args.print_config => finish(print_config(&args)),
+            Some(Command::Serve(args)) => finish(block_on(serve::serve(with_data(args)))),
+            Some(Command::Replay(args)) => finish(block_on(replay::replay(args))),
+            Some(Command::Verify(args)) => verify::verify(&args),
+            Some(Command::Export(args)) => finish(block_on(verify::export(args))),
+            Some(Command::Trust(endpoint)) => finish(block_on(verify::trust(endpoint))),
+            Some(Command::Keys(args)) => finish(keys::run(args)),
+        }
+    }
+}
+
+fn print_config(args: &Args) -> Result<(), Failure> {
+    let deps = Deps::load(&with_data(args.clone()))?;
+    std::io::stdout().write_all(deps.settings.print().as_bytes()).map_err(Failure::output)
+}
+
+/// Without another word the data lives where the user's data lives.
+pub fn with_data(mut args: Args) -> Args {
+    if args.data.is_none() && std::env::var_os("RUNSPINE_STORE_DATA").is_none() && args.config.is_none() {
+        args.data = Some(default_data().display().to_string());
+    }
+    if args.listen.is_none() && std::env::var_os("RUNSPINE_SERVER_LISTEN").is_none() && args.config.is_none() {
+        args.listen = Some("127.0.0.1:7400".to_owned());
+    }
+    args
+}
+
+/// The folder of the embedded stores when none is named.
+pub fn default_data() -> PathBuf {
+    ProjectDirs::from("", "", "runspine").map_or_else(|| PathBuf::from("runspine-data"), |d| d.data_dir().to_path_buf())
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|e| Failure::system("no runtime", &e))?.block_on(work)
+}
+
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

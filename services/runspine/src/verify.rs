@@ -1,0 +1,155 @@
+//! `runspine verify` and `runspine export`: evidence that travels.
+
+use std::{
+    fs::File,
+    io::{BufReader, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Args;
+use contracts_logs::v1::{ListKeysRequest, key_service_client::KeyServiceClient};
+use contracts_spine::v1::{ExportRunBundleRequest, run_bundle_service_client::RunBundleServiceClient};
+use runspine_logs_domain::{
+    bundle::{Options, Report, verify_bundle},
+    keys::parse_verifier_key,
+};
+use runspine_types::new_id;
+
+use crate::{
+    failure::Failure,
+    replay::client::{Endpoint, Mesh},
+};
+
+/// Flags of `runspine verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The bundle, `*.runspine.jsonl`.
+    file: PathBuf,
+    /// File with a public key that is trusted; can be given several times.
+    #[arg(long = "trust", value_name = "KEYFILE")]
+    trust: Vec<PathBuf>,
+    /// The tenant that the bundle must belong to.
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `runspine export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The run.
+    run_id: String,
+    /// Where to write the bundle. Default `<run>.runspine.jsonl`.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    endpoint: Endpoint,
+}
+
+/// Checks a bundle. Exit code 0 VERIFIED, 1 FAILED, 2 unreadable, 3 UNTRUSTED, 4 UNSEALED.
+pub fn verify(args: &VerifyArgs) -> ExitCode {
+    match report(args) {
+        Ok(code) => code,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn report(args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    let unreadable = |path: &PathBuf, e: std::io::Error| Failure::usage(format!("{}: {e}", path.display()));
+    let mut trusted = Vec::new();
+    for path in &args.trust {
+        let text = std::fs::read_to_string(path).map_err(|e| unreadable(path, e))?;
+        let keys: Vec<_> = text.lines().filter_map(parse_verifier_key).collect();
+        if keys.is_empty() {
+            return Err(Failure::usage(format!("{}: no verifier key", path.display())));
+        }
+        trusted.extend(keys);
+    }
+    let file = File::open(&args.file).map_err(|e| unreadable(&args.file, e))?;
+    let options = Options { trusted, tenant_id: args.tenant.clone() };
+    let report = verify_bundle(BufReader::new(file), &options).map_err(|e| unreadable(&args.file, e))?;
+    let text = if args.json { as_json(&report) } else { as_text(&report) };
+    writeln!(std::io::stdout(), "{text}").map_err(Failure::output)?;
+    Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+fn as_json(report: &Report) -> String {
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .map(|f| serde_json::json!({"code": f.code, "at": f.at, "warning": f.warning}))
+        .collect();
+    let manifest = report.manifest.clone().unwrap_or_default();
+    serde_json::json!({
+        "verdict": report.verdict.word(),
+        "tenant_id": manifest.tenant_id,
+        "run_id": manifest.run_id,
+        "traces": report.proofs.len(),
+        "records": report.proofs.iter().map(|p| p.record_count).sum::<u64>(),
+        "lines": report.lines,
+        "findings": findings,
+    })
+    .to_string()
+}
+
+fn as_text(report: &Report) -> String {
+    let manifest = report.manifest.clone().unwrap_or_default();
+    let records: u64 = report.proofs.iter().map(|p| p.record_count).sum();
+    let mut text = format!(
+        "{}: run {} of tenant {}, {} trace(s) with {records} record(s), {} lines",
+        report.verdict.word(),
+        manifest.run_id,
+        manifest.tenant_id,
+        report.proofs.len(),
+        report.lines,
+    );
+    for finding in &report.findings {
+        let kind = if finding.warning { "warning" } else { "failure" };
+        text = format!("{text}\n  {kind} {} {}", finding.code, finding.at);
+    }
+    let limits = "A bundle shows what was recorded and that nobody changed it since it was sealed. It can't show that the \
+                  agent told the truth, nor anything at all if the signing key was stolen.";
+    format!("{text}\n{limits}")
+}
+
+/// Prints the public keys of a mesh, as `runspine verify --trust` reads them.
+pub async fn trust(endpoint: Endpoint) -> Result<(), Failure> {
+    let mesh = endpoint.open().await?;
+    let keys = trusted_keys(&mesh).await?;
+    mesh.close().await;
+    std::io::stdout().write_all(keys.as_bytes()).map_err(Failure::output)
+}
+
+/// The public keys of a mesh, one a line.
+pub async fn trusted_keys(mesh: &Mesh) -> Result<String, Failure> {
+    let mut client = KeyServiceClient::with_interceptor(mesh.channel(), mesh.credential());
+    let keys = client.list_keys(ListKeysRequest::default()).await?.into_inner().keys;
+    Ok(keys.into_iter().map(|k| format!("{}\n", k.verifier_key)).collect())
+}
+
+/// Writes the bundle of a run to a file.
+pub async fn export(args: ExportArgs) -> Result<(), Failure> {
+    let mesh = args.endpoint.open().await?;
+    let path = args.out.unwrap_or_else(|| PathBuf::from(format!("{}.runspine.jsonl", args.run_id)));
+    let request = ExportRunBundleRequest {
+        request_id: new_id(),
+        run_id: args.run_id,
+        reason: "runspine export".to_owned(),
+        allow_open: false,
+    };
+    let mut client = RunBundleServiceClient::with_interceptor(mesh.channel(), mesh.credential());
+    let mut pieces = client.export_run_bundle(request).await?.into_inner();
+    let failed = |e| Failure::system(&path.display().to_string(), &e);
+    let beside = path.with_extension("part");
+    let mut file = File::create(&beside).map_err(failed)?;
+    while let Some(piece) = pieces.message().await? {
+        file.write_all(&piece.chunk).map_err(failed)?;
+    }
+    file.sync_all().map_err(failed)?;
+    std::fs::rename(&beside, &path).map_err(failed)?;
+    mesh.close().await;
+    writeln!(std::io::stdout(), "{}", path.display()).map_err(Failure::output)
+}
