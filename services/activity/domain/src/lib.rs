@@ -8,5 +8,6 @@ pub mod lapse;
 pub mod lease;
 pub mod panels;
 pub mod pause;
+pub mod projection;
 pub mod reasons;
 pub mod transition;

@@ -12,9 +12,9 @@ use contracts_common::common::v1::{
 use prost::Message as _;
 use prost_types::Timestamp;
 use runspine_activity_domain::{
-    facts,
     lease::Lease,
     panels::{Clocked, Evidence, evidence_health},
+    projection,
 };
 use runspine_rpc::timestamp;
 use runspine_types::Micros;
@@ -256,7 +256,7 @@ fn evidence(r: &RunRow) -> Evidence {
         gaps: r.gaps,
         failures: r.evidence_failures,
         degraded: r.degraded || r.fact_degraded,
-        grade: facts::grade_of(r.evidence_grade),
+        grade: projection::grade_of(r.evidence_grade),
         required_missing: r.required_missing,
     }
 }

@@ -6,8 +6,11 @@ use contracts_common::{
     common::v1::{RunPhase, RunStatus, TerminationReason},
     phase,
 };
-use runspine_activity_domain::facts::{Projection, SetKind, SetSums, Standing, StepSums, combine, project};
-use runspine_db::{AssertSqlSafe, DbError, Tx, args};
+use runspine_activity_domain::{
+    facts::SetKind,
+    projection::{Projection, SetSums, Standing, StepSums, combine, project},
+};
+use runspine_db::{AssertSqlSafe, DbError, Dialect, Tx, args};
 use runspine_types::Micros;
 
 use crate::store::row::ProjectionRow;
@@ -60,6 +63,11 @@ runspine_db::row! {
 
 /// Computes the projection rows of a run and of its attempts again, and says how many differed from what was stored.
 pub(crate) async fn refresh(tx: &mut Tx, run_key: i64, tenant: &str) -> Result<(u64, u64), DbError> {
+    if tx.dialect() == Dialect::Postgres {
+        // Another replica that counts facts of this run must see these, or be seen.
+        tx.fetch_optional::<(i64,)>("SELECT run_key FROM runs WHERE run_key = $1 FOR UPDATE", args![run_key])
+            .await?;
+    }
     let sql = "SELECT a.attempt_key, a.phase, a.status, a.termination_reason, l.stale_since FROM run_attempts a \
                JOIN leases l ON l.attempt_key = a.attempt_key WHERE a.run_key = $1 ORDER BY a.attempt";
     let attempts: Vec<StandingRow> = tx.fetch_all(sql, args![run_key]).await?;

@@ -182,4 +182,19 @@ on_both_engines! {
         assert_eq!((receipts[0].reason.as_str(), receipts[1].result), ("ENUM_UNKNOWN", FactResult::Applied as i32));
         assert_eq!(house.run(1).await.integrity_status, IntegrityStatus::Verified as i32);
     }
+
+    /// Two replicas that count facts of one run at the same time lose none.
+    async fn replicas_count_together(store: TestStore) {
+        let house = House::over(store).await;
+        house.start(1).await;
+        let replica = house.replica().await;
+        let calls = (1..=40_u64).map(|n| {
+            let house = if n % 2 == 0 { &house } else { &replica };
+            house.apply(vec![fact(n, 1, n, step(n, 1, 10))])
+        });
+        let receipts: Vec<_> = futures::future::join_all(calls).await.into_iter().flatten().collect();
+        assert!(receipts.iter().all(|r| r.result == FactResult::Applied as i32));
+        let run = house.run(1).await;
+        assert_eq!((run.step_count, run.estimated_cost_microusd), (40, 400));
+    }
 }

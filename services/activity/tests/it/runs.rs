@@ -189,4 +189,24 @@ on_both_engines! {
         assert_eq!(&call!(house, store.get_answer, "GetAnswer", get("k")).unwrap().answer[..], b"one");
         assert!(!call!(house, store.get_answer, "GetAnswer", get("other")).unwrap().found);
     }
+
+    /// A run that states no length is expected to take as long as 95 % of the agent's successful ones.
+    async fn the_usual_length_is_the_95th_percentile(store: TestStore) {
+        let house = House::over(store).await;
+        for number in 1..=20 {
+            house.start(number).await;
+            house.after_ms(number * 1_000);
+            house.complete(number).await;
+            let expected: (i64,) = house.one(&format!("SELECT expected_ms FROM runs WHERE run_id = '{}'", run(number))).await;
+            assert_eq!(expected.0, 60_000, "too few before it");
+        }
+        house.create(21).await;
+        let stated = pb::RunAttributes { expected_latency_ms: 77, ..attributes() };
+        let stated = pb::CreateRunRequest { attributes: Some(stated), ..new_run(22) };
+        call!(house, store.create_run, "CreateRun", stated).unwrap();
+        for (number, expected) in [(21, 19_000), (22, 77)] {
+            let found: (i64,) = house.one(&format!("SELECT expected_ms FROM runs WHERE run_id = '{}'", run(number))).await;
+            assert_eq!(found.0, expected);
+        }
+    }
 }

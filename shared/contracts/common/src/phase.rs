@@ -147,8 +147,11 @@ mod tests {
 
     use super::*;
 
+    /// From, event, to phase, to status, as numbers, so that rows have an order.
+    type Row = (Option<(i32, i32)>, i32, i32, i32);
+
     /// Section 2 of the kernel's specification once more, row by row, written the other way round.
-    fn expected() -> BTreeSet<(Option<(i32, i32)>, i32, i32, i32)> {
+    fn expected() -> BTreeSet<Row> {
         let by_reason = [S::Failed, S::FailedPolicy, S::Cancelled, S::Retry];
         let mut rows = BTreeSet::new();
         let mut add = |from: Option<State>, event: E, to: State| {
