@@ -149,11 +149,11 @@ fn entity<const N: usize>(
     Entity::new_with_tags(id, attrs, parents, []).map_err(wrong)
 }
 
-/// The entities that stay the same for every question about one principal and one resource.
+/// The entities that stay the same for every question about one action, principal and resource.
 ///
 /// # Errors
 /// When the facts do not fit.
-pub fn prepared(p: &Principal, resource: &Resource) -> Result<Entities, FactsError> {
+pub fn prepared(action: Action, p: &Principal, resource: &Resource) -> Result<Entities, FactsError> {
     let tenant = uid("Tenant", &p.tenant_id)?;
     let project = uid("Project", &p.project.id)?;
     let mut out: BTreeMap<String, Entity> = BTreeMap::new();
@@ -179,6 +179,10 @@ pub fn prepared(p: &Principal, resource: &Resource) -> Result<Entities, FactsErr
         )?);
     }
     add(resource_entity(resource, p)?);
+    if action.is_step() {
+        // The group is known to Cedar only by the entities that are in it.
+        add(entity(action_uid(action)?, [], vec![uid("Action", "step")?])?);
+    }
     for empty in ["TextArgs", "NumberArgs", "ListArgs", "Monitors"] {
         add(Entity::with_uid(uid(empty, "none")?));
     }

@@ -139,7 +139,7 @@ impl CompiledSnapshot {
             grants,
             restrictions,
             needs,
-            entities: entities::prepared(p, resource)?,
+            entities: entities::prepared(action, p, resource)?,
             principal: entities::uid("Agent", &p.agent.id)?,
             action: entities::action_uid(action)?,
             resource: entities::uid(resource.kind.as_str(), &resource.id)?,

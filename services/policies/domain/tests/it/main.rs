@@ -1,0 +1,11 @@
+//! The domain as its users see it: texts, decisions, slices.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_texts;
+mod decisions;
+mod generate;
+mod obligations;
+mod properties;
+mod schema_fixtures;
+mod speed;
+mod support;
