@@ -11,8 +11,8 @@ use contracts_logs::v1::{
 };
 use futures::future::BoxFuture;
 use runspine_boot::CancellationToken;
-use runspine_errors::Fault;
-use runspine_rpc::{Context, Mesh, Operation, Registry, RegistryError, Transport};
+use runspine_errors::{Fault, Kind};
+use runspine_rpc::{Context, Mesh, Operation, Registry, RegistryError, Transport, kind_of};
 use runspine_types::PLATFORM_TENANT;
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -157,28 +157,49 @@ impl Dispatches {
         }
     }
 
-    /// A batch that fails is tried until it succeeds; who waits for it is told after the first failure.
+    /// A batch that fails is tried until it succeeds; who waits for it is told after the first failure. When `logs`
+    /// refuses it for good, each record is tried alone, so that one bad record does not hold up the rest.
     async fn write(&self, mut batch: Vec<Entry>, stop: &CancellationToken) {
         let records: Vec<_> = batch.iter().map(|entry| entry.record.clone()).collect();
-        loop {
-            let outcome = self.sink.append(records.clone()).await;
-            for done in batch.iter_mut().filter_map(|entry| entry.done.take()) {
-                let told =
-                    outcome.as_ref().map(|()| ()).map_err(|status| not_recorded().caused_by(status.clone()));
-                // The caller may have gone, its record stays.
-                let _ = done.send(told);
+        let mut outcome = self.sink.append(records.clone()).await;
+        if outcome.as_ref().is_err_and(for_good) && batch.len() > 1 {
+            for entry in batch {
+                Box::pin(self.write(vec![entry], stop)).await;
             }
-            let Err(status) = outcome else { return };
-            tracing::warn!(records = records.len(), %status, "dispatch records could not be written");
-            if stop.run_until_cancelled(tokio::time::sleep(RETRY_EVERY)).await.is_none() {
-                tracing::error!(
-                    records = records.len(),
-                    "stopped with dispatch records that could not be written"
-                );
+            return;
+        }
+        for done in batch.iter_mut().filter_map(|entry| entry.done.take()) {
+            let told =
+                outcome.as_ref().map(|()| ()).map_err(|status| not_recorded().caused_by(status.clone()));
+            // The caller may have gone, its record stays.
+            let _ = done.send(told);
+        }
+        while let Err(status) = outcome {
+            if for_good(&status) {
+                tracing::error!(?records, %status, "a dispatch record was refused for good: this line is all of it");
                 return;
             }
+            tracing::warn!(records = records.len(), %status, "dispatch records could not be written");
+            if stop.run_until_cancelled(tokio::time::sleep(RETRY_EVERY)).await.is_none() {
+                tracing::error!(?records, "stopped with dispatch records that could not be written");
+                return;
+            }
+            outcome = self.sink.append(records.clone()).await;
         }
     }
+}
+
+/// Whether a repeat can't help.
+fn for_good(status: &Status) -> bool {
+    matches!(
+        kind_of(status.code()),
+        Kind::Invalid
+            | Kind::Conflict
+            | Kind::Precondition
+            | Kind::Denied
+            | Kind::Unauthenticated
+            | Kind::Unknown
+    )
 }
 
 /// What is waiting now; reads alone are gathered for a moment first.

@@ -28,6 +28,9 @@ const PASSED_ON: [HeaderName; 4] = [
     HeaderName::from_static("grpc-accept-encoding"),
 ];
 
+/// The longest run id that the door takes note of.
+const MOST_RUN_ID: usize = 128;
+
 impl Inner {
     /// Serves the call and records it as its contract asks.
     pub(super) async fn serve(
@@ -70,7 +73,11 @@ impl Inner {
         let Some(message) = whole.message() else { return Ok(whole.data) };
         let fields = operation.fields;
         let seen = &mut arrival.request;
-        wire::text(&message, fields.run_id).clone_into(&mut seen.run_id);
+        // An id that no run can have is the owner's to refuse; it doesn't become part of a context.
+        let run_id = wire::text(&message, fields.run_id);
+        if run_id.len() <= MOST_RUN_ID {
+            run_id.clone_into(&mut seen.run_id);
+        }
         if recording != Recording::Counted {
             seen.attempt =
                 wire::number(&message, fields.attempt).and_then(|n| n.try_into().ok()).unwrap_or(0);

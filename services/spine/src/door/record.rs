@@ -10,6 +10,9 @@ use tonic::{Code, Status};
 
 use super::{Inner, directory::Identity, dispatch::Record, forward::digest, inbound::Arrival, reasons};
 
+/// The most characters of an id that a record keeps.
+const MOST_ID: usize = 128;
+
 /// A call that was served, or refused by whoever served it. `whole` is the answer when it was read.
 pub(super) fn served<T>(
     door: &Inner,
@@ -46,11 +49,11 @@ pub(super) fn refused(arrival: &Arrival, fault: &Fault) -> Record {
 /// An authenticated call for an operation that does not exist.
 pub(super) fn unknown(door: &Inner, path: &str, caller: &Identity, fault: &Fault, begun: Instant) -> Record {
     let dispatch_id = runspine_types::new_id();
-    let name: String = path.trim_start_matches('/').chars().take(256).collect();
+    let name = path.strip_prefix('/').filter(|name| !name.is_empty()).unwrap_or("/");
     let mut record = DispatchRecord {
         correlation_id: dispatch_id.clone(),
         dispatch_id,
-        operation: name,
+        operation: short(name, 256),
         config_digest: door.deps.profile.digest.to_vec().into(),
         occurred_at: Some(timestamp(door.deps.clock.now())),
         duration_us: micros(begun),
@@ -68,9 +71,9 @@ fn base(arrival: &Arrival) -> Record {
     let mut record = DispatchRecord {
         dispatch_id: arrival.dispatch_id.clone(),
         operation: arrival.operation.name.clone(),
-        request_id: seen.request_id.clone(),
+        request_id: short(&seen.request_id, MOST_ID),
         request_digest: seen.digest.clone().into(),
-        run_id: seen.run_id.clone(),
+        run_id: short(&seen.run_id, MOST_ID),
         attempt: seen.attempt,
         step_index: seen.step_index,
         correlation_id: correlation.clone(),
@@ -125,6 +128,11 @@ fn outcome(code: Code) -> DispatchOutcome {
         Code::Internal | Code::DataLoss => DispatchOutcome::Failed,
         _ => DispatchOutcome::Refused,
     }
+}
+
+/// What a client wrote may be as long as a message; a record must not be refused for it.
+fn short(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 fn micros(begun: Instant) -> i64 {

@@ -75,6 +75,32 @@ async fn without_a_record_there_is_no_answer_and_the_record_is_not_lost() {
 }
 
 #[tokio::test]
+async fn what_a_client_writes_never_makes_a_record_bad() {
+    let world = World::start().await;
+    let long = "x".repeat(10_000);
+    assert!(world.call(&world.owner, CREATE_LIMIT, &create_limit(&long)).await.is_ok());
+    for name in ["", long.as_str()] {
+        assert_eq!(world.call(&world.owner, name, b"").await.unwrap_err().code(), Code::Unimplemented);
+    }
+    assert_eq!(world.records().len(), 3);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn one_bad_record_does_not_hold_up_the_rest() {
+    let world = World::start().await;
+    *world.sink.poison.lock() = Some("bad".into());
+    let calls = ["good-1", "bad", "good-2"].map(create_limit);
+    let answers =
+        futures::future::join_all(calls.iter().map(|c| world.call(&world.owner, CREATE_LIMIT, c))).await;
+    assert!(answers[0].is_ok() && answers[2].is_ok());
+    assert!(details(answers[1].as_ref().unwrap_err()).is(&reasons::DISPATCH_NOT_RECORDED));
+    assert!(world.call(&world.owner, CREATE_LIMIT, &create_limit("good-3")).await.is_ok());
+    assert_eq!(world.records().len(), 3);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn what_waits_at_the_stop_is_written() {
     let world = World::start().await;
     world.call(&world.owner, GET_LIMIT, b"").await.unwrap();

@@ -139,6 +139,8 @@ fake!(Runs, "runspine.spine.v1.RunService");
 pub struct Sink {
     pub records: Mutex<Vec<DispatchRecord>>,
     pub broken: AtomicBool,
+    /// Records with this request id are refused for good.
+    pub poison: Mutex<Option<String>>,
 }
 
 impl DispatchSink for Sink {
@@ -146,6 +148,14 @@ impl DispatchSink for Sink {
         Box::pin(async move {
             if self.broken.load(Ordering::SeqCst) {
                 return Err(Status::unavailable("the sink is broken"));
+            }
+            // As `logs` refuses them.
+            let bad = |r: &DispatchRecord| {
+                r.operation.is_empty() || r.operation.len() > 256 || r.run_id.len() > 128
+            };
+            if records.iter().any(|r| bad(r) || self.poison.lock().as_deref() == Some(r.request_id.as_str()))
+            {
+                return Err(Status::invalid_argument("a record is bad"));
             }
             self.records.lock().extend(records);
             Ok(())
