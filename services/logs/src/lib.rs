@@ -7,6 +7,7 @@ mod keyring;
 mod rpc;
 mod service;
 mod store;
+mod worker;
 
 pub use config::Config;
 pub use service::service;

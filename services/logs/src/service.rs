@@ -13,6 +13,7 @@ use crate::{
     keyring::Keyring,
     rpc,
     store::keys::{self, KeyRow},
+    worker,
 };
 
 /// Opens the store and the keys, and builds the servers.
@@ -28,6 +29,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     activate(&db, &keyring, deps).await.map_err(|fault| BootError::start("the signing keys", fault))?;
     let app = Arc::new(App::new(db.clone(), Arc::clone(&deps.clock), keyring, &config));
     let audit = Arc::new(Audit::new(db.clone(), Arc::clone(&deps.clock), app.contracts.clone(), &config));
+    let (answered, clock) = (db.clone(), Arc::clone(&deps.clock));
     let (probed, closed) = (db.clone(), db);
     let service = Service::new("logs", contracts_logs::DESCRIPTORS, &rpc::routes(&app, &audit), deps)?
         .probe("store", move || {
@@ -37,6 +39,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
                 Ok(())
             }
         })
+        .worker("answers", move |stop| worker::forget_answers(answered, clock, stop))
         .on_stop("store", move || async move {
             closed.close().await;
             Ok(())

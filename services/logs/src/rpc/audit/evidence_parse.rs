@@ -22,10 +22,12 @@ const WHOLE: u32 = 1_000_000;
 
 /// A capture.
 pub fn capture(tenant: &str, request: pb::CaptureEvidenceRequest) -> Result<Capture, Fault> {
-    let bytes = request.encode_to_vec();
-    if bytes.len() > MOST {
+    if request.encoded_len() > MOST {
         return Err(Fault::new(&RECORD_TOO_LARGE, format!("the evidence has more than {MOST} bytes")));
     }
+    // Whoever repeats a call reads another clock: the time is no part of what is captured.
+    let timeless = pb::CaptureEvidenceRequest { captured_at: None, ..request.clone() };
+    let request_digest = hash(&timeless.encode_to_vec());
     let mut fields = Fields::new();
     fields.require(request.body.is_some(), "body", "must be set");
     fields.require(request.attempt >= 1, "attempt", "counts from 1");
@@ -44,7 +46,7 @@ pub fn capture(tenant: &str, request: pb::CaptureEvidenceRequest) -> Result<Capt
         kind,
         context: request.context,
         request_id,
-        request_digest: hash(&bytes),
+        request_digest,
         captured_at,
         content,
     })

@@ -1,6 +1,6 @@
 //! Requests about the ledger.
 
-use contracts_common::common::v1::ActorType;
+use contracts_common::common::v1::{Actor, ActorType};
 use contracts_logs::v1::{self as pb, LedgerScope};
 use runspine_errors::Fault;
 use runspine_types::new_id;
@@ -11,10 +11,13 @@ use crate::{
     store::ledger::{Event, LedgerFilter},
 };
 
+/// Most events of one call: what the relay pulls at once fits.
+const MOST: usize = 512;
+
 /// Events to be appended.
 pub fn append(tenant: &str, request: pb::AppendEntriesRequest) -> Result<Vec<Event>, Fault> {
     let mut fields = Fields::new();
-    fields.require((1..=256).contains(&request.entries.len()), "entries", "are 1 to 256");
+    fields.require((1..=MOST).contains(&request.entries.len()), "entries", "are 1 to 512");
     let mut events = Vec::with_capacity(request.entries.len());
     for (n, entry) in request.entries.into_iter().enumerate() {
         events.push(event(&mut fields, tenant, n, entry)?);
@@ -25,7 +28,12 @@ pub fn append(tenant: &str, request: pb::AppendEntriesRequest) -> Result<Vec<Eve
 
 fn event(fields: &mut Fields, tenant: &str, n: usize, e: pb::LedgerEvent) -> Result<Event, Fault> {
     let at = |field: &str| format!("entries[{n}].{field}");
-    let actor = e.actor.unwrap_or_default();
+    // An event that names nobody was caused by its domain itself.
+    let itself = || Actor {
+        r#type: ActorType::System.into(),
+        id: e.event_type.split('.').next().unwrap_or_default().to_owned(),
+    };
+    let actor = e.actor.clone().filter(|a| !a.id.is_empty()).unwrap_or_else(itself);
     fields.require(is_event_name(&e.event_type), &at("event_type"), "is <domain>.<Event>");
     let after_digest = fields.digest(&at("after_digest"), &e.after_digest);
     let one = after_digest.is_none() || e.after_state.is_empty();
@@ -40,11 +48,11 @@ fn event(fields: &mut Fields, tenant: &str, n: usize, e: pb::LedgerEvent) -> Res
         step_index: e.step_index,
         correlation_id: fields.text(&at("correlation_id"), e.correlation_id, (0, 128)),
         causation_id: fields.text(&at("causation_id"), e.causation_id, (0, 128)),
-        entity_type: fields.text(&at("entity_type"), e.entity_type, (1, 64)),
-        entity_id: fields.text(&at("entity_id"), e.entity_id, (1, 256)),
+        entity_type: fields.text(&at("entity_type"), e.entity_type, (0, 64)),
+        entity_id: fields.text(&at("entity_id"), e.entity_id, (0, 256)),
         actor_type: fields.known::<ActorType>(&at("actor.type"), actor.r#type),
         actor_id: fields.text(&at("actor.id"), actor.id, (1, 128)),
-        reason: fields.text(&at("reason"), e.reason, (0, 1_024)),
+        reason: fields.text(&at("reason"), e.reason, (0, 4_096)),
         before_state: fields.text(&at("before_state"), e.before_state, (0, 64 * 1024)),
         after_state: fields.text(&at("after_state"), e.after_state, (0, 64 * 1024)),
         after_digest,

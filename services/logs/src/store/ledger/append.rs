@@ -9,7 +9,7 @@ use prost::Message as _;
 use runspine_db::{Args, AssertSqlSafe, DbError, Dialect, Tx, args};
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::{
-    bytes::{encode, micros, timestamp},
+    bytes::{encode, timestamp},
     chain,
     reasons::RUN_ID_REQUIRED,
 };
@@ -319,25 +319,26 @@ fn row(event: &Event, entry: &LedgerEntry, bytes: &Bytes, now: Micros, link: Dig
     ]
 }
 
-/// Whether a redelivery says what was stored. States are salted, so their presence is compared and not their text.
-/// What logs wrote itself in the commit of the fact is not compared: the relay tells it in its own words.
+/// Whether a redelivery is about what was stored. Who repeats an event tells it at another time, under another
+/// correlation and sometimes in other words; what it is about stays. What logs wrote itself in the commit of the fact is
+/// not compared: the relay tells it in its own words.
 fn check_equal(stored: &Bytes, event: &Event) -> Result<(), Fault> {
     if event.event_type.starts_with("logs.") {
         return Ok(());
     }
     let stored = LedgerEntry::decode(stored.clone()).map_err(|error| lost().caused_by(error))?;
-    let fresh = entry(event, stored.seq, micros(stored.recorded_at.as_ref()));
-    let mut comparable = LedgerEntry { entry_id: stored.entry_id.clone(), ..fresh };
-    let salted = |fresh: &mut Bytes, stored: &Bytes| {
-        if fresh.is_empty() == stored.is_empty() {
-            fresh.clone_from(stored);
-        }
-    };
-    salted(&mut comparable.before_digest, &stored.before_digest);
-    if event.after_digest.is_none() {
-        salted(&mut comparable.after_digest, &stored.after_digest);
-    }
-    if comparable == stored {
+    let digest = event.after_digest.is_none_or(|given| given.as_bytes() == stored.after_digest.as_ref());
+    // States are salted, so their presence is compared and not their text.
+    let states = event.before_state.is_empty() == stored.before_digest.is_empty()
+        && (event.after_state.is_empty() && event.after_digest.is_none()) == stored.after_digest.is_empty();
+    let same = event.event_type == stored.event_type
+        && i32::from(event.scope) == stored.scope
+        && event.run_id == stored.run_id
+        && event.attempt == stored.attempt
+        && event.step_index == stored.step_index
+        && event.entity_type == stored.entity_type
+        && event.entity_id == stored.entity_id;
+    if same && digest && states {
         return Ok(());
     }
     Err(Fault::new(&mesh::IDEMPOTENCY_MISMATCH, "the event id stands for another event")

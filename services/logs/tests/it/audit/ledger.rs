@@ -81,7 +81,7 @@ on_both_engines! {
         let house = House::over(store).await;
         house.append(vec![event(1, None)]).await.unwrap();
         let mut other = event(1, None);
-        other.reason = "something else".into();
+        other.entity_id = "lim-99".into();
         assert_eq!(reason(house.append(vec![event(2, None), other]).await), "IDEMPOTENCY_MISMATCH");
         let mut homeless = event(3, Some(1));
         homeless.run_id.clear();
@@ -90,7 +90,11 @@ on_both_engines! {
         shapeless.event_type = "limit updated".into();
         shapeless.after_digest = vec![1; 31].into();
         assert_eq!(reason(house.append(vec![shapeless]).await), "FIELD_INVALID");
-        let next = house.append(vec![event(2, None), event(1, None), event(2, None)]).await.unwrap();
+        let mut later = event(1, None);
+        later.occurred_at = Some(runspine_rpc::timestamp(START.plus_millis(7)));
+        later.correlation_id = "another".into();
+        later.actor = None;
+        let next = house.append(vec![event(2, None), later, event(2, None)]).await.unwrap();
         assert_eq!(next.iter().map(|r| r.seq).collect::<Vec<_>>(), [2, 1, 2]);
     }
 

@@ -6,3 +6,4 @@ mod dispatches;
 mod evidence;
 mod harness;
 mod ledger;
+mod rebuild;

@@ -1,0 +1,5 @@
+//! Work beside the calls.
+
+mod answers;
+
+pub use answers::forget_answers;
