@@ -61,8 +61,7 @@ pub async fn issue(data: &Path, new: NewKey, replace: bool) -> Result<String, Bo
     }
     let (text, row) = row(new)?;
     file.keys.push(row);
-    let whole = key_file::write(&path, &file).await?;
-    key_file::read(&whole).map_err(|what| BootError::config(KEY_FILE, "CONFIG_OUT_OF_RANGE", what))?;
+    key_file::write(&path, &file).await?;
     Ok(text)
 }
 

@@ -134,6 +134,8 @@ pub(super) async fn write(path: &Path, file: &File) -> Result<String, BootError>
     let failed = |e| BootError::system(format!("can't write {}", path.display()), e);
     let body = toml::to_string(file).map_err(|e| failed(io::Error::other(e)))?;
     let text = format!("{HEAD}{body}");
+    // A file that the door could not read must not replace one that it can.
+    read(&text).map_err(|what| BootError::config(path.display().to_string(), "CONFIG_OUT_OF_RANGE", what))?;
     if let Some(folder) = path.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(failed)?;
     }

@@ -62,3 +62,21 @@ async fn a_broken_edit_leaves_the_last_good_file_in_force() {
     assert!(world.call(&viewer, GET_LIMIT, b"").await.is_ok());
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_key_that_could_not_be_read_is_never_written() {
+    use crate::door::issue::{NewKey, issue, list};
+    let world = World::start().await;
+    let new = |role: &str| NewKey {
+        tenant: world.tenant.clone(),
+        actor_kind: "HUMAN".into(),
+        actor: "a".into(),
+        roles: vec![role.into()],
+        ..NewKey::default()
+    };
+    assert!(issue(world.dir.path(), new("EMPEROR"), false).await.is_err());
+    assert_eq!(list(world.dir.path()).await.unwrap().len(), 1);
+    let key = issue(world.dir.path(), new("VIEWER"), false).await.unwrap();
+    world.until(|| async { world.call(&key, GET_LIMIT, b"").await.is_ok() }).await;
+    world.stop().await;
+}
