@@ -77,11 +77,18 @@ fn single(value: &Value) -> Option<Selected> {
     match value {
         Value::String(text) => Some(Selected::Text(cut(text))),
         Value::Bool(flag) => Some(Selected::Flag(*flag)),
-        Value::Number(n) => n.as_i64().map(Selected::Number).or_else(|| Some(Selected::Text(n.to_string()))),
+        Value::Number(n) => n.as_i64().or_else(|| whole(n.as_f64()?)).map(Selected::Number),
         Value::Array(items) => Some(list(&items.iter().collect::<Vec<_>>())),
         Value::Object(_) => Some(Selected::Text(cut(&value.to_string()))),
         Value::Null => None,
     }
+}
+
+/// A fraction rounded away from zero: the language has whole numbers only, and a limit is not passed by a fraction.
+#[expect(clippy::cast_possible_truncation, reason = "checked to be within the range of whole numbers")]
+fn whole(number: f64) -> Option<i64> {
+    let away = if number < 0.0 { number.floor() } else { number.ceil() };
+    (away.abs() < 9.0e18).then_some(away as i64)
 }
 
 fn list(items: &[&Value]) -> Selected {
@@ -123,7 +130,7 @@ mod tests {
         let both = TextList { values: vec!["1".into(), "2".into()] };
         assert_eq!(found[1], ("l.n", Some(Selected::List(both))));
         assert_eq!(found[2].1, Some(Selected::Flag(true)));
-        assert_eq!(found[3].1, Some(Selected::Text("1.5".into())));
+        assert_eq!(found[3].1, Some(Selected::Number(2)));
     }
 
     #[test]

@@ -45,9 +45,10 @@ pub async fn govern(client: Client, pack: &Pack, rules: &Rules, recording: &Reco
             return Ok(agent.report);
         }
         if message.role == "assistant" {
-            agent.turn(message, read).await?;
+            // An agent that was not allowed to think has no call to make.
+            let thought = agent.turn(message, read).await?;
             for call in message.tool_calls.iter().flatten() {
-                if !agent.going {
+                if !thought || !agent.going {
                     break;
                 }
                 agent.tool(call, answer_of(recording, index, &call.id)).await?;
@@ -126,7 +127,9 @@ impl<'a> Agent<'a> {
     }
 
     /// An assistant turn: what was read so far goes in, what it says comes out.
-    async fn turn(&mut self, message: &Message, read: usize) -> Result<(), Status> {
+    ///
+    /// False: the turn was not allowed.
+    async fn turn(&mut self, message: &Message, read: usize) -> Result<bool, Status> {
         let model = self.recording.model.clone();
         let (tokens_input, tokens_output) = (tokens(read), tokens(message.size()));
         let cost = self.pack.cost(&model, tokens_input, tokens_output);
@@ -142,7 +145,7 @@ impl<'a> Agent<'a> {
             estimate: Some(estimate),
             ..self.ask()
         };
-        let Some(allowed) = self.decide(ask).await? else { return Ok(()) };
+        let Some(allowed) = self.decide(ask).await? else { return Ok(false) };
         let record = RecordStepRequest {
             decision_id: allowed.0.decision_id.clone(),
             outcome: StepOutcome::Success.into(),
@@ -157,7 +160,8 @@ impl<'a> Agent<'a> {
             obligations_applied: names(&allowed.0),
             ..self.record(allowed.1)
         };
-        self.recorded(record).await
+        self.recorded(record).await?;
+        Ok(true)
     }
 
     /// A tool call with what the tool answered. Without an answer nobody knows how it ended.
@@ -228,7 +232,7 @@ impl<'a> Agent<'a> {
 
     /// The decision and its index when the step may be done; else the agent is told and goes on, or ends.
     async fn decide(&mut self, ask: AuthorizeStepRequest) -> Result<Option<(Decision, u32)>, Status> {
-        let (name, kind) = (ask.name.clone(), ask.kind());
+        let name = ask.name.clone();
         let answer: AuthorizeStepResponse = self.client.authorize_step(ask).await?.into_inner();
         let decision = answer.decision.clone().unwrap_or_default();
         self.next = answer.step_index + 1;
@@ -241,13 +245,8 @@ impl<'a> Agent<'a> {
         self.report.denials.push(Denial {
             step_index: answer.step_index,
             name,
-            verdict: decision.verdict(),
             reason: first_code(&decision),
         });
-        if kind == StepKind::LlmCall {
-            // An agent that may not think any more has nothing to go on with.
-            self.going = false;
-        }
         if self.going {
             let skipped = RecordStepRequest {
                 decision_id: decision.decision_id,

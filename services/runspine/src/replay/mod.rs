@@ -110,8 +110,8 @@ async fn govern_all(
 ) -> Result<(Vec<RunReport>, Duration), Failure> {
     if args.policies.is_some() {
         let (rules, limits) = pack.install(mesh).await?;
-        let name = &pack.name;
-        writeln!(std::io::stdout(), "policy pack {name}: {rules} rules and {limits} limits in force")
+        let (name, what) = (&pack.name, &pack.description);
+        writeln!(std::io::stdout(), "policy pack {name}: {rules} rules and {limits} limits in force. {what}")
             .map_err(Failure::output)?;
     }
     let rules = Rules {

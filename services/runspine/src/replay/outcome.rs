@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use contracts_common::common::v1::Verdict;
 use contracts_spine::v1::{Decision, ProofStatus, Run};
 
 /// One step that was not allowed.
@@ -12,8 +11,6 @@ pub struct Denial {
     pub step_index: u32,
     /// Its name.
     pub name: String,
-    /// What was decided.
-    pub verdict: Verdict,
     /// The primary reason.
     pub reason: String,
 }

@@ -23,7 +23,7 @@ pub struct Pack {
     /// Its name.
     #[serde(default)]
     pub name: String,
-    /// What it is for.
+    /// What it is for, said when it is installed.
     #[serde(default)]
     pub description: String,
     #[serde(default)]

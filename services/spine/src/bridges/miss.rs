@@ -85,12 +85,25 @@ impl Miss {
         let reason = self.reason();
         if self.is_refusal() {
             let text = format!("a domain refused the call: {}", self.status.message());
-            return Fault::new(&mesh::INTERNAL, text).with("cause", reason).caused_by(*self.status);
+            return Fault::new(&mesh::INTERNAL, text).with("cause", reason).caused_by(Told(self.told()));
         }
         let text = format!("a domain of the mesh can't be asked: {reason}");
-        Fault::new(outage, text).with("cause", reason).caused_by(*self.status)
+        Fault::new(outage, text).with("cause", reason).caused_by(Told(self.told()))
+    }
+
+    /// Everything that the domain said, for the log.
+    fn told(&self) -> String {
+        let details = self.details();
+        let fields: Vec<String> =
+            details.fields.iter().map(|(field, what)| format!("{field}: {what}")).collect();
+        format!("{self:?} [{}] {:?}", fields.join("; "), details.metadata)
     }
 }
+
+/// What a domain said, as the cause of the spine's own failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Told(String);
 
 impl fmt::Debug for Miss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -95,7 +95,12 @@ pub(super) fn item(item: &RecordItem, path: &str, found: &mut Violations) {
     n.require(item.answer.len() <= MAX_ANSWER, "answer", "is at most 16 KiB");
     match &item.body {
         None => n.note("body", "CONTENT_REQUIRED", "has to be set"),
-        Some(record_item::Body::Decision(b)) => decision(b, &mut n),
+        Some(record_item::Body::Decision(b)) => {
+            // Only the decision on the start of a run is about no kind of step, and that one takes no index.
+            let about_a_step = b.kind != StepKind::Unspecified as i32 || item.step_index.is_none();
+            n.require(about_a_step, "decision.kind", "has to be set for a step");
+            decision(b, &mut n);
+        }
         Some(record_item::Body::Step(b)) => {
             n.require(item.step_index.is_some(), "step_index", "has to be set for a step");
             step(b, &mut n);
@@ -116,7 +121,7 @@ fn decision(b: &Decision, n: &mut Noter<'_>) {
     n.require(!b.decision_id.is_empty(), "decision.decision_id", "has to be set");
     n.chosen::<Verdict>("decision.verdict", b.verdict);
     n.chosen::<Directive>("decision.directive", b.directive);
-    n.chosen::<StepKind>("decision.kind", b.kind);
+    n.known::<StepKind>("decision.kind", b.kind);
     n.chosen::<DecisionSource>("decision.source", b.source);
     n.known::<Verdict>("decision.would_verdict", b.would_verdict);
     n.text("decision.name", &b.name, 256);

@@ -1,7 +1,7 @@
 //! Gap and order rules: whether an item may be appended, given what is on the trace.
 
-use contracts_common::common::v1::{GovernanceProfile, StepOutcome, Verdict};
-use contracts_logs::v1::{McpEvent, McpEventKind, Step, trace_record};
+use contracts_common::common::v1::{GovernanceProfile, StepKind, StepOutcome, Verdict};
+use contracts_logs::v1::{Decision, McpEvent, McpEventKind, Step, trace_record};
 use runspine_errors::{Fault, mesh};
 
 use super::{Body, Fact, Facts, Item, RESERVED, TraceState};
@@ -94,6 +94,8 @@ fn room(trace: &TraceState, item: &Item) -> Result<(), Fault> {
 
 fn place(trace: &TraceState, item: &Item) -> Result<Placed, Fault> {
     match &item.body {
+        // The decision on the start of the run is about no step and takes no index.
+        trace_record::Body::Decision(b) if item.step_index.is_none() && is_start(b) => Ok(Placed::default()),
         trace_record::Body::Decision(_) => {
             let next = trace.largest_step_index.map_or(0, |i| i.saturating_add(1));
             let step_index = item.step_index.unwrap_or(next);
@@ -112,6 +114,11 @@ fn place(trace: &TraceState, item: &Item) -> Result<Placed, Fault> {
         }
         _ => Ok(Placed { step_index: item.step_index, ..Placed::default() }),
     }
+}
+
+/// Whether a decision is the one on the start: the only one about no kind of step.
+fn is_start(decision: &Decision) -> bool {
+    decision.kind == StepKind::Unspecified as i32
 }
 
 /// Whether `index` skips one that is not on the trace.
