@@ -9,5 +9,5 @@ mod service;
 mod store;
 
 pub use config::Config;
-pub use service::service;
+pub use service::{routes, service};
 pub use store::MIGRATIONS;

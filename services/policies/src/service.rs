@@ -5,8 +5,16 @@ use std::sync::Arc;
 use runspine_boot::{BootError, Deps, Service};
 use runspine_db::Db;
 use runspine_policies_domain::words::Profile;
+use runspine_rpc::Routes;
+use runspine_types::Clock;
 
 use crate::{Config, MIGRATIONS, app::App, rpc};
+
+/// The servers over a store that is open.
+#[must_use]
+pub fn routes(db: Db, clock: Arc<dyn Clock>, profile: Profile, config: &Config) -> Routes {
+    rpc::routes(&Arc::new(App::new(db, clock, profile, config)))
+}
 
 /// Opens the store and builds the servers.
 ///

@@ -1,1 +1,9 @@
-fn main() {}
+//! The service as the spine sees it, on both engines.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod contract;
+mod harness;
+mod rules;
+mod runs;
+mod steps;
+mod stores;

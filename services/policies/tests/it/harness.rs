@@ -1,0 +1,208 @@
+//! The service over a store of its own, called as the spine calls it.
+
+use std::sync::Arc;
+
+use contracts_common::common::v1::{Actor, CallContext, RunStatus, StepKind, StepOutcome, TerminationReason};
+use contracts_policies::v1::{
+    self as pb, decision_service_client::DecisionServiceClient, event_service_client::EventServiceClient,
+    rule_service_client::RuleServiceClient, settings_service_client::SettingsServiceClient,
+    snapshot_service_client::SnapshotServiceClient,
+};
+use runspine_boot::{Deps, Service};
+use runspine_db::Db;
+use runspine_policies::{Config, MIGRATIONS, routes};
+use runspine_policies_domain::words::Profile;
+use runspine_rpc::{Context, Registry, Transport};
+use runspine_testkit::{TestStore, run, tenant, test_id};
+use runspine_types::{FixedClock, Micros, PLATFORM_TENANT};
+use tonic::{Request, Status};
+
+/// 2026-01-02T03:04:05Z.
+pub const START: Micros = Micros(1_767_323_045_000_000);
+/// Reason of acts.
+pub const WHY: &str = "because the test wants it";
+
+/// Calls an RPC: `call!(house, rules.create_rule, "RuleService/CreateRule", request)`.
+#[macro_export]
+macro_rules! call {
+    ($house:expr, $client:ident.$method:ident, $name:literal, $message:expr) => {
+        $crate::call!($house, 1, $client.$method, $name, $message)
+    };
+    ($house:expr, $tenant:expr, $client:ident.$method:ident, $name:literal, $message:expr) => {{
+        let request = $house.ask($tenant, $name, $message);
+        $house.$client.clone().$method(request).await.map(tonic::Response::into_inner)
+    }};
+}
+
+pub struct House {
+    pub db: Db,
+    pub rules: RuleServiceClient<Transport>,
+    pub snapshots: SnapshotServiceClient<Transport>,
+    pub decisions: DecisionServiceClient<Transport>,
+    pub settings: SettingsServiceClient<Transport>,
+    pub events: EventServiceClient<Transport>,
+    registry: Registry,
+    engine: Arc<TestStore>,
+    _dir: tempfile::TempDir,
+}
+
+impl House {
+    pub async fn over(store: TestStore) -> Self {
+        Self::on(Arc::new(store)).await
+    }
+
+    async fn on(engine: Arc<TestStore>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(FixedClock::at(START));
+        let deps = Deps::for_tests(dir.path()).unwrap().with_clock(clock.clone());
+        let db = engine.open("policies", MIGRATIONS).await;
+        // A debug build on a busy machine is slower than the budget of a release build.
+        let config = Config { evaluation_budget_ms: 10_000, ..Config::default() };
+        let routes = routes(db.clone(), clock, Profile::Standard, &config);
+        let service = Service::new("policies", contracts_policies::DESCRIPTORS, &routes, &deps).unwrap();
+        let way = Transport::local(&service.stack);
+        Self {
+            db,
+            rules: RuleServiceClient::new(way.clone()),
+            snapshots: SnapshotServiceClient::new(way.clone()),
+            decisions: DecisionServiceClient::new(way.clone()),
+            settings: SettingsServiceClient::new(way.clone()),
+            events: EventServiceClient::new(way),
+            registry: Registry::read(&[contracts_policies::DESCRIPTORS]).unwrap(),
+            engine,
+            _dir: dir,
+        }
+    }
+
+    /// Another process on the same store, with nothing in memory.
+    pub async fn replica(&self) -> Self {
+        Self::on(self.engine.clone()).await
+    }
+
+    /// A request of tenant `number`; 0 is the platform, whose caller is an operator.
+    pub fn ask<M>(&self, number: u64, name: &str, message: M) -> Request<M> {
+        let operation = self.registry.operation(&format!("runspine.policies.v1.{name}"));
+        let platform = number == 0;
+        let call = CallContext {
+            tenant_id: if platform { PLATFORM_TENANT.to_owned() } else { tenant(number) },
+            actor: Some(Actor { r#type: 1, id: "ann".to_owned() }),
+            roles: if platform { vec!["PLATFORM_OPERATOR".to_owned()] } else { vec![] },
+            correlation_id: "corr".to_owned(),
+            config_digest: vec![7; 32].into(),
+            profile: 2,
+            ..CallContext::default()
+        };
+        Context::serving(operation.expect("a known operation"), call, None).request(message)
+    }
+
+    pub async fn create(&self, n: u64, content: pb::RuleContent) -> Result<pb::CreateRuleResponse, Status> {
+        let message = pb::CreateRuleRequest { request_id: test_id(9, n), content: Some(content) };
+        call!(self, rules.create_rule, "RuleService/CreateRule", message)
+    }
+
+    pub async fn activate(&self, n: u64, rule: &pb::Rule) -> Result<pb::ActivateRuleResponse, Status> {
+        let message = pb::ActivateRuleRequest {
+            request_id: test_id(10, n),
+            rule_id: rule.rule_id.clone(),
+            version: rule.version,
+            expected_version: rule.revision,
+            reason: WHY.to_owned(),
+        };
+        call!(self, rules.activate_rule, "RuleService/ActivateRule", message)
+    }
+
+    /// A rule in force, in mode BLOCK.
+    pub async fn rule(
+        &self,
+        n: u64,
+        slug: &str,
+        annotations: &str,
+        policy: &str,
+    ) -> pb::ActivateRuleResponse {
+        let made = self.create(n, content(slug, annotations, policy)).await.unwrap();
+        assert!(made.findings.is_empty(), "{:?}", made.findings);
+        self.activate(n, &made.rule.unwrap()).await.unwrap()
+    }
+
+    pub async fn start(&self, number: u64) -> pb::EvaluateRunResponse {
+        call!(self, decisions.evaluate_run, "DecisionService/EvaluateRun", ask_run(number)).unwrap()
+    }
+
+    pub async fn step(&self, request: pb::EvaluateStepRequest) -> Result<pb::EvaluateStepResponse, Status> {
+        call!(self, decisions.evaluate_step, "DecisionService/EvaluateStep", request)
+    }
+
+    pub async fn end(&self, r: pb::RecordEvaluationRequest) -> Result<pb::Evaluation, Status> {
+        let done = call!(self, decisions.record_evaluation, "DecisionService/RecordEvaluation", r);
+        done.map(|r| r.evaluation.unwrap())
+    }
+
+    pub async fn told(&self) -> Vec<contracts_common::common::v1::EventEnvelope> {
+        let message = pb::PullEventsRequest { consumer: "test".to_owned(), limit: 500 };
+        call!(self, events.pull_events, "EventService/PullEvents", message).unwrap().events
+    }
+
+    pub async fn told_names(&self) -> Vec<String> {
+        self.told().await.into_iter().map(|e| e.r#type.replace("policies.", "")).collect()
+    }
+}
+
+pub fn content(slug: &str, annotations: &str, policy: &str) -> pb::RuleContent {
+    pb::RuleContent {
+        slug: slug.to_owned(),
+        cedar: format!("@id(\"{slug}\") @reason(\"TEST_RULE\") {annotations}\n{policy}"),
+        mode: pb::RuleMode::Block.into(),
+        ..Default::default()
+    }
+}
+
+pub fn ask_run(number: u64) -> pb::EvaluateRunRequest {
+    pb::EvaluateRunRequest {
+        run_id: run(number),
+        attempt: 1,
+        agent: Some(pb::AgentFacts { id: "agent-1".to_owned(), ..Default::default() }),
+        project: Some(pb::NamedFacts { id: "project-1".to_owned(), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+pub fn ask_step(number: u64, step_index: u32, tool: &str) -> pb::EvaluateStepRequest {
+    pb::EvaluateStepRequest {
+        run_id: run(number),
+        attempt: 1,
+        step_index,
+        kind: StepKind::ToolCall.into(),
+        resource: Some(pb::Resource { id: tool.to_owned(), ..Default::default() }),
+        name: tool.to_owned(),
+        arguments_digest: vec![5; 32].into(),
+        ..Default::default()
+    }
+}
+
+pub fn fact(seq: u64, step_index: u32, tool: &str) -> pb::StepFact {
+    pb::StepFact {
+        seq,
+        step_index,
+        kind: StepKind::ToolCall.into(),
+        resource: Some(pb::Resource { id: tool.to_owned(), ..Default::default() }),
+        outcome: StepOutcome::Success.into(),
+        input_digest: vec![5; 32].into(),
+        ..Default::default()
+    }
+}
+
+pub fn ask_end(number: u64, revision: u32) -> pb::RecordEvaluationRequest {
+    pb::RecordEvaluationRequest {
+        run_id: run(number),
+        attempt: 1,
+        revision,
+        run_outcome: RunStatus::Succeeded.into(),
+        termination_reason: TerminationReason::Completed.into(),
+        ..Default::default()
+    }
+}
+
+/// The reason that a status was given for.
+pub fn reason(status: &Status) -> String {
+    runspine_rpc::details(status).reason
+}
