@@ -3,5 +3,43 @@
 //! Limits and their envelopes, the escrow and holds of runs, freezes, and the evidence of every decision.
 
 pub mod app;
+mod config;
 pub mod rpc;
 pub mod store;
+pub mod worker;
+
+use std::{sync::Arc, time::Duration};
+
+use runspine_boot::{BootError, Deps, Service};
+use runspine_db::Db;
+
+pub use config::Config;
+
+use crate::app::App;
+
+/// The domain as a value: its store opened, its servers built.
+///
+/// # Errors
+/// When the settings are wrong, the store can't be opened, or a contract is.
+pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> {
+    config.check()?;
+    let opened = Db::open(&deps.store, "controls", store::MIGRATIONS).await;
+    let db = opened.map_err(|error| BootError::start("the store of controls", error.into()))?;
+    let app = App::new(db.clone(), Arc::clone(&deps.clock));
+    let (probed, closed, swept) = (db.clone(), db, app.clone());
+    let every = Duration::from_millis(config.sweep_ms);
+    let service = Service::new("controls", contracts_controls::DESCRIPTORS, &rpc::routes(app), deps)?
+        .worker("sweeper", move |stop| worker::sweep(swept, every, stop))
+        .probe("store", move || {
+            let db = probed.clone();
+            async move {
+                store::views::epoch(db.read()).await?;
+                Ok(())
+            }
+        })
+        .on_stop("store", move || async move {
+            closed.close().await;
+            Ok(())
+        });
+    Ok(service)
+}

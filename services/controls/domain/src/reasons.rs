@@ -3,6 +3,8 @@
 runspine_errors::reasons! { "controls.runspine";
     /// The limit makes no sense as it is; all violations are listed.
     Invalid: LIMIT_INVALID;
+    /// A budget came without a period.
+    Invalid: PERIOD_REQUIRED;
     /// No limit with this id.
     NotFound: LIMIT_NOT_FOUND;
     /// The tenant has a limit with this name.

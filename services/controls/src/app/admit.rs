@@ -293,7 +293,7 @@ impl Desk<'_> {
         self.put_evidence(evidence);
     }
 
-    /// The numbers of every envelope, as they were before the answer.
+    /// The numbers of every envelope as the answer found them, the hold of the step itself not counted.
     fn envelope_numbers(&self, case: &Case<'_>, lines: Option<&[Line]>) -> Vec<pb::EnvelopeNumbers> {
         let row = |(limit, envelope): &Applicable| {
             let key = envelope.envelope_key;

@@ -4,10 +4,12 @@ pub mod accounts;
 mod admit;
 mod charge;
 mod ends;
+pub mod epochs;
 pub mod freezes;
 pub mod limits;
 mod present;
 pub mod records;
+mod simulate;
 
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use runspine_errors::{Fault, mesh};
 use runspine_types::Clock;
 
 use accounts::Accounts;
+pub use ends::EXPIRY_MS;
 
 /// What every use case needs. Cheap to clone.
 #[derive(Clone)]

@@ -1,3 +1,84 @@
-//! The RPCs: parse, call the use case, present.
+//! The RPCs: parse, call the use case, present. Holds no rule.
 
+mod admission;
+mod budget;
+mod budget_views;
+mod checks;
+mod events;
+mod freeze;
+mod limit;
+mod signal;
 pub mod words;
+
+use std::sync::Arc;
+
+use contracts_controls::v1::{
+    admission_service_server::AdmissionServiceServer, budget_service_server::BudgetServiceServer,
+    event_service_server::EventServiceServer, freeze_service_server::FreezeServiceServer,
+    limit_service_server::LimitServiceServer, signal_service_server::SignalServiceServer,
+};
+use prost::Message;
+use runspine_errors::{Fault, mesh};
+use runspine_rpc::{Context, Routes};
+use runspine_types::{Digest, Hasher, PageSize, PageToken, hash};
+
+pub use freeze::Epochs;
+
+use crate::app::{App, limits::Keyed};
+
+/// Serves the use cases.
+#[derive(Clone)]
+pub struct Rpc {
+    app: App,
+}
+
+/// Every service of the domain.
+#[must_use]
+pub fn routes(app: App) -> Routes {
+    let rpc = Arc::new(Rpc { app });
+    Routes::new()
+        .add(AdmissionServiceServer::from_arc(rpc.clone()))
+        .add(BudgetServiceServer::from_arc(rpc.clone()))
+        .add(LimitServiceServer::from_arc(rpc.clone()))
+        .add(FreezeServiceServer::from_arc(rpc.clone()))
+        .add(SignalServiceServer::from_arc(rpc.clone()))
+        .add(EventServiceServer::from_arc(rpc))
+}
+
+/// Digest of a request: what "the same body" means.
+fn digest_of(request: &impl Message) -> Digest {
+    hash(&request.encode_to_vec())
+}
+
+/// What a page token is bound to: the list, the tenant and the filter.
+fn query_of(list: &str, tenant: &str, filter: &impl Message) -> Digest {
+    let filter = filter.encode_to_vec();
+    Hasher::new("runspine.page.v1").sized(list.as_bytes()).sized(tenant.as_bytes()).sized(&filter).finish()
+}
+
+fn keyed(context: &Context, operation: &'static str, request_id: &str, request: &impl Message) -> Keyed {
+    let (caller, key) = (context.into(), request_id.to_owned());
+    Keyed { caller, operation, key, digest: digest_of(request) }
+}
+
+/// Where a list goes on: the integer key of the last row, bound to the tenant and the filter.
+fn after(token: &str, query: Digest, first: i64) -> Result<i64, Fault> {
+    let malformed = |_| Fault::new(&mesh::PAGE_TOKEN_MISMATCH, "the page token is of another list");
+    match PageToken::decode(token, query).map_err(malformed)? {
+        None => Ok(first),
+        Some(key) => key
+            .first()
+            .and_then(|k| k.parse().ok())
+            .ok_or_else(|| Fault::new(&mesh::PAGE_TOKEN_MISMATCH, "the page token is malformed")),
+    }
+}
+
+/// Cuts the probe row off and says where the next page begins.
+fn cut<T>(rows: &mut Vec<T>, size: PageSize, query: Digest, key: impl Fn(&T) -> i64) -> String {
+    let most = usize::try_from(size.get()).unwrap_or(usize::MAX);
+    if rows.len() <= most {
+        return String::new();
+    }
+    rows.truncate(most);
+    rows.last().map_or_else(String::new, |row| PageToken::encode(query, vec![key(row).to_string()]))
+}

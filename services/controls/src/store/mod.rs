@@ -4,12 +4,14 @@ pub mod caches;
 pub mod desk;
 pub mod envelopes;
 pub mod events;
+pub mod evidence;
 mod flush;
 pub mod freezes;
 mod holds;
 pub mod limits;
 mod lists;
 pub mod rows;
+pub mod views;
 
 use runspine_db::Migrations;
 

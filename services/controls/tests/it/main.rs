@@ -1,1 +1,11 @@
-fn main() {}
+//! The controls service through its RPCs, on both engines.
+
+mod accounts;
+mod concurrency;
+mod contract;
+mod freezes;
+mod harness;
+mod histories;
+mod leases;
+mod limits;
+mod schema;

@@ -54,6 +54,19 @@ pub struct Notice {
     pub run: Option<Key>,
 }
 
+/// How an envelope stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Booked use.
+    pub usage: i64,
+    /// Held for steps under way.
+    pub held: i64,
+    /// L.
+    pub limit_value: i64,
+    /// What could still be reserved, with all idle escrow taken back.
+    pub reservable: i64,
+}
+
 #[derive(Debug, Clone)]
 struct Slot<T> {
     original: Option<T>,
@@ -226,6 +239,22 @@ impl Book {
                 self.begin(key, wanted, previous)
             }
         }
+    }
+
+    /// How an envelope stands at a time, with every open allocation counted.
+    ///
+    /// # Errors
+    /// What has to be loaded first.
+    pub fn standing(&mut self, envelope: Key, now: Micros) -> Result<Standing, Missing> {
+        let key = self.current(envelope, now)?;
+        let (limit, period) = (self.terms(envelope)?, self.need_period(key)?);
+        if !self.complete.contains(&key) {
+            return Err(Missing::Allocations(key));
+        }
+        let held: i64 = self.allocations_in(key).filter(|a| a.open).map(|a| a.held).sum();
+        let (usage, limit_value) = (self.usage(key), period.limit_value(&limit));
+        let reservable = (limit.ceiling(limit_value) - usage - held).max(0);
+        Ok(Standing { usage, held, limit_value, reservable })
     }
 
     fn begin(

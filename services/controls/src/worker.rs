@@ -1,0 +1,58 @@
+//! The sweeper: gives back what is held under leases that lapsed.
+
+use std::time::Duration;
+
+use runspine_errors::Fault;
+use runspine_types::Micros;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::{
+        App, EXPIRY_MS,
+        accounts::{Call, Out},
+    },
+    store::views,
+};
+
+/// Runs that are ended at a time.
+const MOST: i64 = 256;
+
+/// Sweeps until it is stopped. A failed sweep is told and tried again: everything in it can be repeated.
+pub async fn sweep(app: App, every: Duration, stop: CancellationToken) {
+    loop {
+        match sweep_once(&app).await {
+            Ok(0) => {}
+            Ok(ended) => tracing::info!(ended, "accounts of runs with a lapsed lease were ended"),
+            Err(fault) => tracing::warn!(%fault, "a sweep failed"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+}
+
+/// One sweep: how many accounts it ended.
+///
+/// # Errors
+/// When the store fails.
+pub async fn sweep_once(app: &App) -> Result<usize, Fault> {
+    let now = app.clock.now();
+    let before = Micros(now.0.saturating_sub(EXPIRY_MS * 1_000));
+    let mut ended = 0;
+    loop {
+        let lapsed = views::lapsed(app.db.read(), before, MOST).await?;
+        let found = lapsed.len();
+        let calls =
+            lapsed.into_iter().map(|(tenant_id, run)| app.accounts.submit(Call::Lapse { tenant_id, run }));
+        let mut progress = 0;
+        for outcome in futures::future::join_all(calls).await {
+            progress += usize::from(matches!(outcome?, Out::Lapsed(true)));
+        }
+        ended += progress;
+        // Fewer than a page, or all of them renewed in the meantime: nothing is left for now.
+        if found < usize::try_from(MOST).unwrap_or(usize::MAX) || progress == 0 {
+            return Ok(ended);
+        }
+    }
+}
