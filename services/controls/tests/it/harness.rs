@@ -32,8 +32,8 @@ pub struct House {
     pub signals: SignalServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
     pub registry: Registry,
-    _store: TestStore,
-    _dir: tempfile::TempDir,
+    store: TestStore,
+    dir: tempfile::TempDir,
 }
 
 /// Calls an RPC under its own context: `call!(house, admissions.admit_run, "AdmissionService/AdmitRun", message)`.
@@ -69,9 +69,19 @@ impl House {
             signals: SignalServiceClient::new(way.clone()),
             events: EventServiceClient::new(way),
             registry: Registry::read(&[contracts_controls::DESCRIPTORS]).unwrap(),
-            _store: store,
-            _dir: dir,
+            store,
+            dir,
         }
+    }
+
+    /// The admission and budget services of another process on the same store.
+    pub async fn replica(&self) -> (AdmissionServiceClient<Transport>, BudgetServiceClient<Transport>) {
+        let deps = Deps::for_tests(self.dir.path()).unwrap().with_clock(self.clock.clone());
+        let db = self.store.open("controls", MIGRATIONS).await;
+        let routes = rpc::routes(App::new(db, self.clock.clone()));
+        let service = Service::new("controls", contracts_controls::DESCRIPTORS, &routes, &deps).unwrap();
+        let way = Transport::local(&service.stack);
+        (AdmissionServiceClient::new(way.clone()), BudgetServiceClient::new(way))
     }
 
     /// `message` as tenant 1 and the actor `kim`.

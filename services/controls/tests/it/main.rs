@@ -8,4 +8,5 @@ mod harness;
 mod histories;
 mod leases;
 mod limits;
+mod replicas;
 mod schema;
