@@ -1,3 +1,4 @@
 //! The logs service, called as the spine calls it.
 
 mod audit;
+mod traces;

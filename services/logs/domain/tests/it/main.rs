@@ -1,4 +1,5 @@
 //! Tests of the pure part of `logs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bundles;
 mod vector;
