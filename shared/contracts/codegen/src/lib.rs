@@ -3,8 +3,7 @@
 //! Each contract crate holds the code of one package only: what it imports comes from the crate that owns it, which is
 //! how the compiler keeps domains from naming each other's messages.
 
-// Cargo reads what a build script prints.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "a build script talks to cargo by what it prints")]
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -1,0 +1,98 @@
+//! Error reasons: each has one page, which tells its domain and its gRPC code, and no page has lost its reason.
+
+use std::collections::BTreeMap;
+
+use crate::{Inspection, Source};
+
+/// The gRPC code of each kind of failure.
+const CODES: [(&str, &str); 12] = [
+    ("Invalid", "INVALID_ARGUMENT"),
+    ("NotFound", "NOT_FOUND"),
+    ("Conflict", "ALREADY_EXISTS"),
+    ("Precondition", "FAILED_PRECONDITION"),
+    ("Denied", "PERMISSION_DENIED"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+    ("Exhausted", "RESOURCE_EXHAUSTED"),
+    ("Aborted", "ABORTED"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("Deadline", "DEADLINE_EXCEEDED"),
+    ("Internal", "INTERNAL"),
+    ("Unknown", "UNIMPLEMENTED"),
+];
+
+/// A declared reason.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Reason {
+    /// `logs` for `logs.runspine`.
+    domain: String,
+    name: String,
+    code: &'static str,
+}
+
+/// Every reason of a `reasons!` has its page under `docs/errors/<domain>/`, and every page its reason. Inspects reasons
+/// and pages.
+#[must_use]
+pub fn pages(tree: &[Source]) -> Inspection {
+    let mut seen = Inspection::default();
+    let mut declared = BTreeMap::new();
+    for source in tree.iter().filter(|s| s.ends_with(".rs") && !s.is_test()) {
+        for reason in reasons_of(source, &mut seen) {
+            let path = format!("docs/errors/{}/{}.md", reason.domain, reason.name);
+            let twice = declared.insert(path, reason).is_some();
+            seen.require(!twice, || format!("{} declares a reason that another file has", source.path));
+        }
+    }
+    for (path, reason) in &declared {
+        match tree.iter().find(|s| s.path == *path) {
+            None => seen.object(format!("{path} is missing")),
+            Some(page) => seen.violations.extend(wrong_with(page, reason)),
+        }
+    }
+    let pages = tree.iter().filter(|s| s.is_in("docs/errors") && s.path.matches('/').count() == 3);
+    for page in pages {
+        seen.require(declared.contains_key(&page.path), || format!("{} has no reason", page.path));
+    }
+    seen
+}
+
+fn reasons_of(source: &Source, seen: &mut Inspection) -> Vec<Reason> {
+    let mut found = Vec::new();
+    let mut domain: Option<String> = None;
+    for (number, line) in source.code() {
+        if let Some((_, rest)) = line.split_once("reasons! { \"") {
+            domain = rest.split_once('.').map(|(domain, _)| domain.to_owned());
+            continue;
+        }
+        let Some(current) = &domain else { continue };
+        let line = line.trim();
+        if line == "}" {
+            domain = None;
+        } else if let Some((kind, name)) = line.strip_suffix(';').and_then(|l| l.split_once(": ")) {
+            match CODES.iter().find(|(known, _)| *known == kind) {
+                Some((_, code)) => {
+                    found.push(Reason { domain: current.clone(), name: name.to_owned(), code });
+                }
+                None => seen.object(format!("{}:{number} has an unknown kind {kind}", source.path)),
+            }
+        }
+    }
+    found
+}
+
+fn wrong_with(page: &Source, reason: &Reason) -> Option<String> {
+    let title = format!("# {}", reason.name);
+    let full_domain = format!("{}.runspine", reason.domain);
+    let words = page.text.split_whitespace().count();
+    let wrong = if page.text.lines().next() != Some(title.as_str()) {
+        "does not begin with the reason's name"
+    } else if !page.text.contains(&full_domain) {
+        "does not name its domain"
+    } else if !page.text.contains(&format!("`{}`", reason.code)) {
+        return Some(format!("{} does not name its code {}", page.path, reason.code));
+    } else if words < 12 {
+        "does not say what to do"
+    } else {
+        return None;
+    };
+    Some(format!("{} {wrong}", page.path))
+}

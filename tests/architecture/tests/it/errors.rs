@@ -1,0 +1,19 @@
+//! The pages of the error reasons.
+
+use architecture_tests::reasons;
+
+use crate::tree::{clean, finds, tree, with};
+
+#[test]
+fn every_reason_has_its_page() {
+    clean("reasons and pages", &reasons::pages(tree()), 200);
+    let path = "services/logs/domain/src/planted.rs";
+    let text = "runspine_errors::reasons! { \"logs.runspine\";\n    /// Planted.\n    NotFound: PLANTED_REASON;\n}\n";
+    finds(&reasons::pages(&with(&[(path, text)])), &["docs/errors/logs/PLANTED_REASON.md is missing"]);
+    let page = "docs/errors/logs/PLANTED_REASON.md";
+    finds(&reasons::pages(&with(&[(page, "# PLANTED_REASON\n")])), &[page, "has no reason"]);
+    let wrong = "# PLANTED_REASON\n\n`logs.runspine` · `ABORTED`\n\nIt was planted. Look at who planted it and ask why they did.\n";
+    finds(&reasons::pages(&with(&[(path, text), (page, wrong)])), &[page, "NOT_FOUND"]);
+    let right = wrong.replace("ABORTED", "NOT_FOUND");
+    assert!(!reasons::pages(&with(&[(path, text), (page, &right)])).found(&["PLANTED_REASON"]));
+}
