@@ -10,7 +10,13 @@ use crate::{failure::Failure, keys, replay, serve, verify};
 
 /// A gRPC mesh that governs AI agent runs.
 #[derive(Debug, Parser)]
-#[command(name = "runspine", version, about, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "runspine",
+    version,
+    about,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -61,7 +67,8 @@ pub fn with_data(mut args: Args) -> Args {
     if args.data.is_none() && std::env::var_os("RUNSPINE_STORE_DATA").is_none() && args.config.is_none() {
         args.data = Some(default_data().display().to_string());
     }
-    if args.listen.is_none() && std::env::var_os("RUNSPINE_SERVER_LISTEN").is_none() && args.config.is_none() {
+    if args.listen.is_none() && std::env::var_os("RUNSPINE_SERVER_LISTEN").is_none() && args.config.is_none()
+    {
         args.listen = Some("127.0.0.1:7400".to_owned());
     }
     args
@@ -69,7 +76,8 @@ pub fn with_data(mut args: Args) -> Args {
 
 /// The folder of the embedded stores when none is named.
 pub fn default_data() -> PathBuf {
-    ProjectDirs::from("", "", "runspine").map_or_else(|| PathBuf::from("runspine-data"), |d| d.data_dir().to_path_buf())
+    ProjectDirs::from("", "", "runspine")
+        .map_or_else(|| PathBuf::from("runspine-data"), |d| d.data_dir().to_path_buf())
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

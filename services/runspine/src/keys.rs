@@ -13,7 +13,7 @@ use crate::{cli::default_data, failure::Failure};
 #[derive(Debug, Args)]
 pub struct KeysArgs {
     /// The data folder of the mesh.
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long = "data", id = "keys_data", value_name = "DIR", global = true)]
     data: Option<PathBuf>,
     #[command(subcommand)]
     command: KeysCommand,
@@ -72,16 +72,34 @@ async fn act(args: KeysArgs) -> Result<(), Failure> {
                 Some(tenant) => tenant,
                 None => issue::list(&data).await?.into_iter().next().map_or_else(new_id, |k| k.tenant),
             };
-            let new = NewKey { tenant: tenant.clone(), actor_kind: kind, actor, roles, project, agent, owner, expires_at };
+            let new = NewKey {
+                tenant: tenant.clone(),
+                actor_kind: kind,
+                actor,
+                roles,
+                project,
+                agent,
+                owner,
+                expires_at,
+            };
             let key = issue::issue(&data, new, false).await?;
             writeln!(out, "{key}\ntenant: {tenant}").map_err(Failure::output)
         }
         KeysCommand::List => {
             let mut table = Table::new();
-            table.load_preset(UTF8_FULL_CONDENSED).set_header(["id", "tenant", "actor", "roles", "expires", "state"]);
+            table
+                .load_preset(UTF8_FULL_CONDENSED)
+                .set_header(["id", "tenant", "actor", "roles", "expires", "state"]);
             for key in issue::list(&data).await? {
                 let state = if key.revoked { "REVOKED" } else { "ACTIVE" };
-                table.add_row([key.id, key.tenant, key.actor, key.roles.join(" "), key.expires_at, state.to_owned()]);
+                table.add_row([
+                    key.id,
+                    key.tenant,
+                    key.actor,
+                    key.roles.join(" "),
+                    key.expires_at,
+                    state.to_owned(),
+                ]);
             }
             writeln!(out, "{table}").map_err(Failure::output)
         }

@@ -17,7 +17,8 @@ pub async fn serve(args: Args) -> Result<(), Failure> {
         let (key, tenant) = (made.key, made.tenant);
         writeln!(out, "development key (shown once): {key}\ntenant: {tenant}").map_err(Failure::output)?;
     }
-    let (profile, data) = (deps.profile.name.as_str_name().trim_start_matches("GOVERNANCE_PROFILE_"), &deps.data);
+    let (profile, data) =
+        (deps.profile.name.as_str_name().trim_start_matches("GOVERNANCE_PROFILE_"), &deps.data);
     writeln!(out, "profile: {profile}, data: {}", data.display()).map_err(Failure::output)?;
     writeln!(out, "listening on {}", running.address()).map_err(Failure::output)?;
     out.flush().map_err(Failure::output)?;

@@ -34,6 +34,8 @@ pub struct KernelConfig {
     pub step_not_after_ms: i64,
     /// Time from the beginning of its phase in which an action is due, in milliseconds. Default 5,000.
     pub contract_deadline_ms: u64,
+    /// How long a start may take before its run counts as abandoned, in milliseconds. 10,000 to 60,000, default 30,000.
+    pub start_patience_ms: u64,
     /// How long the freeze watch may be silent before freezes are unknown, in milliseconds. Default 5,000.
     pub freeze_confirmed_ms: i64,
     /// How long steps in flight may take after a stop, in milliseconds. 0 to 60,000, default 5,000.
@@ -57,6 +59,7 @@ impl Default for KernelConfig {
             max_inflight: 16,
             step_not_after_ms: 60_000,
             contract_deadline_ms: 5_000,
+            start_patience_ms: 30_000,
             freeze_confirmed_ms: 5_000,
             drain_ms: 5_000,
             pause_sla_s: 3_600,

@@ -93,13 +93,25 @@ impl Endpoint {
     }
 }
 
-fn connect(url: &str, key: String, embedded: Option<Running>, data: Option<PathBuf>) -> Result<Mesh, Failure> {
+fn connect(
+    url: &str,
+    key: String,
+    embedded: Option<Running>,
+    data: Option<PathBuf>,
+) -> Result<Mesh, Failure> {
     let address = Address::from_shared(url.to_owned())
         .map_err(|e| Failure::usage(format!("{url}: {e}")))?
         .tcp_nodelay(true);
     let bearer = format!("Bearer {key}");
     let value = bearer.parse().map_err(|_| Failure::usage("the API key holds characters that no key has"))?;
-    Ok(Mesh { channel: address.connect_lazy(), credential: Credential(value), key, address: url.to_owned(), embedded, data })
+    Ok(Mesh {
+        channel: address.connect_lazy(),
+        credential: Credential(value),
+        key,
+        address: url.to_owned(),
+        embedded,
+        data,
+    })
 }
 
 impl Mesh {

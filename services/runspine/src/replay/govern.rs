@@ -5,8 +5,8 @@ use contracts_common::common::v1::{
     Amounts, Directive, ErrorClass, OutcomeCategory, RunSource, StepKind, StepOutcome, Verdict,
 };
 use contracts_spine::v1::{
-    AuthorizeStepRequest, AuthorizeStepResponse, CompleteRunRequest, Decision, RecordStepRequest, RunEnvironment,
-    StartOutcome, StartRunRequest, TraceStart, run_service_client::RunServiceClient,
+    AuthorizeStepRequest, AuthorizeStepResponse, CompleteRunRequest, Decision, RecordStepRequest,
+    RunEnvironment, StartOutcome, StartRunRequest, TraceStart, run_service_client::RunServiceClient,
 };
 use runspine_types::new_id;
 use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
@@ -33,7 +33,12 @@ pub struct Rules {
 }
 
 /// Governs a run and reports what happened to it.
-pub async fn govern(client: Client, pack: &Pack, rules: &Rules, recording: &Recording) -> Result<RunReport, Status> {
+pub async fn govern(
+    client: Client,
+    pack: &Pack,
+    rules: &Rules,
+    recording: &Recording,
+) -> Result<RunReport, Status> {
     let mut agent = Agent::start(client, pack, rules, recording).await?;
     if agent.report.run_id.is_empty() || !agent.going {
         return Ok(agent.report);
@@ -108,7 +113,8 @@ impl<'a> Agent<'a> {
         };
         let answer = client.start_run(request).await?.into_inner();
         let run = answer.run.clone().unwrap_or_default();
-        let mut report = RunReport { recording: recording.id.clone(), run_id: run.run_id, ..RunReport::default() };
+        let mut report =
+            RunReport { recording: recording.id.clone(), run_id: run.run_id, ..RunReport::default() };
         let outcome = answer.outcome();
         if outcome != StartOutcome::Admitted {
             let decision = answer.decision.unwrap_or_default();
@@ -135,7 +141,10 @@ impl<'a> Agent<'a> {
         let cost = self.pack.cost(&model, tokens_input, tokens_output);
         let estimate = Amounts { cost_microusd: cost, tokens_input, tokens_output, duration_ms: 1_000 };
         let output = message.bytes();
-        let input = payload_digest(&self.trace.digest_salt, format!("turn {} of {}", self.next, self.recording.id).as_bytes());
+        let input = payload_digest(
+            &self.trace.digest_salt,
+            format!("turn {} of {}", self.next, self.recording.id).as_bytes(),
+        );
         let ask = AuthorizeStepRequest {
             kind: StepKind::LlmCall.into(),
             name: "chat".to_owned(),
@@ -282,7 +291,8 @@ impl<'a> Agent<'a> {
         } else {
             (StepOutcome::Success, "")
         };
-        let class = if outcome == StepOutcome::Failure { ErrorClass::Permanent } else { ErrorClass::Unspecified };
+        let class =
+            if outcome == StepOutcome::Failure { ErrorClass::Permanent } else { ErrorClass::Unspecified };
         let request = CompleteRunRequest {
             run_id: self.report.run_id.clone(),
             attempt: 1,

@@ -90,7 +90,10 @@ fn read(args: &ReplayArgs) -> Result<(Vec<Recording>, Vec<BadLine>), Failure> {
     }
     let told: Vec<String> = bad.iter().map(|b| format!("{}: {}", b.place, b.cause)).collect();
     if !bad.is_empty() && !args.keep_going {
-        let text = format!("{}\nnothing was governed; --keep-going governs the runs that can be read", told.join("\n"));
+        let text = format!(
+            "{}\nnothing was governed; --keep-going governs the runs that can be read",
+            told.join("\n")
+        );
         return Err(Failure::usage(text));
     }
     for line in told {

@@ -7,8 +7,8 @@ use contracts_controls::v1::{
     limit_service_client::LimitServiceClient,
 };
 use contracts_policies::v1::{
-    ActivateRuleRequest, CreateRuleRequest, ListRulesRequest, Rule, RuleCategory, RuleContent, RuleMode, RuleScope,
-    RuleState, UpdateRuleRequest, rule_service_client::RuleServiceClient,
+    ActivateRuleRequest, CreateRuleRequest, ListRulesRequest, Rule, RuleCategory, RuleContent, RuleMode,
+    RuleScope, RuleState, UpdateRuleRequest, rule_service_client::RuleServiceClient,
 };
 use runspine_types::new_id;
 use serde::Deserialize;
@@ -85,7 +85,8 @@ impl Pack {
     /// Reads a pack with its rule texts.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("pack.toml");
-        let wrong = |path: &Path, what: &dyn std::fmt::Display| Failure::usage(format!("{}: {what}", path.display()));
+        let wrong =
+            |path: &Path, what: &dyn std::fmt::Display| Failure::usage(format!("{}: {what}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|e| wrong(&path, &e))?;
         let mut pack: Self = toml::from_str(&text).map_err(|e| wrong(&path, &e))?;
         for rule in &mut pack.rules {
@@ -152,7 +153,11 @@ impl Pack {
     }
 }
 
-fn checked(file: &str, rule: Option<Rule>, findings: &[contracts_policies::v1::Finding]) -> Result<Rule, Failure> {
+fn checked(
+    file: &str,
+    rule: Option<Rule>,
+    findings: &[contracts_policies::v1::Finding],
+) -> Result<Rule, Failure> {
     use contracts_policies::v1::FindingSeverity;
     let blocking: Vec<String> = findings
         .iter()

@@ -72,7 +72,9 @@ impl Message {
     pub fn size(&self) -> usize {
         let text = self.content.as_ref().map_or(0, |c| c.chars().count());
         let calls = self.tool_calls.iter().flatten();
-        text + calls.map(|c| c.function.name.chars().count() + c.function.arguments.chars().count()).sum::<usize>()
+        text + calls
+            .map(|c| c.function.name.chars().count() + c.function.arguments.chars().count())
+            .sum::<usize>()
     }
 
     /// What the message says, as bytes to be digested.

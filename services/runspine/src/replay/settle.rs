@@ -10,8 +10,8 @@ use std::{
 use contracts_common::common::v1::{AuditStatus, RunPhase};
 use contracts_incidents::v1::{ListRunIncidentsRequest, incident_service_client::IncidentServiceClient};
 use contracts_spine::v1::{
-    ExportRunBundleRequest, GetRunProofRequest, GetRunRequest, Run, run_bundle_service_client::RunBundleServiceClient,
-    run_service_client::RunServiceClient,
+    ExportRunBundleRequest, GetRunProofRequest, GetRunRequest, Run,
+    run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
 };
 use runspine_types::new_id;
 use tokio::time::{Instant, sleep};
@@ -40,7 +40,8 @@ pub async fn settle(mesh: &Mesh, reports: &mut [RunReport]) -> Result<(), Failur
             }
             sleep(LOOK).await;
         }
-        let proof = runs.get_run_proof(GetRunProofRequest { run_id: run_id.clone(), attempt: 0 }).await?.into_inner();
+        let proof =
+            runs.get_run_proof(GetRunProofRequest { run_id: run_id.clone(), attempt: 0 }).await?.into_inner();
         report.proof = Some(proof.overall());
         let request = ListRunIncidentsRequest { run_id };
         let found = incidents.list_run_incidents(request).await?.into_inner().incidents;

@@ -67,7 +67,10 @@ fn totals(reports: &[RunReport], took: Duration) -> Table {
     table.add_row(["runs".to_owned(), format!("{} ({})", reports.len(), counted(statuses(reports)))]);
     table.add_row(["steps recorded".to_owned(), format!("{steps}, {rate:.0} a second")]);
     table.add_row(["verdicts".to_owned(), counted(verdicts(reports))]);
-    table.add_row(["would have blocked".to_owned(), reports.iter().map(|r| r.would_block).sum::<u64>().to_string()]);
+    table.add_row([
+        "would have blocked".to_owned(),
+        reports.iter().map(|r| r.would_block).sum::<u64>().to_string(),
+    ]);
     table.add_row(["incidents".to_owned(), incidents.len().to_string()]);
     let (input, output) = (sum(|r| r.tokens_input), sum(|r| r.tokens_output));
     table.add_row(["tokens (estimated)".to_owned(), format!("{input} in, {output} out")]);
@@ -127,7 +130,11 @@ fn next_steps(out: &mut impl Write, mesh: &Mesh, reports: &[RunReport]) -> io::R
     };
     if let Some(denied) = reports.iter().find(|r| !r.denials.is_empty()) {
         writeln!(out, "  # decisions that were not plain ALLOW")?;
-        writeln!(out, "{}", curl("runspine.policies.v1.DecisionService/ListDecisions", run_body(&denied.run_id)))?;
+        writeln!(
+            out,
+            "{}",
+            curl("runspine.policies.v1.DecisionService/ListDecisions", run_body(&denied.run_id))
+        )?;
     }
     if let Some(id) = reports.iter().flat_map(|r| &r.incidents).next() {
         writeln!(out, "  # an incident")?;

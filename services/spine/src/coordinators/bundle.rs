@@ -60,9 +60,12 @@ impl Kernel {
         let bridges = self.bridges.clone();
         tokio::spawn({
             let (context, run_id) = (context.clone(), request.run_id.clone());
+            let attempts = state.state.latest_attempt.max(state.state.attempt);
             async move {
                 let _ = parts.send(BuildRunBundleRequest { part: Some(Part::Head(head)) }).await;
-                gather(&bridges, &context, &run_id, &parts).await;
+                for attempt in 1..=attempts {
+                    gather(&bridges, &context, &run_id, attempt, &parts).await;
+                }
             }
         });
         tokio::spawn(async move {
@@ -101,7 +104,7 @@ async fn gather(
     loop {
         let request = ExportDecisionsRequest {
             run_id: run_id.to_owned(),
-            attempt: 0,
+            attempt,
             page_size: PAGE,
             page_token: page_token.clone(),
         };

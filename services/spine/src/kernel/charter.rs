@@ -125,7 +125,11 @@ pub fn attributes(charter: &RunCharter, credential_agent_id: &str) -> RunAttribu
 
 /// The six promises of an attempt, with the charter as the input from which any replica can go on.
 #[must_use]
-pub fn expectations(charter: &RunCharter, deadline_ms: u64) -> DeclareExpectationsRequest {
+pub fn expectations(
+    charter: &RunCharter,
+    deadline_ms: u64,
+    start_patience_ms: u64,
+) -> DeclareExpectationsRequest {
     let timeout_ms = charter.run_timeout_ms;
     let promise = |domain: &str, action: &str, due: RunPhase, deadline_ms: u64| ExpectationSpec {
         domain: domain.to_owned(),
@@ -134,7 +138,10 @@ pub fn expectations(charter: &RunCharter, deadline_ms: u64) -> DeclareExpectatio
         deadline_ms,
         input: bytes::Bytes::new(),
     };
-    let mut finalize = promise("orchestrator", "finalize_run", RunPhase::Created, timeout_ms + deadline_ms);
+    // Until the run exists and executes, its promise is short: a start that stops half-way is found soon. The start
+    // itself moves the deadline to that of the run.
+    let first = start_patience_ms.min(timeout_ms + deadline_ms);
+    let mut finalize = promise("orchestrator", "finalize_run", RunPhase::Created, first);
     finalize.input = charter.encode_to_vec().into();
     DeclareExpectationsRequest {
         key: Some(contract_key(&charter.run_id, charter.attempt)),

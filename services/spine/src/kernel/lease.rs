@@ -161,7 +161,12 @@ impl Kernel {
             self.grant_again(context, request, attempt, &holder).await?
         } else {
             match self.begin_executing(context, attempt, &holder).await? {
-                Ok(granted) => granted,
+                Ok(granted) => {
+                    let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
+                    let cause = runspine_types::new_id();
+                    self.follow_running_time(context, run_id, number, "CLAIMED", &cause).await?;
+                    granted
+                }
                 Err(retry_after_ms) => {
                     let mut answer = self.lease_answer(context, attempt, None);
                     answer.retry_after_ms = retry_after_ms;

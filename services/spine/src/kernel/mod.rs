@@ -8,6 +8,7 @@ mod authorize;
 mod charter;
 mod claim;
 mod complete;
+mod deadline;
 mod decide;
 mod environment;
 mod freeze;

@@ -6,7 +6,7 @@ use contracts_activity::v1::{
 };
 use contracts_common::common::v1::{ActorType, RunPhase, RunStatus, TerminationReason};
 use contracts_controls::v1::RenewRunLeaseRequest;
-use contracts_logs::v1::{ControlAction, MoveDeadlineRequest};
+use contracts_logs::v1::ControlAction;
 use contracts_spine::v1::{
     CancelMode, CancelRunRequest, CancelRunResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest,
     ResumeRunResponse, Run, TransactionPhase,
@@ -17,9 +17,7 @@ use runspine_rpc::{Context, micros, timestamp};
 use runspine_types::Hasher;
 
 use super::{
-    Kernel, LedgerNote,
-    charter::contract_key,
-    ledger, present,
+    Kernel, LedgerNote, ledger, present,
     state::Attempt,
     termination::code,
     trace::{control_item, not_recorded},
@@ -351,46 +349,6 @@ impl Kernel {
         if let Err(miss) = self.bridges.controls.renew(context, request).await {
             tracing::warn!(run_id = attempt.state.run_id, ?miss, "the holds of a paused run may lapse");
         }
-    }
-
-    async fn suspend_deadline(
-        &self,
-        context: &Context,
-        run_id: &str,
-        attempt: u32,
-        cause: &str,
-    ) -> Outcome<()> {
-        self.move_finalize(context, run_id, attempt, None, "PAUSED", cause).await
-    }
-
-    async fn resume_deadline(&self, context: &Context, attempt: &Attempt, cause: &str) -> Outcome<()> {
-        let state = self.attempt(context, &attempt.state.run_id, attempt.state.attempt).await?;
-        let grace = i64::try_from(self.config.contract_deadline_ms).unwrap_or(0);
-        let due = state.state.run_deadline.as_ref().map(|d| timestamp(micros(d).plus_millis(grace)));
-        self.move_finalize(context, &state.state.run_id, state.state.attempt, due, "RESUMED", cause).await
-    }
-
-    async fn move_finalize(
-        &self,
-        context: &Context,
-        run_id: &str,
-        attempt: u32,
-        due: Option<prost_types::Timestamp>,
-        reason: &str,
-        cause: &str,
-    ) -> Outcome<()> {
-        let fence = self.contract(context, run_id, attempt).await?.fence;
-        let request = MoveDeadlineRequest {
-            key: Some(contract_key(run_id, attempt)),
-            domain: "orchestrator".to_owned(),
-            action: "finalize_run".to_owned(),
-            new_deadline: due,
-            reason: reason.to_owned(),
-            fence,
-            request_id: cause.to_owned(),
-        };
-        let moved = self.bridges.contracts.move_deadline(context, request).await;
-        moved.map(|_| ()).map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))
     }
 
     async fn run_now(&self, context: &Context, run_id: &str) -> Outcome<Run> {

@@ -81,6 +81,7 @@ impl Kernel {
         let evidence = self.capture_environment(&context, &charter, &request).await?;
         let created = self.create(&context, &charter, &decided, &trace.trace_id).await?;
         let (outcome, granted) = self.set_going(&context, &charter, created, &decided, claim).await?;
+        self.set_deadline(&context, &charter, outcome, &decided.decision_id).await?;
         let answer = self
             .start_answer(&context, &charter, decided, trace, contract, evidence, outcome, granted)
             .await?;
@@ -214,7 +215,8 @@ impl Kernel {
 
     /// Promises what will happen. A contract that stands already keeps the charter it was made with.
     async fn declare(&self, context: &Context, charter: &mut RunCharter) -> Outcome<logs::AuditContract> {
-        let request = expectations(charter, self.config.contract_deadline_ms);
+        let config = &self.config;
+        let request = expectations(charter, config.contract_deadline_ms, config.start_patience_ms);
         match self.bridges.contracts.declare(context, request).await {
             Ok(answer) => Ok(answer.contract.unwrap_or_default()),
             Err(miss) if miss.is("IDEMPOTENCY_MISMATCH") => {

@@ -59,6 +59,9 @@ pub const CALLS: &[&str] = &[
     "runspine.controls.v1.AdmissionService/RenewRunLease",
 ];
 
+/// The deadline of StartRun: a start that is older has stopped.
+const START_TAKES_MS: i64 = 5_000;
+
 /// What this replica's reconciler has done.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -330,7 +333,7 @@ impl Reconciler {
     /// A start that still goes on is not abandoned.
     fn is_old(&self, contract: &contracts_logs::v1::AuditContract) -> bool {
         let declared = contract.declared_at.as_ref().map(runspine_rpc::micros);
-        declared.is_some_and(|at| self.kernel.now().millis_since(at) >= 30_000)
+        declared.is_some_and(|at| self.kernel.now().millis_since(at) >= START_TAKES_MS)
     }
 }
 
