@@ -252,7 +252,7 @@ fn covers(bypass: &Bypass, rule: &CompiledRule, now: i64) -> bool {
     let named = if bypass.rule_ids.is_empty() {
         !meaning.is_mesh()
     } else {
-        bypass.rule_ids.iter().any(|id| *id == meaning.rule_id)
+        bypass.rule_ids.contains(&meaning.rule_id)
     };
     meaning.mode == Mode::Block && !protected && now < bypass.expires_at && named
 }

@@ -85,7 +85,7 @@ fn violation(kind: ViolationKind, of: &str, value: &str, threshold: &str, reason
 fn unmet_by(fact: &EndedQuestion, o: &Obligation, changed: bool) -> Option<RecordViolation> {
     let arg = o.args.first().map_or("", String::as_str);
     let cap = arg.parse::<i64>().unwrap_or(i64::MAX);
-    let named = fact.obligations_applied.iter().any(|n| *n == o.name);
+    let named = fact.obligations_applied.contains(&o.name);
     let (met, value, threshold) = match o.name.as_str() {
         "redact" | "drop" => {
             (named && changed, format!("named {named}, changed {changed}"), "applied".to_owned())

@@ -2,6 +2,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod emit;
+pub(crate) mod enforce_rule;
 pub(crate) mod evaluations;
 pub(crate) mod judge;
 pub(crate) mod layer;

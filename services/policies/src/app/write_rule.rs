@@ -1,14 +1,12 @@
-//! Making, activating, changing the mode of, and retiring rules: each one commit with its snapshot and its event.
+//! Writing rules: a draft is one commit with its event.
 
 use contracts_policies::v1 as pb;
 use prost::Message;
 use runspine_db::Tx;
 use runspine_errors::Fault;
 use runspine_policies_domain::{
-    compile::CompiledRule,
     reasons,
-    rule::{Act, Content, Meaning, check_content, check_protected, check_reason, next_state, rule_digest},
-    slice::MAX_SLICE,
+    rule::{Act, Content, Meaning, check_content, check_protected, next_state, rule_digest},
     text::{self, Checked},
     words::{Category, FindingSeverity, Mode, Profile, RuleState, RuleType, Scope, Source},
 };
@@ -17,7 +15,7 @@ use runspine_types::{Micros, new_id};
 use super::{
     App, Keyed, Who,
     emit::{About, event},
-    layer::{self, Built},
+    layer,
     rules::{not_found, present, state_json},
 };
 use crate::{
@@ -26,18 +24,18 @@ use crate::{
 };
 
 /// Most rules in force, and most drafts, of a tenant.
-const QUOTA: (i64, i64) = (10_000, 1_000);
+pub(super) const QUOTA: (i64, i64) = (10_000, 1_000);
 
 /// Who does what, when, and why.
-struct Order {
-    who: Who,
-    profile: Profile,
-    at: Micros,
-    reason: String,
+pub(super) struct Order {
+    pub who: Who,
+    pub profile: Profile,
+    pub at: Micros,
+    pub reason: String,
 }
 
 impl App {
-    fn order(&self, who: &Who, reason: &str) -> Order {
+    pub(super) fn order(&self, who: &Who, reason: &str) -> Order {
         Order { who: who.clone(), profile: self.profile, at: self.now(), reason: reason.to_owned() }
     }
 
@@ -71,70 +69,9 @@ impl App {
         let draft = Draft { rule_id, revision, content, rule_type };
         self.keyed(who, key, move |tx| Box::pin(update(tx, order, draft))).await
     }
-
-    /// Puts a draft in force.
-    pub(crate) async fn activate_rule(
-        &self,
-        who: &Who,
-        request: &pb::ActivateRuleRequest,
-    ) -> Result<pb::ActivateRuleResponse, Fault> {
-        check_reason(&request.reason)?;
-        let row = self.read_version(who, &request.rule_id, request.version).await?;
-        let meaning = Meaning::from_bytes(&row.meaning).ok_or_else(not_found)?;
-        self.check_activatable(who, &meaning).await?;
-        let key = Keyed::by_request_id("policies.ActivateRule", &request.request_id, request);
-        let (order, request) = (self.order(who, &request.reason), request.clone());
-        let done = self.keyed(who, key, move |tx| Box::pin(activate(tx, order, request))).await;
-        self.cache.forget_active(&who.tenant);
-        done
-    }
-
-    /// Makes a version with another mode and puts it in force.
-    pub(crate) async fn set_rule_mode(
-        &self,
-        who: &Who,
-        request: &pb::SetRuleModeRequest,
-        mode: Mode,
-    ) -> Result<pb::SetRuleModeResponse, Fault> {
-        check_reason(&request.reason)?;
-        let key = Keyed::by_request_id("policies.SetRuleMode", &request.request_id, request);
-        let (order, rule_id) = (self.order(who, &request.reason), request.rule_id.clone());
-        let done = self.keyed(who, key, move |tx| Box::pin(set_mode(tx, order, rule_id, mode))).await;
-        self.cache.forget_active(&who.tenant);
-        done
-    }
-
-    /// Takes a version out of force.
-    pub(crate) async fn retire_rule(
-        &self,
-        who: &Who,
-        request: &pb::RetireRuleRequest,
-    ) -> Result<pb::RetireRuleResponse, Fault> {
-        check_reason(&request.reason)?;
-        let key = Keyed::by_request_id("policies.RetireRule", &request.request_id, request);
-        let (order, request) = (self.order(who, &request.reason), request.clone());
-        let done = self.keyed(who, key, move |tx| Box::pin(retire(tx, order, request))).await;
-        self.cache.forget_active(&who.tenant);
-        done
-    }
-
-    /// BI-POLICY-001: a text that can't be validated can't be activated, nor one that makes a slice too large.
-    async fn check_activatable(&self, who: &Who, meaning: &Meaning) -> Result<(), Fault> {
-        let compiled = CompiledRule::new(meaning.clone(), rule_digest(&meaning.bytes())).map_err(|_| {
-            let found = text::check(&meaning.cedar, Some(&meaning.slug), meaning.mode);
-            blocking(&found)
-        })?;
-        let active = self.active(who).await?;
-        let bound = active.compiled.slice_bound(&compiled);
-        if bound >= MAX_SLICE {
-            let text = format!("a slice would hold more than {MAX_SLICE} rules");
-            return Err(Fault::new(&reasons::SLICE_TOO_LARGE, text).with("rules", bound + 1));
-        }
-        Ok(())
-    }
 }
 
-fn blocking(found: &Checked) -> Fault {
+pub(super) fn blocking(found: &Checked) -> Fault {
     let blocking = found.findings.iter().filter(|f| f.severity == FindingSeverity::Blocking);
     let fault = Fault::new(&reasons::FINDINGS_BLOCKING, "the rule has blocking findings");
     blocking.fold(fault, |fault, f| {
@@ -143,19 +80,19 @@ fn blocking(found: &Checked) -> Fault {
     })
 }
 
-async fn head(tx: &mut Tx, order: &Order, rule_id: &str) -> Result<HeadRow, Fault> {
+pub(super) async fn head(tx: &mut Tx, order: &Order, rule_id: &str) -> Result<HeadRow, Fault> {
     rules::head(tx, &order.who.tenant, rule_id).await?.ok_or_else(not_found)
 }
 
-async fn version(tx: &mut Tx, order: &Order, rule_id: &str, n: u32) -> Result<VersionRow, Fault> {
+pub(super) async fn version(tx: &mut Tx, order: &Order, rule_id: &str, n: u32) -> Result<VersionRow, Fault> {
     rules::version(tx, &order.who.tenant, rule_id, n).await?.ok_or_else(not_found)
 }
 
-fn conflict() -> Fault {
+pub(super) fn conflict() -> Fault {
     Fault::new(&reasons::VERSION_CONFLICT, "the rule was changed since it was read")
 }
 
-async fn save(tx: &mut Tx, order: &Order, head: &mut HeadRow) -> Result<(), Fault> {
+pub(super) async fn save(tx: &mut Tx, order: &Order, head: &mut HeadRow) -> Result<(), Fault> {
     if !rules::update_head(tx, &order.who.tenant, head).await? {
         return Err(conflict());
     }
@@ -164,7 +101,7 @@ async fn save(tx: &mut Tx, order: &Order, head: &mut HeadRow) -> Result<(), Faul
 }
 
 /// Moves a version, or refuses what the table does not know.
-async fn move_version(
+pub(super) async fn move_version(
     tx: &mut Tx,
     order: &Order,
     rule_id: &str,
@@ -238,7 +175,7 @@ async fn write_version(tx: &mut Tx, order: &Order, new: New<'_>) -> Result<(Vers
     Ok((row, found))
 }
 
-fn row_of(
+pub(super) fn row_of(
     order: &Order,
     meaning: &Meaning,
     words: (String, String),
@@ -266,7 +203,7 @@ fn row_of(
     }
 }
 
-fn emit<M: Message>(
+pub(super) fn emit<M: Message>(
     tx: &mut Tx,
     order: &Order,
     name: &'static str,
@@ -328,7 +265,7 @@ fn tell_created(tx: &mut Tx, order: &Order, row: &VersionRow, before: String, sl
     emit(tx, order, "RuleCreated", &row.rule_id, (before, state_json(row, RuleState::Draft)), &data);
 }
 
-fn quota(what: &str, limit: i64) -> Fault {
+pub(super) fn quota(what: &str, limit: i64) -> Fault {
     let text = format!("the tenant has {limit} {what}, as many as it may have");
     Fault::new(&reasons::RULE_QUOTA, text.clone()).quota(what, text)
 }
@@ -375,153 +312,4 @@ async fn update(tx: &mut Tx, order: Order, draft: Draft) -> Result<pb::UpdateRul
     tell_created(tx, &order, &row, before, &head.slug);
     let findings = found.findings.iter().map(|f| finding(f, &draft.rule_id, number)).collect();
     Ok(pb::UpdateRuleResponse { rule: Some(present(&row, state, head.revision)?), findings })
-}
-
-/// Retires what is in force, because `successor` takes its place; says what stood there.
-async fn supersede(
-    tx: &mut Tx,
-    order: &Order,
-    head: &HeadRow,
-    successor: u32,
-) -> Result<Option<VersionRow>, Fault> {
-    if head.active_version == 0 {
-        return Ok(None);
-    }
-    let old = version(tx, order, &head.rule_id, head.active_version).await?;
-    let step = (head.active_version, Some(RuleState::Active), Act::Supersede);
-    move_version(tx, order, &head.rule_id, step, ("SUPERSEDED", &successor.to_string())).await?;
-    Ok(Some(old))
-}
-
-async fn rebuild(tx: &mut Tx, order: &Order) -> Result<Built, Fault> {
-    layer::rebuild(tx, &order.who, order.profile, order.at, true).await
-}
-
-async fn activate(
-    tx: &mut Tx,
-    order: Order,
-    request: pb::ActivateRuleRequest,
-) -> Result<pb::ActivateRuleResponse, Fault> {
-    let mut head = head(tx, &order, &request.rule_id).await?;
-    let row = version(tx, &order, &request.rule_id, request.version).await?;
-    check_protected(head.mesh || row.category == Category::System.code(), order.who.operator)?;
-    let from = head.state_of(request.version);
-    let step = (request.version, Some(from), Act::Activate);
-    move_version(tx, &order, &request.rule_id, step, (&request.reason, "")).await?;
-    if head.revision != request.expected_version {
-        return Err(conflict());
-    }
-    let (active, _) = rules::counts(tx, &order.who.tenant).await?;
-    if active >= QUOTA.0 && head.active_version == 0 {
-        return Err(quota("rules in force", QUOTA.0));
-    }
-    let old = supersede(tx, &order, &head, request.version).await?;
-    (head.active_version, head.draft_version) = (request.version, 0);
-    save(tx, &order, &mut head).await?;
-    let built = rebuild(tx, &order).await?;
-    let data = pb::RuleActivated {
-        rule_id: request.rule_id.clone(),
-        version: request.version,
-        superseded_version: old.as_ref().map_or(0, |o| o.version),
-        rule_digest: row.rule_digest.to_vec().into(),
-        snapshot_digest: built.digest().to_vec().into(),
-    };
-    let before = old.as_ref().map_or_else(|| state_json(&row, from), |o| state_json(o, RuleState::Active));
-    let states = (before, state_json(&row, RuleState::Active));
-    emit(tx, &order, "RuleActivated", &request.rule_id, states, &data);
-    Ok(pb::ActivateRuleResponse {
-        rule: Some(present(&row, RuleState::Active, head.revision)?),
-        snapshot_digest: data.snapshot_digest,
-    })
-}
-
-async fn set_mode(
-    tx: &mut Tx,
-    order: Order,
-    rule_id: String,
-    mode: Mode,
-) -> Result<pb::SetRuleModeResponse, Fault> {
-    let mut head = head(tx, &order, &rule_id).await?;
-    if head.active_version == 0 {
-        let text = "no version of the rule is in force";
-        return Err(Fault::new(&reasons::RULE_TRANSITION_INVALID, text));
-    }
-    let old = version(tx, &order, &rule_id, head.active_version).await?;
-    check_protected(head.mesh || old.category == Category::System.code(), order.who.operator)?;
-    let number = head.last_version + 1;
-    let mut meaning = Meaning::from_bytes(&old.meaning).ok_or_else(not_found)?;
-    (meaning.mode, meaning.version) = (mode, number);
-    let found = text::check(&meaning.cedar, Some(&meaning.slug), mode);
-    if found.policy.as_ref().is_some_and(|p| p.effect() == text::GRANT) && mode == Mode::Warn {
-        let text = "a grant can't be in mode WARN";
-        return Err(Fault::new(&reasons::MODE_INVALID_FOR_GRANT, text).field(
-            "mode",
-            "MODE_INVALID_FOR_GRANT",
-            text,
-        ));
-    }
-    if found.is_blocking() {
-        return Err(blocking(&found));
-    }
-    let words = (old.name.clone(), old.description.clone());
-    let rule_type = RuleType::from_code(old.rule_type).unwrap_or(RuleType::Standard);
-    let row = row_of(&order, &meaning, words, rule_type, old.version);
-    rules::insert_version(tx, &row).await?;
-    supersede(tx, &order, &head, number).await?;
-    move_version(tx, &order, &rule_id, (number, None, Act::Write), ("MODE_CHANGED", "")).await?;
-    let step = (number, Some(RuleState::Draft), Act::Activate);
-    move_version(tx, &order, &rule_id, step, (&order.reason, "")).await?;
-    (head.last_version, head.active_version) = (number, number);
-    save(tx, &order, &mut head).await?;
-    let built = rebuild(tx, &order).await?;
-    let data = pb::RuleModeChanged {
-        rule_id: rule_id.clone(),
-        version: number,
-        from: old.mode,
-        to: mode.code(),
-        snapshot_digest: built.digest().to_vec().into(),
-    };
-    let states = (state_json(&old, RuleState::Active), state_json(&row, RuleState::Active));
-    emit(tx, &order, "RuleModeChanged", &rule_id, states, &data);
-    Ok(pb::SetRuleModeResponse {
-        rule: Some(present(&row, RuleState::Active, head.revision)?),
-        snapshot_digest: data.snapshot_digest,
-    })
-}
-
-async fn retire(
-    tx: &mut Tx,
-    order: Order,
-    request: pb::RetireRuleRequest,
-) -> Result<pb::RetireRuleResponse, Fault> {
-    let mut head = head(tx, &order, &request.rule_id).await?;
-    let number = match (request.version, head.active_version, head.draft_version) {
-        (0, 0, 0) => head.last_version,
-        (0, 0, draft) => draft,
-        (0, active, _) => active,
-        (version, ..) => version,
-    };
-    let row = version(tx, &order, &request.rule_id, number).await?;
-    check_protected(head.mesh || row.category == Category::System.code(), order.who.operator)?;
-    let from = head.state_of(number);
-    let step = (number, Some(from), Act::Retire);
-    move_version(tx, &order, &request.rule_id, step, (&order.reason, &request.successor_rule_id)).await?;
-    if from == RuleState::Active {
-        head.active_version = 0;
-    } else {
-        head.draft_version = 0;
-    }
-    save(tx, &order, &mut head).await?;
-    let built = rebuild(tx, &order).await?;
-    let data = pb::RuleRetired {
-        rule_id: request.rule_id.clone(),
-        version: number,
-        snapshot_digest: built.digest().to_vec().into(),
-    };
-    let states = (state_json(&row, from), state_json(&row, RuleState::Retired));
-    emit(tx, &order, "RuleRetired", &request.rule_id, states, &data);
-    Ok(pb::RetireRuleResponse {
-        rule: Some(present(&row, RuleState::Retired, head.revision)?),
-        snapshot_digest: data.snapshot_digest,
-    })
 }

@@ -220,7 +220,7 @@ impl Check<'_> {
     }
 
     fn done(mut self, policy: Option<Policy>, notes: Option<Notes>) -> Checked {
-        self.findings.sort_by(|a, b| (a.start_byte, a.end_byte).cmp(&(b.start_byte, b.end_byte)));
+        self.findings.sort_by_key(|f| (f.start_byte, f.end_byte));
         let blocked = self.findings.iter().any(|f| f.severity == FindingSeverity::Blocking);
         let parsed = match (&policy, notes) {
             (Some(policy), Some(notes)) if !blocked => Some(Parsed { policy: policy.clone(), notes }),

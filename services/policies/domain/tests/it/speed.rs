@@ -49,6 +49,7 @@ fn unrelated_rules_are_no_candidates() {
 
 #[test]
 #[ignore = "measures; run alone in a release build"]
+#[allow(clippy::print_stdout, reason = "its figures are its result")]
 fn figures() {
     for (own, others) in [(0, 0), (1, 0), (10, 0), (10, 2_000), (100, 0)] {
         let mut rules: Vec<_> = (0..own).map(|n| conditional(n, "t1")).collect();
