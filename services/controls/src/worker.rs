@@ -50,7 +50,7 @@ pub async fn sweep_once(app: &App) -> Result<usize, Fault> {
             progress += usize::from(matches!(outcome?, Out::Lapsed(true)));
         }
         ended += progress;
-        // Fewer than a page, or all of them renewed in the meantime: nothing is left for now.
+        // Fewer than a page, or all of them renewed in the meantime: nothing is left to be done.
         if found < usize::try_from(MOST).unwrap_or(usize::MAX) || progress == 0 {
             return Ok(ended);
         }

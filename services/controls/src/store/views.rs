@@ -350,7 +350,7 @@ pub async fn freezes(
         let now = when.place(now);
         let states: Vec<String> = filter.states.iter().filter_map(|s| state_sql(*s, &now)).collect();
         when.text.push_str(&format!(" AND ({})", states.join(" OR ")));
-        // A placeholder must be used, or its type can't be known.
+        // An argument must appear in the text, or PostgreSQL can't know its type.
         when.text.push_str(&format!(" AND {now} = {now}"));
     }
     let most = when.place(most);
