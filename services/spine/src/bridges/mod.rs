@@ -67,7 +67,8 @@ macro_rules! bridge {
                 request: $request,
             ) -> crate::bridges::Called<$response> {
                 let mut client = $client::new(self.target.clone());
-                match client.$method(context.request(request)).await {
+                // Boxed: otherwise each call of a use case adds some kilobytes to its future.
+                match Box::pin(client.$method(context.request(request))).await {
                     Ok(answer) => Ok(answer.into_inner()),
                     Err(status) => Err(crate::bridges::Miss::new(status)),
                 }

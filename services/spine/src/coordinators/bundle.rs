@@ -93,11 +93,12 @@ impl Kernel {
     }
 }
 
-/// Sends the decisions of all attempts, or the fact that they can't be had.
+/// Sends the decisions of an attempt, or the fact that they can't be had.
 async fn gather(
     bridges: &Bridges,
     context: &Context,
     run_id: &str,
+    attempt: u32,
     parts: &mpsc::Sender<BuildRunBundleRequest>,
 ) {
     let mut page_token = String::new();
