@@ -11,8 +11,6 @@ runspine_errors::reasons! { "logs.runspine";
     NotFound: ENTRY_NOT_FOUND;
     /// No such record on the trace.
     NotFound: RECORD_NOT_FOUND;
-    /// No evidence of that kind for this tenant.
-    NotFound: EVIDENCE_NOT_FOUND;
     /// The step, decision, call or position already holds another truth.
     Conflict: STEP_CONFLICT;
     /// The contract already has an intent of this kind with another payload.
@@ -47,8 +45,6 @@ runspine_errors::reasons! { "logs.runspine";
     Precondition: ACK_ORDER;
     /// Another worker has claimed the contract since.
     Aborted: STALE_FENCE;
-    /// Another writer was first; read again and retry.
-    Aborted: HEAD_MOVED;
     /// An event that belongs to a run came without one.
     Invalid: RUN_ID_REQUIRED;
     /// A record is larger than 64 KiB.

@@ -40,8 +40,10 @@ impl EventService for Events {
         found.into_result(&mesh::FIELD_INVALID).map_err(status)?;
         let limit = u32::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(100);
         let outbox = self.app.db.outbox();
-        let rows = outbox.pull(&request.consumer, limit).await.map_err(|error| status(error.into()))?;
+        // Read before the events; what was committed in between may lie beyond it.
         let head = outbox.head().await.map_err(|error| status(error.into()))?;
+        let rows = outbox.pull(&request.consumer, limit).await.map_err(|error| status(error.into()))?;
+        let head = rows.last().map_or(head, |last| head.max(last.seq));
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
             let mut event = EventEnvelope::decode(row.envelope).map_err(unreadable)?;
