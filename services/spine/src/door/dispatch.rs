@@ -169,8 +169,7 @@ impl Dispatches {
             return;
         }
         for done in batch.iter_mut().filter_map(|entry| entry.done.take()) {
-            let told =
-                outcome.as_ref().map(|()| ()).map_err(|status| not_recorded().caused_by(status.clone()));
+            let told = outcome.clone().map_err(|status| not_recorded().caused_by(status));
             // The caller may have gone, its record stays.
             let _ = done.send(told);
         }

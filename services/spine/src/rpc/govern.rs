@@ -159,7 +159,9 @@ impl Serving {
         };
         match body {
             Ask::Start(request) => {
-                let answer = self.kernel.start_run(&self.under(&operations.start), request).await?;
+                let context = self.under(&operations.start);
+                // Boxed: the largest of the answers would make every frame as large.
+                let answer = Box::pin(self.kernel.start_run(&context, request)).await?;
                 self.run = answer.run.as_ref().map(|r| (r.run_id.clone(), r.attempt));
                 Ok(Answer::Start(answer))
             }

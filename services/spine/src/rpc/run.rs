@@ -44,7 +44,7 @@ impl RunService for RunServer {
         request: Request<StartRunRequest>,
     ) -> Result<Response<StartRunResponse>, Status> {
         let context = context(&request)?;
-        answer(self.kernel.start_run(&context, request.into_inner()).await)
+        answer(Box::pin(self.kernel.start_run(&context, request.into_inner())).await)
     }
 
     async fn authorize_step(
