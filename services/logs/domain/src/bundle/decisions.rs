@@ -61,21 +61,61 @@ impl Decided {
     }
 }
 
-/// Whether the row is that of the decision, and where policies alone decided, says what the trace says.
+/// Whether the row is that of the decision: the same snapshot and facts, and where policies decided, one of the verdicts
+/// that it gave. Which of them holds is the kernel's choice: a bypass that is not confirmed does not count.
 fn agrees(decision: &Decision, row: &[u8]) -> bool {
     let Ok(Value::Object(row)) = serde_json::from_slice::<Value>(row) else { return false };
     let text = |field: &str| row.get(field).and_then(Value::as_str);
     if text("decision_id") != Some(decision.decision_id.as_str()) {
         return false;
     }
-    let snapshot = hex::encode(&decision.policy_snapshot_digest);
-    if !snapshot.is_empty() && text("snapshot_digest").is_some_and(|told| told != snapshot) {
-        return false;
+    let named =
+        [("snapshot_digest", &decision.policy_snapshot_digest), ("inputs_digest", &decision.facts_digest)];
+    for (field, digest) in named {
+        if !digest.is_empty() && text(field).is_some_and(|told| told != hex::encode(digest)) {
+            return false;
+        }
     }
     if decision.source != DecisionSource::Policy as i32 {
         return true;
     }
-    let told = text("effective_verdict").or_else(|| text("verdict"));
-    let verdict = Verdict::try_from(decision.verdict).map(|v| v.as_str_name()).unwrap_or_default();
-    told.is_none_or(|told| verdict == told || verdict.strip_prefix("VERDICT_") == Some(told))
+    let told = ["effective_verdict", "verdict", "verdict_without_bypass"];
+    let mut told = told.iter().filter_map(|field| row.get(*field)).peekable();
+    told.peek().is_none() || told.any(|value| is_verdict(value, decision.verdict))
+}
+
+/// Whether a value of a row, a number or a name, is this verdict.
+fn is_verdict(value: &Value, verdict: i32) -> bool {
+    let name = Verdict::try_from(verdict).map(|v| v.as_str_name()).unwrap_or_default();
+    match value {
+        Value::Number(number) => number.as_i64() == Some(i64::from(verdict)),
+        Value::String(told) => name == told || name.strip_prefix("VERDICT_") == Some(told),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_agrees_with_its_decision_alone() {
+        let decision = Decision {
+            decision_id: "d1".into(),
+            verdict: Verdict::Allow.into(),
+            source: DecisionSource::Policy.into(),
+            policy_snapshot_digest: vec![1; 32].into(),
+            ..Default::default()
+        };
+        let row = |id: &str, verdict: &str, snapshot: u8| {
+            let digest = hex::encode([snapshot; 32]);
+            format!(r#"{{"decision_id":"{id}","effective_verdict":{verdict},"snapshot_digest":"{digest}"}}"#)
+        };
+        assert!(agrees(&decision, row("d1", "1", 1).as_bytes()));
+        assert!(agrees(&decision, row("d1", r#""ALLOW""#, 1).as_bytes()));
+        assert!(!agrees(&decision, row("d2", "1", 1).as_bytes()), "another decision");
+        assert!(!agrees(&decision, row("d1", "2", 1).as_bytes()), "another verdict");
+        assert!(!agrees(&decision, row("d1", "1", 2).as_bytes()), "another snapshot");
+        assert!(!agrees(&decision, b"no row"));
+    }
 }
