@@ -1,0 +1,138 @@
+//! Both deciders are asked at once whether a run may start.
+
+use contracts_common::common::v1::Lease;
+use contracts_controls::v1::{AdmitRunRequest, SimulateAdmissionRequest};
+use contracts_policies::v1::EvaluateRunRequest;
+use contracts_spine::v1::RunCharter;
+use runspine_errors::Outcome;
+use runspine_rpc::{Context, timestamp};
+use runspine_types::{Micros, new_id};
+
+use super::StartDecision;
+use crate::kernel::{
+    Kernel,
+    charter::attributes,
+    combine::{Check, Finding, combine},
+    freeze::Subject,
+    state::Attempt,
+    step_check,
+};
+use crate::reasons;
+
+impl Kernel {
+    /// Asks both deciders at once.
+    pub(crate) async fn decide_start(
+        &self,
+        context: &Context,
+        charter: &RunCharter,
+        declared_tools: &[String],
+        claim: bool,
+    ) -> Outcome<StartDecision> {
+        let now = self.now();
+        let decision_id = new_id();
+        let run = attributes(charter, &context.agent_id);
+        let profile = Attempt::new(contracts_activity::v1::RunState {
+            attributes: Some(run.clone()),
+            ..contracts_activity::v1::RunState::default()
+        })
+        .profile();
+        let evaluate = EvaluateRunRequest {
+            run_id: charter.run_id.clone(),
+            attempt: charter.attempt,
+            ask: 0,
+            decision_id: decision_id.clone(),
+            agent: Some(step_check::agent_facts(&run)),
+            project: step_check::named(&run.project_id),
+            api_key: step_check::named(&run.credential_id),
+            goal_digest: charter.goal_digest.clone(),
+            requested: charter.requested,
+            declared_tools: declared_tools.to_vec(),
+            run: Some(step_check::run_facts(&run, 0)),
+            now: Some(timestamp(now)),
+            profile: profile.into(),
+            ..EvaluateRunRequest::default()
+        };
+        let (limits, policy) = tokio::join!(
+            self.limits_of_start(context, charter, &decision_id, now, claim),
+            self.bridges.policies.evaluate_run(context, evaluate),
+        );
+        let evaluated = policy.map_err(|miss| {
+            if miss.is_refusal() {
+                crate::kernel::refuse::as_callers_fault(miss)
+            } else {
+                // No run starts without a snapshot to be judged by.
+                miss.into_fault(&reasons::DECISION_UNAVAILABLE)
+            }
+        })?;
+        let rules = step_check::policy_finding(&evaluated.decision.clone().unwrap_or_default());
+        let subject = Subject {
+            tenant: &context.tenant_id,
+            project: &charter.project_id,
+            agent: &charter.agent_id,
+            api_key: &charter.credential_id,
+            run: &charter.run_id,
+        };
+        let freeze = self.freezes.check(subject, profile, now, self.config.freeze_confirmed_ms);
+        let limits = limits.unwrap_or_else(|| step_check::controls_silent(profile));
+        let combined = combine(&[freeze, limits, rules], profile);
+        let decision_id = evaluated.decision.as_ref().map_or(decision_id, |d| d.decision_id.clone());
+        Ok(StartDecision { combined, evaluated, decision_id })
+    }
+
+    /// A run that takes its lease now is admitted; one that waits for a worker is only asked about, so that it holds
+    /// nothing while it waits.
+    pub(super) async fn limits_of_start(
+        &self,
+        context: &Context,
+        charter: &RunCharter,
+        decision_id: &str,
+        now: Micros,
+        claim: bool,
+    ) -> Option<Finding> {
+        let scope = Some(step_check::scope(&attributes(charter, &context.agent_id), "", ""));
+        let admission = if claim {
+            let request = self.admit_run(charter, scope, decision_id, now);
+            self.bridges.controls.admit_run(context, request).await.map(|a| a.admission)
+        } else {
+            let request = SimulateAdmissionRequest {
+                scope,
+                amounts: charter.requested,
+                at: Some(timestamp(now)),
+                profile: charter.profile,
+            };
+            self.bridges.settlements.simulate(context, request).await.map(|a| a.admission)
+        };
+        match admission {
+            Ok(admission) => Some(step_check::limits_finding(&admission.unwrap_or_default())),
+            Err(miss) => {
+                tracing::warn!(check = Check::Limits.name(), ?miss, "a decider can't decide");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn admit_run(
+        &self,
+        charter: &RunCharter,
+        scope: Option<contracts_controls::v1::ScopeTuple>,
+        decision_id: &str,
+        now: Micros,
+    ) -> AdmitRunRequest {
+        let ttl = i64::try_from(charter.lease_ttl_ms).unwrap_or(i64::MAX);
+        AdmitRunRequest {
+            run_id: charter.run_id.clone(),
+            attempt: charter.attempt,
+            ask: 0,
+            decision_id: decision_id.to_owned(),
+            scope,
+            requested: charter.requested,
+            lease: Some(Lease {
+                fence: 1,
+                holder: charter.credential_id.clone(),
+                expires_at: Some(timestamp(now.plus_millis(ttl))),
+            }),
+            profile: charter.profile,
+            now: Some(timestamp(now)),
+        }
+    }
+}
