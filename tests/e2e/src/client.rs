@@ -1,0 +1,104 @@
+//! Typed clients with an API key on every call.
+
+use std::net::SocketAddr;
+
+use contracts_controls::v1::{
+    budget_service_client::BudgetServiceClient, freeze_service_client::FreezeServiceClient,
+    limit_service_client::LimitServiceClient,
+};
+use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
+use contracts_policies::v1::{
+    rule_service_client::RuleServiceClient, snapshot_service_client::SnapshotServiceClient,
+};
+use contracts_spine::v1::{
+    operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
+    run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
+};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+
+/// Puts the API key on every call.
+#[derive(Clone)]
+pub struct Credential(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credential {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// The way of a client to the door.
+pub type Way = InterceptedService<Channel, Credential>;
+
+/// Somebody who calls. Cheap to clone; all clones share one connection, which is made anew after a restart.
+#[derive(Clone)]
+pub struct Client {
+    channel: Channel,
+    credential: Credential,
+}
+
+macro_rules! clients {
+    ($($(#[$doc:meta])* $name:ident: $client:ident;)*) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(&self) -> $client<Way> {
+            $client::with_interceptor(self.channel.clone(), self.credential.clone())
+        })*
+    };
+}
+
+impl Client {
+    /// A client of the door at `address`.
+    ///
+    /// # Panics
+    /// When the key can't be a header.
+    #[must_use]
+    pub fn new(address: SocketAddr, key: Option<&str>) -> Self {
+        let endpoint =
+            Endpoint::from_shared(format!("http://{address}")).expect("an address").tcp_nodelay(true);
+        let credential = key.map(|key| format!("Bearer {key}").parse().expect("keys are ASCII"));
+        Self { channel: endpoint.connect_lazy(), credential: Credential(credential) }
+    }
+
+    /// The connection, without the key.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// What every call carries.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        self.credential.clone()
+    }
+
+    clients! {
+        /// The governed run.
+        runs: RunServiceClient;
+        /// Bundles.
+        bundles: RunBundleServiceClient;
+        /// The operation registry.
+        operations: OperationServiceClient;
+        /// The reconciler.
+        reconciler: ReconcilerServiceClient;
+        /// Rules.
+        rules: RuleServiceClient;
+        /// Snapshots.
+        snapshots: SnapshotServiceClient;
+        /// Limits.
+        limits: LimitServiceClient;
+        /// Budgets.
+        budgets: BudgetServiceClient;
+        /// Freezes.
+        freezes: FreezeServiceClient;
+        /// Incidents.
+        incidents: IncidentServiceClient;
+    }
+}

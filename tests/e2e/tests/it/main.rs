@@ -1,0 +1,4 @@
+//! The mesh from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod scenario;
