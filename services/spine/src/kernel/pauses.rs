@@ -1,29 +1,19 @@
-//! Pauses, resumes and cancels: a person's orders, by the authority of the credential.
+//! Pauses and resumes: a person's orders, by the authority of the credential.
 
 use contracts_activity::v1::{
-    AddPauseRequest, Authority, ClearPausesRequest, GetAnswerRequest, GetRunViewRequest, KeepAnswerRequest,
-    Pause, PauseReason, PauseTimeout, RequestStopRequest, StopMode,
+    AddPauseRequest, Authority, ClearPausesRequest, Pause, PauseReason, PauseTimeout,
 };
-use contracts_common::common::v1::{ActorType, RunPhase, RunStatus, TerminationReason};
+use contracts_common::common::v1::{ActorType, RunPhase, RunStatus};
 use contracts_controls::v1::RenewRunLeaseRequest;
 use contracts_logs::v1::ControlAction;
-use contracts_spine::v1::{
-    CancelMode, CancelRunRequest, CancelRunResponse, PauseRunRequest, PauseRunResponse, ResumeRunRequest,
-    ResumeRunResponse, Run, TransactionPhase,
-};
+use contracts_spine::v1::{PauseRunRequest, PauseRunResponse, ResumeRunRequest, ResumeRunResponse};
 use prost::Message;
-use runspine_errors::{Fault, Outcome, mesh};
-use runspine_rpc::{Context, micros, timestamp};
-use runspine_types::Hasher;
+use runspine_errors::{Fault, Outcome};
+use runspine_rpc::{Context, micros};
 
-use super::{
-    Kernel, LedgerNote, ledger, present,
-    state::Attempt,
-    termination::code,
-    trace::{control_item, not_recorded},
-    validate,
-};
-use crate::{bridges::Miss, reasons};
+use super::kept::Kept;
+use super::{Kernel, LedgerNote, ledger, present, state::Attempt, validate};
+use crate::reasons;
 
 /// What the credential lets its bearer do with paused runs, most far-reaching first.
 #[must_use]
@@ -249,61 +239,6 @@ impl Kernel {
         }
     }
 
-    /// Ends a run for good.
-    ///
-    /// # Errors
-    /// When the run has ended, or the stop can't be stored.
-    pub async fn cancel_run(
-        &self,
-        context: &Context,
-        request: CancelRunRequest,
-    ) -> Outcome<CancelRunResponse> {
-        validate::cancel(&request)?;
-        let context = context.for_run(&request.run_id);
-        let key = Kept::of("spine.CancelRun", &request.run_id, &request.request_id, request.encode_to_vec());
-        if let Some(first) = self.kept(&context, &key).await? {
-            return Ok(first);
-        }
-        let attempt = self.attempt(&context, &request.run_id, 0).await?;
-        if attempt.is_ending() {
-            return Err(Fault::new(&reasons::RUN_ENDED, "the run has ended or is ending"));
-        }
-        let now = request.mode() == CancelMode::Now;
-        let drain = if now { 0 } else { request.drain_ms.map_or(self.config.drain_ms, i64::from) };
-        let stop = RequestStopRequest {
-            run_id: request.run_id.clone(),
-            attempt: attempt.state.attempt,
-            reason: TerminationReason::UserAbort.into(),
-            code: code::CANCELLED.to_owned(),
-            causes: vec![TerminationReason::UserAbort.into()],
-            note: request.note.clone(),
-            actor: Some(ledger::actor(&context)),
-            mode: if now { StopMode::Now } else { StopMode::Drain }.into(),
-            drain_ms: drain,
-            ..RequestStopRequest::default()
-        };
-        let stored = self.bridges.stops.stop(&context, stop).await;
-        stored.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
-        if attempt.phase() == RunPhase::Executing {
-            let record = format!("c/{}", request.request_id);
-            let action = ControlAction::CancelRequested;
-            let number = attempt.state.attempt;
-            self.tell_control(&context, &request.run_id, number, &record, action, &request.request_id)
-                .await?;
-        }
-        let said = LedgerNote {
-            event: "spine.RunCancelRequested",
-            run_id: &request.run_id,
-            attempt: attempt.state.attempt,
-            key: &request.request_id,
-            reason: &request.note,
-            ..LedgerNote::default()
-        };
-        self.tell_ledger(&context, &said).await?;
-        let run = self.run_now(&context, &request.run_id).await?;
-        self.keep(&context, &key, CancelRunResponse { run: Some(run) }).await
-    }
-
     fn require_executing(&self, attempt: &Attempt) -> Outcome<()> {
         if attempt.is_ending() {
             return Err(Fault::new(&reasons::RUN_ENDED, "the run has ended or is ending"));
@@ -313,28 +248,6 @@ impl Kernel {
         }
         Err(Fault::new(&reasons::PHASE_TRANSITION_INVALID, "only a run that executes can be paused")
             .with("phase", attempt.phase().as_str_name()))
-    }
-
-    async fn tell_control(
-        &self,
-        context: &Context,
-        run_id: &str,
-        attempt: u32,
-        key: &str,
-        action: ControlAction,
-        reference: &str,
-    ) -> Outcome<()> {
-        let slot = self.sessions.slot(&context.tenant_id, run_id, attempt);
-        let mut slot = slot.lock().await;
-        let mut item = control_item(key.to_owned(), None, action, "", reference);
-        item.occurred_at = Some(timestamp(self.now()));
-        item.request_digest =
-            Hasher::new("runspine.control.v1").sized(key.as_bytes()).finish().to_vec().into();
-        let stored = self.append(context, run_id, attempt, item).await.map_err(not_recorded)?;
-        if let Some(session) = &mut slot.session {
-            session.passed(stored.position);
-        }
-        Ok(())
     }
 
     /// A paused run's holds live on without a lapse.
@@ -349,61 +262,6 @@ impl Kernel {
         if let Err(miss) = self.bridges.controls.renew(context, request).await {
             tracing::warn!(run_id = attempt.state.run_id, ?miss, "the holds of a paused run may lapse");
         }
-    }
-
-    async fn run_now(&self, context: &Context, run_id: &str) -> Outcome<Run> {
-        let get = GetRunViewRequest { run_id: run_id.to_owned() };
-        let view = self.bridges.views.run_view(context, get).await;
-        let view = view.map_err(|miss: Miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
-        Ok(present::run_of_view(view.run.unwrap_or_default(), TransactionPhase::NotStarted))
-    }
-
-    async fn kept<T: Message + Default>(&self, context: &Context, key: &Kept) -> Outcome<Option<T>> {
-        let get = GetAnswerRequest {
-            run_id: key.run_id.clone(),
-            operation: key.operation.to_owned(),
-            key: key.key.clone(),
-        };
-        let kept = self.bridges.answers.get(context, get).await;
-        let kept = kept.map_err(|miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
-        if !kept.found {
-            return Ok(None);
-        }
-        if kept.request_digest != key.digest {
-            return Err(Fault::new(&mesh::IDEMPOTENCY_MISMATCH, "the request id was used with another body"));
-        }
-        decode(kept.answer).map(Some)
-    }
-
-    async fn keep<T: Message + Default>(&self, context: &Context, key: &Kept, answer: T) -> Outcome<T> {
-        let keep = KeepAnswerRequest {
-            run_id: key.run_id.clone(),
-            operation: key.operation.to_owned(),
-            key: key.key.clone(),
-            request_digest: key.digest.clone().into(),
-            answer: answer.encode_to_vec().into(),
-        };
-        let kept = self.bridges.answers.keep(context, keep).await;
-        decode(kept.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?.answer)
-    }
-}
-
-fn decode<T: Message + Default>(answer: bytes::Bytes) -> Outcome<T> {
-    T::decode(answer).map_err(|e| Fault::new(&mesh::INTERNAL, "a kept answer can't be read").caused_by(e))
-}
-
-/// Under what an answer is kept.
-struct Kept {
-    operation: &'static str,
-    run_id: String,
-    key: String,
-    digest: Vec<u8>,
-}
-
-impl Kept {
-    fn of(operation: &'static str, run_id: &str, key: &str, body: Vec<u8>) -> Self {
-        let digest = Hasher::new("runspine.request.v1").sized(operation.as_bytes()).sized(&body).finish();
-        Self { operation, run_id: run_id.to_owned(), key: key.to_owned(), digest: digest.to_vec() }
     }
 }
 
