@@ -12,6 +12,8 @@ use contracts_logs::v1::{
 };
 use contracts_policies::v1::ViolationReported;
 use prost::Message;
+use runspine_rpc::micros;
+use runspine_types::{Hasher, Micros, new_id_at};
 
 /// The facts that an event holds; none for one that says nothing about a run.
 #[must_use]
@@ -76,13 +78,20 @@ fn records(event: &EventEnvelope, appended: &RecordsAppended) -> Vec<Fact> {
             _ => return None,
         };
         Some(Fact {
-            // One event tells of many records: each is a fact of its own.
-            fact_id: format!("{}/{}", event.id, f.position),
+            fact_id: fact_id(event, f.position),
             occurred_at: f.occurred_at,
             ..one(event, appended.attempt, body)
         })
     };
     appended.facts.iter().filter_map(fact).collect()
+}
+
+/// One event tells of many records: each is a fact of its own, with the same id whenever it is told.
+fn fact_id(event: &EventEnvelope, position: u64) -> String {
+    let digest =
+        Hasher::new("runspine.fact.v1").sized(event.id.as_bytes()).fixed(&position.to_be_bytes()).finish();
+    let random = std::array::from_fn(|place| digest.as_bytes()[place]);
+    new_id_at(event.time.as_ref().map_or(Micros(0), micros), random)
 }
 
 fn decided(f: &RecordFact) -> DecisionFact {
@@ -148,4 +157,27 @@ fn violated(event: &EventEnvelope, reported: ViolationReported) -> Vec<Fact> {
     let Some(violation) = reported.violation else { return Vec::new() };
     let fact = ViolationFact { violation_id: violation.violation_id, policy_id: violation.rule_id };
     vec![one(event, violation.attempt, Body::ViolationReported(fact))]
+}
+
+#[cfg(test)]
+mod tests {
+    use runspine_types::is_uuid;
+
+    use super::*;
+
+    #[test]
+    fn every_record_of_an_event_is_a_fact_with_an_id_of_its_own() {
+        let fact = |position| RecordFact { position, body: RecordBody::Step.into(), ..RecordFact::default() };
+        let appended =
+            RecordsAppended { attempt: 1, facts: vec![fact(1), fact(2)], ..RecordsAppended::default() };
+        let event = EventEnvelope {
+            id: runspine_types::new_id(),
+            r#type: "logs.RecordsAppended".to_owned(),
+            data: appended.encode_to_vec().into(),
+            ..EventEnvelope::default()
+        };
+        let ids: Vec<String> = facts(&event).into_iter().map(|f| f.fact_id).collect();
+        assert!(ids.len() == 2 && ids[0] != ids[1] && ids.iter().all(|id| is_uuid(id)));
+        assert_eq!(ids, facts(&event).into_iter().map(|f| f.fact_id).collect::<Vec<_>>());
+    }
 }

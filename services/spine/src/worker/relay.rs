@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use contracts_activity::v1::{ApplyFactsRequest, Fact};
+use contracts_activity::v1::{ApplyFactsRequest, Fact, FactResult};
 use contracts_common::{common::v1::EventEnvelope, contract::v1::Ledger};
 use contracts_logs::v1::{AppendEntriesRequest, LedgerEvent, LedgerScope};
 use runspine_rpc::{Context, Registry};
@@ -162,7 +162,15 @@ impl Relay {
             let facts: Vec<Fact> = events.iter().flat_map(|e| projection::facts(e)).collect();
             let context = self.context.with(|call| tenant.clone_into(&mut call.tenant_id));
             for facts in facts.chunks(FACTS) {
-                self.views.apply_facts(&context, ApplyFactsRequest { facts: facts.to_vec() }).await?;
+                let answer =
+                    self.views.apply_facts(&context, ApplyFactsRequest { facts: facts.to_vec() }).await?;
+                for refused in answer.receipts.iter().filter(|r| r.result() == FactResult::Refused) {
+                    tracing::error!(
+                        fact = refused.fact_id,
+                        reason = refused.reason,
+                        "a fact was refused for good"
+                    );
+                }
             }
         }
         Ok(())
