@@ -4,6 +4,7 @@
 //! looked at and what is wrong with them. The tests run each one twice: over the tree, where it must find nothing in a
 //! sensible number of things, and over a planted violation, which it must find.
 
+pub mod answers;
 pub mod append_only;
 pub mod dependencies;
 pub mod duplicates;

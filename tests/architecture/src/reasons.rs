@@ -50,9 +50,19 @@ pub fn pages(tree: &[Source]) -> Inspection {
     }
     let pages = tree.iter().filter(|s| s.is_in("docs/errors") && s.path.matches('/').count() == 3);
     for page in pages {
-        seen.require(declared.contains_key(&page.path), || format!("{} has no reason", page.path));
+        let known = declared.contains_key(&page.path) || explains_a_result(page, tree);
+        seen.require(known, || format!("{} has no reason", page.path));
     }
     seen
+}
+
+/// Codes of results, such as a denial, have pages too: they say so, and the code is in the code of their domain.
+fn explains_a_result(page: &Source, tree: &[Source]) -> bool {
+    let mut parts = page.path.trim_end_matches(".md").rsplit('/');
+    let (Some(code), Some(domain)) = (parts.next(), parts.next()) else { return false };
+    let folder = format!("services/{domain}");
+    let mut files = tree.iter().filter(|s| s.is_in(&folder) && s.ends_with(".rs") && !s.is_test());
+    page.text.contains("a result, not an error") && files.any(|s| s.text.contains(&format!("\"{code}\"")))
 }
 
 fn reasons_of(source: &Source, seen: &mut Inspection) -> Vec<Reason> {

@@ -16,4 +16,6 @@ fn every_reason_has_its_page() {
     finds(&reasons::pages(&with(&[(path, text), (page, wrong)])), &[page, "NOT_FOUND"]);
     let right = wrong.replace("ABORTED", "NOT_FOUND");
     assert!(!reasons::pages(&with(&[(path, text), (page, &right)])).found(&["PLANTED_REASON"]));
+    let result = "# PLANTED_REASON\n\n`logs.runspine` · a result, not an error\n";
+    finds(&reasons::pages(&with(&[(page, result)])), &[page, "has no reason"]);
 }

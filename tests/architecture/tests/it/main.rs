@@ -5,6 +5,7 @@
 mod dependencies;
 mod errors;
 mod files;
+mod mesh;
 mod operations;
 mod protos;
 mod spine;
