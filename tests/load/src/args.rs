@@ -1,0 +1,63 @@
+//! Flags of the harness.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the mesh against the machine's own limits in one run, and checks its ledger.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "runspine-load", version, about)]
+pub struct Args {
+    /// Seconds that each point is measured. Default 3, with --quick 0.3.
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
+    /// Short points and fewer callers, for CI: everything is checked, and no figure is worth anything.
+    #[arg(long)]
+    pub quick: bool,
+    /// The server to measure. Default: `runspine`, built with the profile of this binary.
+    #[arg(long, value_name = "FILE")]
+    pub server: Option<PathBuf>,
+    /// Working folder; its subfolder `data` is emptied first. Default: `load` in the target folder.
+    #[arg(long, value_name = "DIR")]
+    pub work: Option<PathBuf>,
+    /// Numbers of callers, in order.
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    callers: Vec<usize>,
+    /// Only these parts: `floor`, `echo`, `steps`, `stream`, `runs`. Default: all.
+    #[arg(long, value_name = "PART,…", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Whole runs stored before the last start is timed. They are made through the API, about 200 a second.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub stored_runs: usize,
+    /// What to do instead of measuring.
+    #[command(subcommand)]
+    pub role: Option<Role>,
+}
+
+/// What the harness is for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Role {
+    /// Serve the bare echo, as a process of its own like the mesh.
+    Echo,
+}
+
+impl Args {
+    /// Seconds a point.
+    pub fn seconds(&self) -> f64 {
+        self.seconds.unwrap_or(if self.quick { 0.3 } else { 3.0 }).clamp(0.05, 60.0)
+    }
+
+    /// Numbers of callers.
+    pub fn callers(&self) -> Vec<usize> {
+        match (self.callers.is_empty(), self.quick) {
+            (false, _) => self.callers.iter().copied().filter(|n| (1..=1_024).contains(n)).collect(),
+            (true, true) => vec![1, 16, 64],
+            (true, false) => vec![1, 16, 64, 256],
+        }
+    }
+
+    /// Whether a part is wanted.
+    pub fn wants(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|p| p == part)
+    }
+}
