@@ -64,10 +64,10 @@ fn print_config(args: &Args) -> Result<(), Failure> {
 
 /// Without another word the data lives where the user's data lives.
 pub fn with_data(mut args: Args) -> Args {
-    if args.data.is_none() && std::env::var_os("RUNSPINE_STORE_DATA").is_none() && args.config.is_none() {
+    if args.data.is_none() && std::env::var_os("RUNSPINE_STORE__DATA").is_none() && args.config.is_none() {
         args.data = Some(default_data().display().to_string());
     }
-    if args.listen.is_none() && std::env::var_os("RUNSPINE_SERVER_LISTEN").is_none() && args.config.is_none()
+    if args.listen.is_none() && std::env::var_os("RUNSPINE_SERVER__LISTEN").is_none() && args.config.is_none()
     {
         args.listen = Some("127.0.0.1:7400".to_owned());
     }

@@ -129,12 +129,9 @@ fn next_steps(out: &mut impl Write, mesh: &Mesh, reports: &[RunReport]) -> io::R
         )
     };
     if let Some(denied) = reports.iter().find(|r| !r.denials.is_empty()) {
-        writeln!(out, "  # decisions that were not plain ALLOW")?;
-        writeln!(
-            out,
-            "{}",
-            curl("runspine.policies.v1.DecisionService/ListDecisions", run_body(&denied.run_id))
-        )?;
+        writeln!(out, "  # what the rules denied in {}", denied.recording)?;
+        let body = format!("{{\"run_id\":\"{}\",\"verdicts\":[\"VERDICT_DENY\"]}}", denied.run_id);
+        writeln!(out, "{}", curl("runspine.policies.v1.DecisionService/ListDecisions", body))?;
     }
     if let Some(id) = reports.iter().flat_map(|r| &r.incidents).next() {
         writeln!(out, "  # an incident")?;

@@ -6,6 +6,7 @@ use contracts_controls::v1::RenewRunLeaseRequest;
 use contracts_spine::v1::{RenewLeaseRequest, RenewLeaseResponse, RunLease};
 use runspine_errors::{Fault, Outcome};
 use runspine_rpc::Context;
+use runspine_types::new_id;
 
 use super::{Kernel, combine::Check, sessions::Slot, state::Attempt};
 use crate::{bridges::Called, reasons};
@@ -31,7 +32,7 @@ impl Kernel {
         context: &Context,
         request: RenewLeaseRequest,
     ) -> Outcome<RenewLeaseResponse> {
-        super::validate::run_id(&request.run_id)?;
+        super::validate::renew(&request)?;
         let context = context.for_run(&request.run_id);
         let attempt = self.attempt(&context, &request.run_id, request.attempt).await?;
         Self::require_own(&context, &attempt)?;
@@ -46,7 +47,9 @@ impl Kernel {
         }
         Self::require_fence(&attempt, request.fence)?;
         let holder = attempt.state.lease.as_ref().map(|l| l.holder.clone()).unwrap_or_default();
-        let renewed = self.extend(&context, &attempt, &holder, request.freeze_epoch_seen).await;
+        // A heartbeat needs no id of its own; one that has an id gives its first answer when it is repeated.
+        let id = if request.request_id.is_empty() { new_id() } else { request.request_id.clone() };
+        let renewed = self.extend(&context, &attempt, &holder, request.freeze_epoch_seen, id).await;
         let renewed = renewed.map_err(not_renewed)?;
         Ok(self.lease_answer(&context, &attempt, Some(&renewed)))
     }
@@ -58,10 +61,11 @@ impl Kernel {
         attempt: &Attempt,
         holder: &str,
         epoch_seen: u64,
+        request_id: String,
     ) -> Called<contracts_common::common::v1::Lease> {
         let state = &attempt.state;
         let request = RenewActivity {
-            request_id: String::new(),
+            request_id,
             run_id: state.run_id.clone(),
             attempt: state.attempt,
             holder: holder.to_owned(),
@@ -97,7 +101,8 @@ impl Kernel {
         }
         slot.renewed_at = now;
         let holder = attempt.state.lease.as_ref().map(|l| l.holder.clone()).unwrap_or_default();
-        if let Err(miss) = self.extend(context, attempt, &holder, self.freezes.epoch()).await {
+        let epoch = self.freezes.epoch();
+        if let Err(miss) = self.extend(context, attempt, &holder, epoch, new_id()).await {
             tracing::warn!(run_id = attempt.state.run_id, ?miss, "a lease was not renewed");
         }
     }
@@ -163,7 +168,7 @@ impl Kernel {
             match self.begin_executing(context, attempt, &holder).await? {
                 Ok(granted) => {
                     let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
-                    let cause = runspine_types::new_id();
+                    let cause = new_id();
                     self.follow_running_time(context, run_id, number, "CLAIMED", &cause).await?;
                     granted
                 }

@@ -3,7 +3,7 @@
 use contracts_common::common::v1::{Amounts, ErrorClass, OutcomeCategory, RunSource, StepKind, StepOutcome};
 use contracts_spine::v1::{
     Argument, AuthorizeStepRequest, CancelRunRequest, CompleteRunRequest, PauseRunRequest, RecordStepRequest,
-    ResumeRunRequest, StartRunRequest, argument::Value,
+    RenewLeaseRequest, ResumeRunRequest, StartRunRequest, argument::Value,
 };
 use runspine_errors::{Outcome, Violations, mesh::FIELD_INVALID};
 use runspine_types::{is_code, is_uuid, is_uuid_v7};
@@ -110,7 +110,8 @@ pub fn start(r: &StartRunRequest) -> Outcome<()> {
     c.amounts("requested", r.requested.as_ref());
     c.optional_range("run_timeout_ms", r.run_timeout_ms, 1_000..=86_400_000);
     c.optional_range("lease_ttl_ms", r.lease_ttl_ms, 5_000..=300_000);
-    c.optional_range("max_attempts", u64::from(r.max_attempts), 1..=10);
+    let what = "1: further attempts are not served by this version";
+    c.0.require(r.max_attempts <= 1, "max_attempts", INVALID, what);
     c.optional_range("max_inflight", u64::from(r.max_inflight), 1..=256);
     labels(&mut c, r);
     c.0.require(r.declared_tools.len() <= limits::TOOLS, "declared_tools", INVALID, "at most 256 names");
@@ -301,6 +302,17 @@ pub fn cancel(r: &CancelRunRequest) -> Outcome<()> {
     c.text("note", &r.note, limits::NOTE);
     c.known::<contracts_spine::v1::CancelMode>("mode", r.mode);
     c.0.require(r.drain_ms.is_none_or(|d| d <= 60_000), "drain_ms", INVALID, "0 to 60,000");
+    c.done()
+}
+
+/// Checks a heartbeat or a claim; it may do without an id of its own.
+pub fn renew(r: &RenewLeaseRequest) -> Outcome<()> {
+    let mut c = Checks::new();
+    c.run(&r.run_id);
+    if !r.request_id.is_empty() {
+        c.request(&r.request_id);
+    }
+    c.text("holder", &r.holder, 0..=128);
     c.done()
 }
 
