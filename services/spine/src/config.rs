@@ -26,8 +26,6 @@ pub struct KernelConfig {
     pub run_timeout_ms: u64,
     /// Time to live of a lease whose run names none, in milliseconds. 5,000 to 300,000, default 30,000.
     pub lease_ttl_ms: u64,
-    /// Most attempts of a run that names none. 1 to 10, default 3.
-    pub max_attempts: u32,
     /// Most steps in flight of a run that names none. 1 to 256, default 16.
     pub max_inflight: u32,
     /// A step begun later than this after its decision is late, in milliseconds. Default 60,000.
@@ -55,7 +53,6 @@ impl Default for KernelConfig {
         Self {
             run_timeout_ms: 300_000,
             lease_ttl_ms: 30_000,
-            max_attempts: 3,
             max_inflight: 16,
             step_not_after_ms: 60_000,
             contract_deadline_ms: 5_000,

@@ -17,8 +17,6 @@ runspine_errors::reasons! { "spine.runspine";
     Aborted: STALE_FENCE;
     /// Somebody else moved the run at the same moment; read it again.
     Aborted: SEQUENCE_MOVED;
-    /// Another stream took over the run.
-    Aborted: STREAM_SUPERSEDED;
     /// The attempt has ended or is ending.
     Precondition: RUN_ENDED;
     /// The run is not paused.
@@ -43,8 +41,6 @@ runspine_errors::reasons! { "spine.runspine";
     Denied: RUN_NOT_YOURS;
     /// The caller has no authority over any reason that the run is paused for.
     Denied: RESUME_NOT_AUTHORIZED;
-    /// The stream has more unanswered frames than it may have.
-    Exhausted: STREAM_WINDOW;
     /// The record can't be stored; nothing was decided.
     Unavailable: RECORD_UNAVAILABLE;
     /// Nothing is known to decide on.

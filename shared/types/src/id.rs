@@ -2,7 +2,7 @@
 
 use uuid::{Timestamp, Uuid, Version};
 
-use crate::Micros;
+use crate::{Digest, Micros};
 
 /// Text that is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,14 @@ pub fn new_id_at(at: Micros, random: [u8; 10]) -> String {
     let (seconds, nanos) = Timestamp::from_unix(uuid::NoContext, micros / 1_000_000, nanos).to_unix();
     let millis = seconds.saturating_mul(1_000).saturating_add(u64::from(nanos) / 1_000_000);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
+}
+
+/// The id of whatever `digest` stands for: the same digest gives the same id, so that saying a thing twice says it once.
+#[must_use]
+pub fn derived_id(digest: Digest) -> String {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.0[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
 /// Whether `text` is a UUID of any version, hyphenated and in lower case.
@@ -60,6 +68,12 @@ mod tests {
     fn ids_are_v7_and_ordered() {
         let (a, b) = (new_id(), new_id());
         assert!(is_uuid_v7(&a) && is_uuid_v7(&b) && a < b);
+    }
+
+    #[test]
+    fn a_derived_id_is_a_function_of_its_digest() {
+        let (one, other) = (derived_id(crate::hash(b"a")), derived_id(crate::hash(b"b")));
+        assert!(is_uuid(&one) && one == derived_id(crate::hash(b"a")) && one != other);
     }
 
     #[test]

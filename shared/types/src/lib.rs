@@ -7,7 +7,7 @@ mod store;
 mod time;
 
 pub use digest::{Digest, Hasher, hash};
-pub use id::{IdError, is_code, is_uuid, is_uuid_v7, new_id, new_id_at};
+pub use id::{IdError, derived_id, is_code, is_uuid, is_uuid_v7, new_id, new_id_at};
 pub use page::{PageSize, PageToken, PageTokenError};
 pub use store::StoreConfig;
 pub use time::{Clock, FixedClock, Micros, SystemClock};

@@ -6,6 +6,8 @@ use crate::{Category, Severity, Termination};
 pub const CAUSES: &[(&str, Severity, Category)] = &[
     ("AGENT_CRASH", Severity::Critical, Category::ExecutionFailure),
     ("EXECUTION_TIMEOUT", Severity::High, Category::ExecutionFailure),
+    // The kernel's own code for the same thing.
+    ("RUN_TIMEOUT", Severity::High, Category::ExecutionFailure),
     ("STEP_FAILURE", Severity::High, Category::ExecutionFailure),
     ("SKILL_ERROR", Severity::High, Category::ExecutionFailure),
     ("STALE_RUN", Severity::High, Category::ExecutionFailure),
@@ -80,6 +82,7 @@ mod tests {
         let stated = [
             ("AGENT_CRASH", S::Critical, C::ExecutionFailure),
             ("EXECUTION_TIMEOUT", S::High, C::ExecutionFailure),
+            ("RUN_TIMEOUT", S::High, C::ExecutionFailure),
             ("STEP_FAILURE", S::High, C::ExecutionFailure),
             ("SKILL_ERROR", S::High, C::ExecutionFailure),
             ("STALE_RUN", S::High, C::ExecutionFailure),

@@ -147,7 +147,9 @@ impl TraceService for Traces {
         let next_page_token =
             page.cut(&mut rows, |row| vec![row.started_at.0.to_string(), row.position.to_string()]);
         let late = trace.addendum > 0;
-        let records = rows.into_iter().map(|row| present::record(row, late, r.include_answers));
+        // A client that is only passed on by the door gets no kept answers: they are the kernel's.
+        let answers = r.include_answers && call.operation != "runspine.logs.v1.TraceService/ListRecords";
+        let records = rows.into_iter().map(|row| present::record(row, late, answers));
         let records = records.collect::<Result<_, _>>();
         answer(records.map(|records| pb::ListRecordsResponse { records, next_page_token }))
     }

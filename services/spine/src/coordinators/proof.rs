@@ -6,7 +6,7 @@ use contracts_logs::v1::{self as logs, VerifyTraceRequest};
 use contracts_spine::v1::{GetRunProofRequest, GetRunProofResponse, ProofStatus, TraceProof};
 use runspine_errors::Outcome;
 use runspine_rpc::{Context, timestamp};
-use runspine_types::Hasher;
+use runspine_types::{Hasher, derived_id};
 
 use crate::{
     kernel::{Kernel, LedgerNote, validate},
@@ -83,7 +83,9 @@ impl Kernel {
         };
         let seq = self.tell_ledger(context, &said).await?;
         let fact = Fact {
-            fact_id: format!("{}/proof/{key}", request.run_id),
+            fact_id: derived_id(
+                Hasher::new("runspine.fact.v1").sized(request.run_id.as_bytes()).sized(&digest.0).finish(),
+            ),
             run_id: request.run_id.clone(),
             attempt: request.attempt,
             source: "spine".to_owned(),

@@ -5,7 +5,7 @@ use contracts_logs::v1::{self as logs, RecordItem, record_item};
 use contracts_spine::v1::{RecordStepRequest, RecordStepResponse};
 use runspine_errors::Outcome;
 use runspine_rpc::{Context, timestamp};
-use runspine_types::Digest;
+use runspine_types::{Digest, derived_id};
 
 use super::{
     Kernel,
@@ -104,8 +104,5 @@ impl Kernel {
 }
 
 fn addendum_id(report: &RecordStepRequest) -> String {
-    let digest = report_digest(report);
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest.0[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    derived_id(report_digest(report))
 }

@@ -4,7 +4,7 @@ use contracts_common::common::v1::{Actor, ActorType};
 use contracts_logs::v1::{AppendEntriesRequest, LedgerEvent, LedgerScope};
 use runspine_errors::Outcome;
 use runspine_rpc::{Context, timestamp};
-use runspine_types::{Hasher, Micros};
+use runspine_types::{Hasher, Micros, derived_id};
 
 use super::Kernel;
 use crate::reasons;
@@ -61,16 +61,14 @@ pub fn actor(context: &Context) -> Actor {
 }
 
 fn event_id(context: &Context, note: &LedgerNote<'_>) -> String {
-    let digest = Hasher::new("runspine.event.v1")
+    let said = Hasher::new("runspine.event.v1")
         .sized(context.tenant_id.as_bytes())
         .sized(note.event.as_bytes())
         .sized(note.run_id.as_bytes())
         .fixed(&note.attempt.to_be_bytes())
         .sized(note.key.as_bytes())
         .finish();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest.0[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    derived_id(said)
 }
 
 impl Kernel {

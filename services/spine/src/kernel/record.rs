@@ -158,8 +158,9 @@ impl Kernel {
             step_index: Some(report.step_index),
         };
         let result = match report.outcome() {
-            // An unknown outcome keeps its hold; a further try keeps it too and settles with the last one.
-            StepOutcome::Ambiguous | StepOutcome::Retried => return Ok(None),
+            // A further try keeps the hold and settles with the last one. Of an unknown outcome controls is told, so that
+            // the envelope's own rule decides about it at the end.
+            StepOutcome::Retried => return Ok(None),
             StepOutcome::Skipped if hold_id.is_empty() => return Ok(None),
             StepOutcome::Skipped => {
                 let request = ReleaseRequest { hold: Some(hold), reason: ReleaseReason::StepSkipped.into() };

@@ -175,7 +175,5 @@ fn saga_uuid(run: &Run<'_>) -> String {
         .sized(run.run_id.as_bytes())
         .fixed(&run.attempt.to_be_bytes())
         .finish();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest.0[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    runspine_types::derived_id(digest)
 }
