@@ -1,6 +1,6 @@
 //! Proves a run: every link recomputed by logs, the result on the ledger and on the run.
 
-use contracts_activity::v1::{ApplyFactsRequest, Fact, ProofFact, fact};
+use contracts_activity::v1::{ApplyFactsRequest, Fact, FactResult, ProofFact, fact};
 use contracts_common::common::v1::IntegrityStatus;
 use contracts_logs::v1::{self as logs, VerifyTraceRequest};
 use contracts_spine::v1::{GetRunProofRequest, GetRunProofResponse, ProofStatus, TraceProof};
@@ -9,7 +9,7 @@ use runspine_rpc::{Context, timestamp};
 use runspine_types::{Hasher, derived_id};
 
 use crate::{
-    kernel::{Kernel, LedgerNote, validate},
+    kernel::{Attempt, Kernel, LedgerNote, validate},
     reasons,
 };
 
@@ -48,7 +48,7 @@ impl Kernel {
         };
         // A failed read proves nothing, so nothing is said about the run.
         if overall != ProofStatus::Error {
-            answer.ledger_seq = self.tell_proof(&context, &request, &answer, state.is_terminal()).await?;
+            answer.ledger_seq = self.tell_proof(&context, &state, &answer).await?;
         }
         Ok(answer)
     }
@@ -56,9 +56,8 @@ impl Kernel {
     async fn tell_proof(
         &self,
         context: &Context,
-        request: &GetRunProofRequest,
+        state: &Attempt,
         answer: &GetRunProofResponse,
-        terminal: bool,
     ) -> Outcome<u64> {
         let digest = answer
             .traces
@@ -69,34 +68,37 @@ impl Kernel {
                     .fixed(&t.first_bad_position.to_be_bytes())
             })
             .finish();
+        let (run_id, attempt) = (&state.state.run_id, state.state.attempt);
         let name = answer.overall().as_str_name().trim_start_matches("PROOF_STATUS_");
         // The same proof twice is one entry.
         let key = digest.to_hex();
         let said = LedgerNote {
             event: "spine.RunProved",
-            run_id: &request.run_id,
-            attempt: request.attempt,
+            run_id,
+            attempt,
             key: &key,
             reason: name,
             after_digest: digest.to_vec(),
             ..LedgerNote::default()
         };
         let seq = self.tell_ledger(context, &said).await?;
+        let integrity = integrity(answer.overall(), state.is_terminal());
         let fact = Fact {
             fact_id: derived_id(
-                Hasher::new("runspine.fact.v1").sized(request.run_id.as_bytes()).sized(&digest.0).finish(),
+                Hasher::new("runspine.fact.v1").sized(run_id.as_bytes()).sized(&digest.0).finish(),
             ),
-            run_id: request.run_id.clone(),
-            attempt: request.attempt,
+            run_id: run_id.clone(),
+            attempt,
             source: "spine".to_owned(),
             source_seq: seq,
             occurred_at: answer.verified_at,
-            body: Some(fact::Body::ProofRecorded(ProofFact {
-                integrity: integrity(answer.overall(), terminal).into(),
-            })),
+            body: Some(fact::Body::ProofRecorded(ProofFact { integrity: integrity.into() })),
         };
         let told = self.bridges.views.apply_facts(context, ApplyFactsRequest { facts: vec![fact] }).await;
-        told.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
+        let told = told.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
+        for refused in told.receipts.iter().filter(|r| r.result() == FactResult::Refused) {
+            tracing::error!(run_id, reason = refused.reason, "the run does not show its proof");
+        }
         Ok(seq)
     }
 }
