@@ -19,8 +19,6 @@ crate::reasons! { "mesh.runspine";
     Exhausted: OVERLOADED;
     /// The service is shutting down.
     Unavailable: DRAINING;
-    /// The call carries no credential, or one that is not known.
-    Unauthenticated: CREDENTIAL_INVALID;
     /// The call did not come from the spine.
     Denied: PEER_NOT_SPINE;
     /// The operation that is being served did not declare this call.

@@ -56,6 +56,28 @@ pub fn pages(tree: &[Source]) -> Inspection {
     seen
 }
 
+/// Every declared reason is given somewhere: a reason that nothing gives is a promise that nothing keeps. Inspects
+/// reasons.
+#[must_use]
+pub fn given(tree: &[Source]) -> Inspection {
+    let mut seen = Inspection::default();
+    let code: Vec<&Source> = tree.iter().filter(|s| s.ends_with(".rs") && !s.is_test()).collect();
+    for source in &code {
+        for reason in reasons_of(source, &mut Inspection::default()) {
+            let own = format!("services/{}", reason.domain);
+            let mut others = code.iter().filter(|s| s.path != source.path);
+            let used =
+                others.any(|s| (s.is_in(&own) || reason.domain == "mesh") && has_word(&s.text, &reason.name));
+            seen.require(used, || format!("{} of {} is given by nobody", reason.name, source.path));
+        }
+    }
+    seen
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)
+}
+
 /// Codes of results, such as a denial, have pages too: they say so, and the code is in the code of their domain.
 fn explains_a_result(page: &Source, tree: &[Source]) -> bool {
     let mut parts = page.path.trim_end_matches(".md").rsplit('/');

@@ -51,8 +51,6 @@ runspine_errors::reasons! { "logs.runspine";
     Invalid: RECORD_TOO_LARGE;
     /// A record has no body, or an item no content.
     Invalid: CONTENT_REQUIRED;
-    /// The execution context is absent or does not fit the attempt.
-    Invalid: CONTEXT_INVALID;
     /// A digest is not 32 bytes.
     Invalid: DIGEST_LENGTH;
     /// The acknowledgement contradicts itself or its contract.

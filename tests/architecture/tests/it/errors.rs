@@ -19,3 +19,13 @@ fn every_reason_has_its_page() {
     let result = "# PLANTED_REASON\n\n`logs.runspine` · a result, not an error\n";
     finds(&reasons::pages(&with(&[(page, result)])), &[page, "has no reason"]);
 }
+
+#[test]
+fn every_reason_is_given() {
+    clean("reasons and those who give them", &reasons::given(tree()), 140);
+    let path = "services/logs/domain/src/planted.rs";
+    let text = "runspine_errors::reasons! { \"logs.runspine\";\n    /// Planted.\n    NotFound: PLANTED_REASON;\n}\n";
+    finds(&reasons::given(&with(&[(path, text)])), &["PLANTED_REASON", "by nobody"]);
+    let giver = ("services/logs/src/app/planted.rs", "Fault::new(&reasons::PLANTED_REASON, \"x\")");
+    assert!(!reasons::given(&with(&[(path, text), giver])).found(&["PLANTED_REASON"]));
+}
