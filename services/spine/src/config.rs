@@ -40,6 +40,8 @@ pub struct KernelConfig {
     pub drain_ms: i64,
     /// How long a pause that names no time may last, in seconds. 60 to 86,400, default 3,600.
     pub pause_sla_s: u32,
+    /// Agents that may start runs; empty (default) for any. A profile that asks for known agents names them here.
+    pub known_agents: Vec<String>,
     /// Sessions kept in memory. Default 8,192.
     pub sessions: usize,
     /// Unanswered frames of a stream. 1 to 1,024, default 64.
@@ -60,6 +62,7 @@ impl Default for KernelConfig {
             freeze_confirmed_ms: 5_000,
             drain_ms: 5_000,
             pause_sla_s: 3_600,
+            known_agents: Vec::new(),
             sessions: 8_192,
             stream_window: 64,
             stream_max_minutes: 60,

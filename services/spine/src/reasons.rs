@@ -17,12 +17,18 @@ runspine_errors::reasons! { "spine.runspine";
     Aborted: STALE_FENCE;
     /// Somebody else moved the run at the same moment; read it again.
     Aborted: SEQUENCE_MOVED;
+    /// Another stream took over the run.
+    Aborted: STREAM_SUPERSEDED;
+    /// Another stream took over the run.
+    Aborted: STREAM_SUPERSEDED;
     /// The attempt has ended or is ending.
     Precondition: RUN_ENDED;
     /// The run is not paused.
     Precondition: RUN_NOT_PAUSED;
     /// The run can't be claimed: somebody holds it, or it does not wait for a holder.
     Precondition: RUN_NOT_CLAIMABLE;
+    /// The mesh knows its agents, and this one is not among them.
+    Precondition: AGENT_UNKNOWN;
     /// The lease lapsed; the reconciler ends the run.
     Precondition: LEASE_LAPSED;
     /// The phase machine has no such move.

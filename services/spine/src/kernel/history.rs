@@ -5,7 +5,7 @@ use contracts_spine::v1::AuthorizeStepRequest;
 use runspine_rpc::Context;
 use runspine_types::new_id;
 
-use super::{Kernel, sessions::Slot};
+use super::{Kernel, session::Session, sessions::Slot};
 use crate::bridges::{Called, Miss};
 
 /// Facts that one call takes.
@@ -21,9 +21,9 @@ impl Kernel {
         ask: &AuthorizeStepRequest,
         slot: &mut Slot,
     ) -> Called<EvaluateStepResponse> {
-        let told = slot.session.as_ref().map_or(0, |s| s.facts_told);
-        let pending: Vec<StepFact> = slot.facts.iter().filter(|f| f.seq > told).cloned().collect();
-        let first = self.ask_policies(context, &mut request, pending, told + 1).await;
+        let from = slot.session.as_ref().map_or(0, Session::facts_from);
+        let pending: Vec<StepFact> = slot.facts.iter().filter(|f| f.seq >= from).cloned().collect();
+        let first = self.ask_policies(context, &mut request, pending, from).await;
         let answer = match first {
             Err(miss) if miss.is("HISTORY_GAP") => {
                 let expected = expected_seq(&miss);

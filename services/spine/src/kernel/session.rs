@@ -86,6 +86,13 @@ pub struct Session {
 }
 
 impl Session {
+    /// From where on policies has to be told facts. Before the first one this is 0, which is what policies says too:
+    /// asked from 1 it would miss a fact that nobody has.
+    #[must_use]
+    pub fn facts_from(&self) -> u64 {
+        if self.facts_told == 0 { 0 } else { self.facts_told + 1 }
+    }
+
     /// The index of the next step.
     #[must_use]
     pub fn next_index(&self) -> u32 {

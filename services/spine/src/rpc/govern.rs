@@ -4,7 +4,11 @@
 //! calls. A frame that fails is answered with its status, and later ones go on.
 
 use std::{
-    sync::{Arc, OnceLock},
+    collections::HashMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,6 +17,7 @@ use contracts_spine::v1::{
     FrameAnswer, FrameNotice, FrameReconnect, FrameStatus, GovernRunRequest, GovernRunResponse, frame_answer,
     govern_run_request, govern_run_response::Body,
 };
+use parking_lot::Mutex;
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{Context, Operation, Registry, details, status};
 use tokio::{
@@ -34,6 +39,34 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Clone, Default)]
 pub struct Frames {
     operations: Arc<OnceLock<Operations>>,
+    streams: Arc<Streams>,
+}
+
+/// Which stream governs which run: the newest one, by number.
+#[derive(Default)]
+struct Streams {
+    newest: Mutex<HashMap<(String, String), u64>>,
+    count: AtomicU64,
+}
+
+impl Streams {
+    /// A new stream takes the run over.
+    fn take(&self, key: (String, String)) -> u64 {
+        let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        self.newest.lock().insert(key, number);
+        number
+    }
+
+    fn is_newest(&self, key: &(String, String), number: u64) -> bool {
+        self.newest.lock().get(key).is_none_or(|newest| *newest == number)
+    }
+
+    fn leave(&self, key: &(String, String), number: u64) {
+        let mut newest = self.newest.lock();
+        if newest.get(key) == Some(&number) {
+            newest.remove(key);
+        }
+    }
 }
 
 struct Operations {
@@ -74,6 +107,8 @@ impl Frames {
             kernel,
             context,
             operations: Arc::clone(&self.operations),
+            streams: Arc::clone(&self.streams),
+            number: 0,
             run: None,
             expected: 1,
             told: None,
@@ -88,6 +123,8 @@ struct Serving {
     kernel: Arc<Kernel>,
     context: Context,
     operations: Arc<OnceLock<Operations>>,
+    streams: Arc<Streams>,
+    number: u64,
     run: Option<(String, u32)>,
     expected: u64,
     told: Option<Directive>,
@@ -97,11 +134,38 @@ struct Serving {
 type Out = mpsc::Sender<Result<GovernRunResponse, Status>>;
 
 impl Serving {
-    async fn run(mut self, mut frames: Streaming<GovernRunRequest>, send: Out) {
+    async fn run(mut self, frames: Streaming<GovernRunRequest>, send: Out) {
+        self.serve_until_end(frames, &send).await;
+        if let Some(key) = self.key() {
+            self.streams.leave(&key, self.number);
+        }
+    }
+
+    fn key(&self) -> Option<(String, String)> {
+        self.run.as_ref().map(|(run_id, _)| (self.context.tenant_id.clone(), run_id.clone()))
+    }
+
+    /// Whether another stream has taken the run over.
+    fn is_superseded(&self) -> bool {
+        self.key().is_some_and(|key| !self.streams.is_newest(&key, self.number))
+    }
+
+    /// The stream belongs to this run from now on, and an older stream of the run ends.
+    fn adopt(&mut self, run_id: &str, attempt: u32) {
+        self.run = Some((run_id.to_owned(), attempt));
+        self.number = self.streams.take((self.context.tenant_id.clone(), run_id.to_owned()));
+    }
+
+    async fn serve_until_end(&mut self, mut frames: Streaming<GovernRunRequest>, send: &Out) {
         let minutes = self.kernel.config.stream_max_minutes;
         let end = Instant::now() + Duration::from_secs(minutes.saturating_mul(60));
         let mut look = interval(LOOK);
         loop {
+            if self.is_superseded() {
+                let fault = Fault::new(&reasons::STREAM_SUPERSEDED, "another stream took over the run");
+                let _ = send.send(Err(status(fault))).await;
+                return;
+            }
             tokio::select! {
                 biased;
                 frame = frames.message() => match frame {
@@ -162,7 +226,9 @@ impl Serving {
                 let context = self.under(&operations.start);
                 // Boxed: the largest of the answers would make every frame as large.
                 let answer = Box::pin(self.kernel.start_run(&context, request)).await?;
-                self.run = answer.run.as_ref().map(|r| (r.run_id.clone(), r.attempt));
+                if let Some(run) = &answer.run {
+                    self.adopt(&run.run_id, run.attempt);
+                }
                 Ok(Answer::Start(answer))
             }
             Ask::Authorize(request) => {
@@ -186,6 +252,9 @@ impl Serving {
             Ask::Complete(request) => {
                 self.meets(&request.run_id, request.attempt)?;
                 let answer = self.kernel.complete_run(&self.under(&operations.complete), request).await?;
+                if let Some(key) = self.key() {
+                    self.streams.leave(&key, self.number);
+                }
                 self.run = None;
                 Ok(Answer::Complete(answer))
             }
@@ -201,7 +270,7 @@ impl Serving {
             }
             Some(_) => Ok(()),
             None => {
-                self.run = Some((run_id.to_owned(), attempt));
+                self.adopt(run_id, attempt);
                 Ok(())
             }
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use contracts_activity::v1::{ClaimLapsedRequest, ClearPausesRequest, LapseCause, LapsedRun, PauseTimeout};
-use contracts_common::common::v1::TerminationReason;
+use contracts_common::common::v1::{RunPhase, TerminationReason};
 use contracts_logs::v1::{
     ClaimOverdueRequest, ContractClaim, DriveResult, ReconcilePass, ReconcileRequest, ReleaseClaimRequest,
 };
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::ReconcilerConfig,
-    kernel::{Kernel, LedgerNote, termination::code},
+    kernel::{Attempt, Kernel, LedgerNote, termination::code},
     sagas::completion::{Driven, Ending, OpenedBy},
 };
 
@@ -302,16 +302,13 @@ impl Reconciler {
         contract: &contracts_logs::v1::AuditContract,
     ) -> Outcome<(DriveResult, String)> {
         let state = self.kernel.read_attempt(context, run_id, attempt, false).await?;
-        if state.is_none() {
-            // The start stopped before the run existed.
+        if self.is_abandoned(contract, state.as_ref()) {
             let abandoned = Ending {
                 causes: vec![TerminationReason::SystemFailure],
                 error_code: code::START_ABANDONED.to_owned(),
                 ..Ending::new(OpenedBy::Stale)
             };
-            if self.is_old(contract) {
-                self.kernel.end(context, run_id, attempt, abandoned).await?;
-            }
+            self.kernel.end(context, run_id, attempt, abandoned).await?;
         }
         match self.kernel.drive(context, run_id, attempt).await? {
             Driven::Done(_) => Ok((DriveResult::Driven, String::new())),
@@ -330,10 +327,19 @@ impl Reconciler {
         }
     }
 
-    /// A start that still goes on is not abandoned.
-    fn is_old(&self, contract: &contracts_logs::v1::AuditContract) -> bool {
-        let declared = contract.declared_at.as_ref().map(runspine_rpc::micros);
-        declared.is_some_and(|at| self.kernel.now().millis_since(at) >= START_TAKES_MS)
+    /// Whether a start stopped half-way: before the run existed, or before it was set going. A run that waits for a
+    /// worker has no clock that runs; one that was set going has a lease, or will end by it.
+    fn is_abandoned(&self, contract: &contracts_logs::v1::AuditContract, state: Option<&Attempt>) -> bool {
+        let now = self.kernel.now();
+        let Some(state) = state else {
+            // A start that still goes on is not abandoned.
+            let declared = contract.declared_at.as_ref().map(runspine_rpc::micros);
+            return declared.is_some_and(|at| now.millis_since(at) >= START_TAKES_MS);
+        };
+        let begun = matches!(state.phase(), RunPhase::Created | RunPhase::Authorized);
+        let finalize = contract.expectations.iter().find(|e| e.action == "finalize_run" && !e.suspended);
+        let due = finalize.and_then(|e| e.due_at.as_ref()).map(runspine_rpc::micros);
+        begun && due.is_some_and(|at| at <= now)
     }
 }
 

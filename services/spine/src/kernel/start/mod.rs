@@ -40,6 +40,7 @@ impl Kernel {
     /// When nothing was decided.
     pub async fn start_run(&self, context: &Context, request: StartRunRequest) -> Outcome<StartRunResponse> {
         validate::start(&request)?;
+        self.require_known_agent(&request)?;
         let digest = start_digest(&request);
         if let Some(first) = self.first_start(context, &request).await? {
             return Ok(first);
@@ -69,6 +70,16 @@ impl Kernel {
             .start_answer(&context, &charter, decided, trace, contract, evidence, outcome, granted)
             .await?;
         self.keep_start(&context, &request, answer).await
+    }
+
+    fn require_known_agent(&self, request: &StartRunRequest) -> Outcome<()> {
+        let known = &self.config.known_agents;
+        if known.is_empty() || known.contains(&request.agent_id) {
+            return Ok(());
+        }
+        let text = "the mesh knows its agents, and this one is not among them";
+        Err(Fault::new(&reasons::AGENT_UNKNOWN, text)
+            .precondition(format!("agents/{}", request.agent_id), text))
     }
 
     /// The id that the client gave, or one that belongs to its request id from now on.

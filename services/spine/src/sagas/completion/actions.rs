@@ -140,9 +140,9 @@ impl Kernel {
         let mut slot = slot.lock().await;
         let loaded = self.load(run.context, run.run_id, run.attempt, &mut slot).await;
         loaded.map_err(|fault| Miss::new(runspine_rpc::status(fault)))?;
-        let told = slot.session.as_ref().map_or(0, |s| s.facts_told);
-        let pending: Vec<StepFact> = slot.facts.iter().filter(|f| f.seq > told).cloned().collect();
-        let answer = match self.ask_evaluation(run, intent, revision, pending, told + 1).await {
+        let from = slot.session.as_ref().map_or(0, Session::facts_from);
+        let pending: Vec<StepFact> = slot.facts.iter().filter(|f| f.seq >= from).cloned().collect();
+        let answer = match self.ask_evaluation(run, intent, revision, pending, from).await {
             Err(miss) if miss.is("HISTORY_GAP") => {
                 let expected = expected_seq(&miss);
                 slot.forget();
