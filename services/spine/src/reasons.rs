@@ -19,8 +19,6 @@ runspine_errors::reasons! { "spine.runspine";
     Aborted: SEQUENCE_MOVED;
     /// Another stream took over the run.
     Aborted: STREAM_SUPERSEDED;
-    /// Another stream took over the run.
-    Aborted: STREAM_SUPERSEDED;
     /// The attempt has ended or is ending.
     Precondition: RUN_ENDED;
     /// The run is not paused.

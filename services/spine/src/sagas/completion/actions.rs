@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     bridges::{Called, Miss},
-    kernel::{FACTS, Kernel, attributes, expected_seq, step_check},
+    kernel::{FACTS, Kernel, attributes, expected_seq, session::Session, step_check},
 };
 
 /// What one action came to.
