@@ -170,7 +170,8 @@ impl Serving {
                 biased;
                 frame = frames.message() => match frame {
                     Ok(Some(frame)) => {
-                        let answer = self.answer(frame).await;
+                        // Boxed: it holds whatever the frame asks for.
+                        let answer = Box::pin(self.answer(frame)).await;
                         if send.send(Ok(answer)).await.is_err() {
                             return;
                         }
