@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use directories::ProjectDirs;
 use runspine_boot::{Args, Deps};
 
-use crate::{failure::Failure, keys, replay, serve, verify};
+use crate::{failure::Failure, keys, mesh, replay, serve, verify};
 
 /// A gRPC mesh that governs AI agent runs.
 #[derive(Debug, Parser)]
@@ -59,6 +59,7 @@ impl Cli {
 
 fn print_config(args: &Args) -> Result<(), Failure> {
     let deps = Deps::load(&with_data(args.clone()))?;
+    mesh::Sections::read(&deps.settings)?;
     std::io::stdout().write_all(deps.settings.print().as_bytes()).map_err(Failure::output)
 }
 

@@ -11,12 +11,13 @@ use crate::{failure::Failure, mesh};
 pub async fn serve(args: Args) -> Result<(), Failure> {
     let deps = Deps::load(&args)?;
     let composed = mesh::compose(&deps).await?;
-    let running = runspine_boot::start(composed.services, &deps).await?;
     let mut out = std::io::stdout();
+    // Before anything that can fail: a key that was made and not shown would be lost.
     if let Some(made) = composed.development_key {
         let (key, tenant) = (made.key, made.tenant);
         writeln!(out, "development key (shown once): {key}\ntenant: {tenant}").map_err(Failure::output)?;
     }
+    let running = runspine_boot::start(composed.services, &deps).await?;
     let (profile, data) =
         (deps.profile.name.as_str_name().trim_start_matches("GOVERNANCE_PROFILE_"), &deps.data);
     writeln!(out, "profile: {profile}, data: {}", data.display()).map_err(Failure::output)?;

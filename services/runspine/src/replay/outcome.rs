@@ -30,6 +30,8 @@ pub struct RunReport {
     pub steps: u64,
     /// Decisions by verdict.
     pub verdicts: BTreeMap<String, u64>,
+    /// Decisions made while a decider could not decide.
+    pub degraded: u64,
     /// Decisions that STANDARD would have enforced.
     pub would_block: u64,
     /// Steps that were not allowed.
@@ -57,6 +59,9 @@ impl RunReport {
     pub fn count(&mut self, decision: &Decision) {
         let name = decision.verdict().as_str_name().trim_start_matches("VERDICT_").to_owned();
         *self.verdicts.entry(name).or_default() += 1;
+        if decision.degraded {
+            self.degraded += 1;
+        }
         if decision.would_block.is_some() {
             self.would_block += 1;
         }

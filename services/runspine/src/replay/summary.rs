@@ -67,10 +67,9 @@ fn totals(reports: &[RunReport], took: Duration) -> Table {
     table.add_row(["runs".to_owned(), format!("{} ({})", reports.len(), counted(statuses(reports)))]);
     table.add_row(["steps recorded".to_owned(), format!("{steps}, {rate:.0} a second")]);
     table.add_row(["verdicts".to_owned(), counted(verdicts(reports))]);
-    table.add_row([
-        "would have blocked".to_owned(),
-        reports.iter().map(|r| r.would_block).sum::<u64>().to_string(),
-    ]);
+    let count = |f: fn(&RunReport) -> u64| reports.iter().map(f).sum::<u64>().to_string();
+    table.add_row(["decided without a decider".to_owned(), count(|r| r.degraded)]);
+    table.add_row(["would have blocked".to_owned(), count(|r| r.would_block)]);
     table.add_row(["incidents".to_owned(), incidents.len().to_string()]);
     let (input, output) = (sum(|r| r.tokens_input), sum(|r| r.tokens_output));
     table.add_row(["tokens (estimated)".to_owned(), format!("{input} in, {output} out")]);
