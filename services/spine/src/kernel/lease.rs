@@ -42,6 +42,9 @@ impl Kernel {
         if request.claim {
             return self.claim(&context, &request, &attempt).await;
         }
+        if is_resumed(&attempt) {
+            return self.claim(&context, &request, &attempt).await;
+        }
         if attempt.state.lease_suspended || attempt.phase() != RunPhase::Executing {
             return Ok(self.lease_answer(&context, &attempt, None));
         }
@@ -156,7 +159,7 @@ impl Kernel {
         request: &RenewLeaseRequest,
         attempt: &Attempt,
     ) -> Outcome<RenewLeaseResponse> {
-        let resumed = attempt.status() == RunStatus::Running && attempt.state.lease.is_none();
+        let resumed = is_resumed(attempt);
         if !(attempt.phase() == RunPhase::Authorized || resumed) {
             return Err(Fault::new(&reasons::RUN_NOT_CLAIMABLE, "nobody can claim the run now")
                 .with("phase", attempt.phase().as_str_name()));
@@ -183,6 +186,12 @@ impl Kernel {
         answer.status = RunStatus::Running.into();
         Ok(answer)
     }
+}
+
+/// Whether a run was resumed and nobody holds it yet: the next renewal or claim grants anew.
+fn is_resumed(attempt: &Attempt) -> bool {
+    let free = attempt.state.lease_suspended || attempt.state.lease.is_none();
+    attempt.phase() == RunPhase::Executing && attempt.status() == RunStatus::Running && free
 }
 
 /// What a lease that can't be renewed means to its holder.
