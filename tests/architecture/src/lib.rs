@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod append_only;
 pub mod dependencies;
+pub mod documents;
 pub mod duplicates;
 pub mod events;
 pub mod graph;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "how much a guard inspected is shown with its result")]
 
 mod dependencies;
+mod documents;
 mod errors;
 mod files;
 mod mesh;
