@@ -1,0 +1,31 @@
+//! Crash tests. Agents govern runs over real processes and keep a diary of every answer; processes are killed at random
+//! points and started again; then every page of every diary is looked for in what the mesh stored.
+//!
+//! All chance comes from one seed, printed at the start: `RUNSPINE_FAULTS_SEED=… cargo nextest run -p runspine-faults`
+//! throws the same dice again. `RUNSPINE_FAULTS_KILLS` sets how often the all-in-one is killed (default 50).
+//!
+//! For tests only, so it panics with a message where a test should fail.
+#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)]
+
+mod audit;
+mod diary;
+mod dice;
+mod driver;
+
+mod pack;
+mod peer;
+mod player;
+mod setup;
+mod store;
+
+pub use audit::{Report, audit, contract, ledger};
+pub use diary::{Diary, Kept, Kind};
+pub use dice::{Dice, kills};
+pub use driver::{Blow, Load, blows};
+
+pub use pack::install;
+pub use peer::Peer;
+pub use player::{Act, Script, Temper, play, start_request};
+pub use runspine_e2e::DOMAINS;
+pub use setup::{LEASE_MS, setup};
+pub use store::{Store, quiet};

@@ -1,0 +1,56 @@
+//! `kill -9` of one process of six.
+
+use std::time::Duration;
+
+use contracts_common::common::v1::StepOutcome;
+use runspine_e2e::{Mesh, Shape};
+use runspine_faults::{
+    Act, Blow, Dice, Load, Report, Script, Temper, audit, blows, install, ledger, quiet, setup,
+};
+
+/// Kills of each domain, and of the spine.
+const OF_A_DOMAIN: u64 = 4;
+const OF_THE_SPINE: u64 = 20;
+
+/// An agent that does little but complete, and comes back whatever happens.
+fn completing(dice: &mut Dice) -> Script {
+    let end = if dice.chance(500) { StepOutcome::Success } else { StepOutcome::Failure };
+    let pause = dice.micros(0..3_000);
+    Script { steps: vec![Act::Think], end: Some(end), temper: Temper::Returns, pause }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_that_dies_during_completions_loses_and_doubles_nothing() {
+    let mut dice = Dice::of("domains");
+    let mut mesh = setup(Shape::Separate).start().await;
+    let owner = mesh.owner();
+    install(&owner).await;
+    let blow = Blow { after: 200_000..900_000, away: 50_000..600_000 };
+    for domain in runspine_faults::DOMAINS {
+        let load = Load::begin(&owner, &mut dice, 8, completing);
+        blows(&mut mesh, &format!("runspine-{domain}"), &mut dice, OF_A_DOMAIN, &blow).await;
+        let diaries = load.end().await;
+        quiet(&mesh, Duration::from_secs(90)).await;
+        audit(&owner, &diaries).await.settle(&format!("{domain} killed {OF_A_DOMAIN} times"));
+    }
+    eprintln!("domains: {} ledger entries verified", ledger(&owner).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spine_that_dies_between_journal_and_call_goes_on_where_it_was() {
+    let mut dice = Dice::of("spine");
+    let mut mesh: Mesh = setup(Shape::Separate).start().await;
+    let owner = mesh.owner();
+    install(&owner).await;
+    let blow = Blow { after: 100_000..900_000, away: 0..200_000 };
+    let mut report = Report::default();
+    for write in [completing, Script::thrown] {
+        let load = Load::begin(&owner, &mut dice, 8, write);
+        blows(&mut mesh, "runspine-spine", &mut dice, OF_THE_SPINE / 2, &blow).await;
+        let diaries = load.end().await;
+        quiet(&mesh, Duration::from_secs(90)).await;
+        report.add(audit(&owner, &diaries).await);
+    }
+    eprintln!("spine: {OF_THE_SPINE} kills, {} ledger entries verified", ledger(&owner).await);
+    report.settle("spine");
+}
