@@ -45,10 +45,7 @@ pub async fn govern(
     }
     let mut read = 0;
     for (index, message) in recording.messages.iter().enumerate() {
-        if recording.crash_after_message.is_some_and(|n| index >= n) {
-            agent.report.crashed = true;
-            return Ok(agent.report);
-        }
+        agent.crashing = recording.crash_after_message == Some(index);
         if message.role == "assistant" {
             // An agent that was not allowed to think has no call to make.
             let thought = agent.turn(message, read).await?;
@@ -58,6 +55,10 @@ pub async fn govern(
                 }
                 agent.tool(call, answer_of(recording, index, &call.id)).await?;
             }
+        }
+        if agent.crashing {
+            agent.report.crashed = true;
+            return Ok(agent.report);
         }
         read += message.size();
         if !agent.going {
@@ -84,6 +85,8 @@ struct Agent<'a> {
     fence: u64,
     next: u32,
     going: bool,
+    /// It dies while its tools work: their calls are asked for and never reported.
+    crashing: bool,
 }
 
 impl<'a> Agent<'a> {
@@ -129,6 +132,7 @@ impl<'a> Agent<'a> {
             fence: answer.lease.map_or(0, |l| l.fence),
             next: 0,
             going: outcome == StartOutcome::Admitted,
+            crashing: false,
         })
     }
 
@@ -193,6 +197,9 @@ impl<'a> Agent<'a> {
             ..self.ask()
         };
         let Some((decision, index)) = self.decide(ask).await? else { return Ok(()) };
+        if self.crashing {
+            return Ok(());
+        }
         let done = changed(&decision).map_or(input, |paths| {
             payload_digest(&self.trace.digest_salt, &without(&call.function.arguments, &paths))
         });
