@@ -84,7 +84,7 @@ impl Kernel {
         self.remember(slot, ask, &combined, &decision, &hold_id, estimate, stored.position, index);
         answer.receipt = Some(receipt(&stored));
         self.freeze_before_leaving(context, ask, attempt, slot, &mut answer, &hold_id).await?;
-        self.enforce(context, ask, attempt, &answer).await?;
+        self.enforce(context, ask, attempt, slot, &answer).await?;
         self.keep_alive(context, attempt, slot).await;
         Ok(answer)
     }
@@ -204,6 +204,7 @@ impl Kernel {
         context: &Context,
         ask: &AuthorizeStepRequest,
         attempt: &Attempt,
+        slot: &mut Slot,
         answer: &AuthorizeStepResponse,
     ) -> Outcome<()> {
         let Some(decision) = &answer.decision else { return Ok(()) };
@@ -232,7 +233,7 @@ impl Kernel {
                     authority: Authority::SystemAuto.into(),
                     expected_sequence: attempt.state.sequence,
                 };
-                self.pause_for(context, request).await
+                self.pause_for(context, request, slot).await
             }
             _ => Ok(()),
         }

@@ -9,6 +9,7 @@ use runspine_types::Hasher;
 
 use super::{
     Kernel, present,
+    sessions::Slot,
     trace::{control_item, not_recorded},
 };
 use crate::{bridges::Miss, reasons};
@@ -25,6 +26,19 @@ impl Kernel {
     ) -> Outcome<()> {
         let slot = self.sessions.slot(&context.tenant_id, run_id, attempt);
         let mut slot = slot.lock().await;
+        self.tell_control_in(context, (run_id, attempt), &mut slot, key, action, reference).await
+    }
+
+    /// The same for whoever has the run's session already: a step call that pauses its run.
+    pub(super) async fn tell_control_in(
+        &self,
+        context: &Context,
+        (run_id, attempt): (&str, u32),
+        slot: &mut Slot,
+        key: &str,
+        action: ControlAction,
+        reference: &str,
+    ) -> Outcome<()> {
         let mut item = control_item(key.to_owned(), None, action, "", reference);
         item.occurred_at = Some(timestamp(self.now()));
         item.request_digest =

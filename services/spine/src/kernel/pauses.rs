@@ -12,7 +12,7 @@ use runspine_errors::{Fault, Outcome};
 use runspine_rpc::{Context, micros};
 
 use super::kept::Kept;
-use super::{Kernel, LedgerNote, ledger, present, state::Attempt, validate};
+use super::{Kernel, LedgerNote, ledger, present, sessions::Slot, state::Attempt, validate};
 use crate::reasons;
 
 /// What the credential lets its bearer do with paused runs, most far-reaching first.
@@ -83,19 +83,32 @@ impl Kernel {
             authority: authority(&context, &attempt).unwrap_or(Authority::Unspecified).into(),
             expected_sequence: attempt.state.sequence,
         };
-        let pause = self.add_pause(&context, add).await?;
+        let slot = self.sessions.slot(&context.tenant_id, &request.run_id, attempt.state.attempt);
+        let mut slot = slot.lock().await;
+        let pause = self.add_pause(&context, add, &mut slot).await?;
+        drop(slot);
         let run = self.run_now(&context, &request.run_id).await?;
         let answer = PauseRunResponse { run: Some(run), pause: Some(present::pause(&pause)) };
         self.keep(&context, &key, answer).await
     }
 
-    /// A pause that the mesh itself sets.
-    pub(crate) async fn pause_for(&self, context: &Context, request: AddPauseRequest) -> Outcome<()> {
-        self.add_pause(context, request).await.map(|_| ())
+    /// A pause that the mesh itself sets while it answers a step call, which has the run's session.
+    pub(crate) async fn pause_for(
+        &self,
+        context: &Context,
+        request: AddPauseRequest,
+        slot: &mut Slot,
+    ) -> Outcome<()> {
+        self.add_pause(context, request, slot).await.map(|_| ())
     }
 
     /// Stores a pause, suspends both clocks, and says so on the trace and the ledger.
-    async fn add_pause(&self, context: &Context, request: AddPauseRequest) -> Outcome<Pause> {
+    async fn add_pause(
+        &self,
+        context: &Context,
+        request: AddPauseRequest,
+        slot: &mut Slot,
+    ) -> Outcome<Pause> {
         let (run_id, attempt, note) = (request.run_id.clone(), request.attempt, request.note.clone());
         let added = self.bridges.stops.pause(context, request).await.map_err(super::moves::not_moved)?;
         let pause = added.pause.unwrap_or_default();
@@ -103,15 +116,9 @@ impl Kernel {
         let state = self.attempt(context, &run_id, attempt).await?;
         self.holds_outlive(context, &state).await;
         let action = ControlAction::Paused;
-        self.tell_control(
-            context,
-            &run_id,
-            attempt,
-            &format!("p/{}", pause.pause_id),
-            action,
-            &pause.pause_id,
-        )
-        .await?;
+        let record = format!("p/{}", pause.pause_id);
+        self.tell_control_in(context, (&run_id, attempt), slot, &record, action, &pause.pause_id)
+            .await?;
         let said = LedgerNote {
             event: "spine.RunPaused",
             run_id: &run_id,

@@ -108,6 +108,8 @@ pub(super) fn item(
     digest: Digest,
     now: runspine_types::Micros,
 ) -> RecordItem {
+    // Logs finds out from the trace whether the step was allowed, and refuses to be told.
+    let step = logs::Step { unauthorized: false, ..body(report, standing) };
     RecordItem {
         idempotency_key: format!("s/{}/{}", report.step_index, report.retry_count),
         occurred_at: report.ended_at.or_else(|| Some(timestamp(now))),
@@ -115,7 +117,7 @@ pub(super) fn item(
         causation_id: report.decision_id.clone(),
         request_digest: digest.to_vec().into(),
         answer: kept(report, standing).encode_to_vec().into(),
-        body: Some(record_item::Body::Step(body(report, standing))),
+        body: Some(record_item::Body::Step(step)),
         ..RecordItem::default()
     }
 }

@@ -88,10 +88,16 @@ impl Attempt {
 impl Kernel {
     /// Where an attempt stands; attempt 0 is the latest.
     pub(crate) async fn attempt(&self, context: &Context, run_id: &str, attempt: u32) -> Outcome<Attempt> {
-        self.read_attempt(context, run_id, attempt, false).await?.ok_or_else(|| {
-            let reason = if attempt == 0 { &reasons::RUN_NOT_FOUND } else { &reasons::ATTEMPT_NOT_FOUND };
-            Fault::new(reason, "no such run for this tenant").with("run_id", run_id)
-        })
+        if let Some(found) = self.read_attempt(context, run_id, attempt, false).await? {
+            return Ok(found);
+        }
+        let known = attempt != 0 && self.read_attempt(context, run_id, 0, false).await?.is_some();
+        let (reason, text) = if known {
+            (&reasons::ATTEMPT_NOT_FOUND, "the run has no such attempt")
+        } else {
+            (&reasons::RUN_NOT_FOUND, "no such run for this tenant")
+        };
+        Err(Fault::new(reason, text).with("run_id", run_id))
     }
 
     /// The same; `None` when it does not exist.
