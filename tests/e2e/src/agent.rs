@@ -3,8 +3,8 @@
 use contracts_common::common::v1::{StepKind, StepOutcome};
 use contracts_spine::v1::{
     AuthorizeStepRequest, AuthorizeStepResponse, CompleteRunRequest, CompleteRunResponse, GetRunRequest,
-    GetRunResponse, RecordStepRequest, RecordStepResponse, RunView, StartOutcome, StartRunRequest,
-    StartRunResponse,
+    GetRunResponse, RecordStepRequest, RecordStepResponse, RunEnvironment, RunView, StartOutcome,
+    StartRunRequest, StartRunResponse,
 };
 use runspine_types::{hash, new_id};
 use tonic::Status;
@@ -14,7 +14,8 @@ use crate::client::Client;
 /// A run and who works on it.
 #[derive(Clone)]
 pub struct Agent {
-    client: Client,
+    /// Who works on it.
+    pub client: Client,
     /// The run.
     pub run_id: String,
     /// The fence of its lease.
@@ -34,6 +35,11 @@ impl Agent {
             agent_id: "support-agent".to_owned(),
             origin_system_id: "e2e".to_owned(),
             goal: "Answer a customer.".to_owned(),
+            environment: Some(RunEnvironment {
+                sdk_mode: "INLINE".to_owned(),
+                sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
+                environment: "SANDBOX".to_owned(),
+            }),
             ..StartRunRequest::default()
         }
     }
@@ -56,12 +62,6 @@ impl Agent {
         let run_id = started.run.as_ref().expect("a run").run_id.clone();
         let fence = started.lease.as_ref().expect("a lease").fence;
         Self { client: client.clone(), run_id, fence, started }
-    }
-
-    /// Who works on it.
-    #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
     }
 
     /// The question whether the tool `name` may be called as step `index`.

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use contracts_activity::v1::run_query_service_client::RunQueryServiceClient;
 use contracts_controls::v1::{
     budget_service_client::BudgetServiceClient, freeze_service_client::FreezeServiceClient,
     limit_service_client::LimitServiceClient,
 };
 use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
+use contracts_logs::v1::key_service_client::KeyServiceClient;
 use contracts_policies::v1::{
     rule_service_client::RuleServiceClient, snapshot_service_client::SnapshotServiceClient,
 };
@@ -100,5 +102,9 @@ impl Client {
         freezes: FreezeServiceClient;
         /// Incidents.
         incidents: IncidentServiceClient;
+        /// Runs as they can be listed.
+        views: RunQueryServiceClient;
+        /// Public keys of the seals.
+        keys: KeyServiceClient;
     }
 }

@@ -1,4 +1,12 @@
-//! The mesh from outside.
+//! The mesh from outside: what an agent, an operator and an auditor may expect of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
+mod bad_input;
+mod contracts;
+mod govern;
+mod keyed;
+mod lifecycle;
+mod profiles;
 mod scenario;
+mod support;
