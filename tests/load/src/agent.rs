@@ -1,6 +1,9 @@
 //! An agent with a run of its own, and its book of what it was answered.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use contracts_common::common::v1::{Directive, RunSource, StepOutcome, Verdict};
 use contracts_spine::v1::{
@@ -8,12 +11,17 @@ use contracts_spine::v1::{
     StartRunRequest,
 };
 use runspine_types::new_id;
+use tonic::{Code, Response, Status};
 
 use crate::{
     measure::{Meter, Outcome},
     wire::{COST, Client, ask, record},
 };
 
+/// Tries of one call.
+const TRIES: u32 = 10;
+/// Pause before the second one; it grows by as much each time.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Most steps that an agent has authorized and not recorded.
 pub const IN_FLIGHT: u32 = 64;
 
@@ -26,6 +34,8 @@ pub struct Book {
     pub decisions: u64,
     /// Decisions among them that a decider had no part in, because it did not answer in time.
     pub degraded: u64,
+    /// Calls that were put again because the mesh was not available at once.
+    pub retries: u64,
     /// Steps recorded.
     pub steps: u64,
     /// What they cost in micro-USD.
@@ -66,13 +76,18 @@ pub fn start_request() -> StartRunRequest {
 
 impl Agent {
     /// Starts a run.
-    pub async fn start(mut client: Client) -> Outcome<Self> {
-        let answer = client.start_run(start_request()).await?.into_inner();
+    pub async fn start(client: Client) -> Outcome<Self> {
+        let (request, mut retries) = (start_request(), 0);
+        let call = || {
+            let (mut client, request) = (client.clone(), request.clone());
+            async move { client.start_run(request).await }
+        };
+        let answer = again(&mut retries, call).await?;
         if answer.outcome() != StartOutcome::Admitted {
             return Err(format!("a run was not admitted: {:?}", answer.decision).into());
         }
         let run = answer.run.unwrap_or_default();
-        let book = Book { run_id: run.run_id, ..Book::default() };
+        let book = Book { run_id: run.run_id, retries, ..Book::default() };
         Ok(Self {
             client,
             fence: answer.lease.unwrap_or_default().fence,
@@ -96,7 +111,12 @@ impl Agent {
     pub async fn authorize(&mut self, meter: &mut Meter) -> Outcome<()> {
         let request = ask(&self.book.run_id, self.fence, self.next);
         let begun = Instant::now();
-        let answer = self.client.authorize_step(request).await?.into_inner();
+        let client = &self.client;
+        let call = || {
+            let (mut client, request) = (client.clone(), request.clone());
+            async move { client.authorize_step(request).await }
+        };
+        let answer = again(&mut self.book.retries, call).await?;
         meter.record(begun.elapsed());
         let decision_id = self.book.decided(&answer)?;
         self.open.push_back((self.next, decision_id));
@@ -114,7 +134,12 @@ impl Agent {
         let (index, decision_id) = self.open.pop_front().ok_or("no step is open")?;
         let request = record(&self.book.run_id, self.fence, index, &decision_id);
         let begun = Instant::now();
-        let answer = self.client.record_step(request).await?.into_inner();
+        let client = &self.client;
+        let call = || {
+            let (mut client, request) = (client.clone(), request.clone());
+            async move { client.record_step(request).await }
+        };
+        let answer = again(&mut self.book.retries, call).await?;
         meter.record(begun.elapsed());
         self.book.recorded(&answer)
     }
@@ -128,9 +153,38 @@ impl Agent {
             outcome: StepOutcome::Success.into(),
             ..CompleteRunRequest::default()
         };
-        self.client.complete_run(request).await?;
+        let client = &self.client;
+        let call = || {
+            let (mut client, request) = (client.clone(), request.clone());
+            async move { client.complete_run(request).await }
+        };
+        again(&mut self.book.retries, call).await?;
         Ok(())
     }
+}
+
+/// Puts a call again under its own key while the mesh says that it is not available, as an agent does. The ledger then
+/// has it once.
+async fn again<T, F: Future<Output = Result<Response<T>, Status>>>(
+    retries: &mut u64,
+    mut call: impl FnMut() -> F,
+) -> Result<T, Status> {
+    for tries in 1.. {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if tries < TRIES && is_passing(status.code()) => {
+                *retries += 1;
+                tokio::time::sleep(PAUSE * tries).await;
+            }
+            Err(status) => return Err(status),
+        }
+    }
+    Err(Status::unavailable("tried for ever"))
+}
+
+/// Whether a repeat can help.
+pub fn is_passing(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
 }
 
 impl Book {

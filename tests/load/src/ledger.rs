@@ -23,6 +23,8 @@ pub struct Audit {
     pub decisions: u64,
     /// Decisions among them that a decider did not answer in time for.
     pub degraded: u64,
+    /// Calls that were put again because the mesh was not available at once.
+    pub retries: u64,
     /// Records of steps that the agents were answered.
     pub steps: u64,
     /// Records on the traces, those of starts among them.
@@ -42,6 +44,7 @@ impl Audit {
         self.runs += other.runs;
         self.decisions += other.decisions;
         self.degraded += other.degraded;
+        self.retries += other.retries;
         self.steps += other.steps;
         self.records += other.records;
         self.links += other.links;
@@ -91,6 +94,7 @@ async fn look(wire: &Wire, caller: usize, book: &Book) -> Outcome<Audit> {
         runs: 1,
         decisions: book.decisions,
         degraded: book.degraded,
+        retries: book.retries,
         steps: book.steps,
         records: trace.record_count,
         links: proof.records_verified,

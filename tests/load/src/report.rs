@@ -101,13 +101,14 @@ impl Report {
         ]);
         let a = &self.audit;
         let text = format!(
-            "{} runs: {} decisions ({} degraded) + {} steps + {} starts answered, {} records, {} links verified, \
+            "{} runs: {} decisions ({} degraded) + {} steps + {} starts answered ({} put again), {} records, {} links verified, \
              {} µUSD; {} disagree",
             a.runs,
             a.decisions,
             a.degraded,
             a.steps,
             a.runs,
+            a.retries,
             a.records,
             a.links,
             a.cost_microusd,

@@ -11,10 +11,10 @@ use contracts_spine::v1::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use crate::{
-    agent::{Agent, Book},
+    agent::{Agent, Book, is_passing},
     machine::Usage,
     measure::{Meter, Outcome, Point},
     steps,
@@ -23,6 +23,8 @@ use crate::{
 
 /// Frames that a stream has unanswered.
 const WINDOW: usize = 16;
+/// Pause before a frame is put again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Measures streams, each with a run of its own.
 ///
@@ -65,13 +67,20 @@ struct Done {
     steps: Meter,
 }
 
+/// A frame that waits for its answer.
+struct Sent {
+    body: govern_run_request::Body,
+    at: Instant,
+    step_begun: Instant,
+    index: u32,
+}
+
 /// A stream in hand: what was sent and not answered, oldest first.
 struct Stream {
     agent: Agent,
     send: mpsc::Sender<GovernRunRequest>,
     sequence: u64,
-    /// When each frame left, and when its step began.
-    sent: VecDeque<(Instant, Instant, u32)>,
+    sent: VecDeque<Sent>,
     next: u32,
     frames: Meter,
     steps: Meter,
@@ -118,14 +127,21 @@ impl Stream {
 
     async fn say(&mut self, body: govern_run_request::Body, step_begun: Instant, index: u32) -> Outcome<()> {
         self.sequence += 1;
-        self.sent.push_back((Instant::now(), step_begun, index));
-        let frame = GovernRunRequest { frame_seq: self.sequence, body: Some(body) };
+        let frame = GovernRunRequest { frame_seq: self.sequence, body: Some(body.clone()) };
+        self.sent.push_back(Sent { body, at: Instant::now(), step_begun, index });
         self.send.send(frame).await.map_err(|_| "a stream broke".into())
     }
 
     async fn answered(&mut self, answer: FrameAnswer) -> Outcome<()> {
-        let (sent, step_begun, index) = self.sent.pop_front().ok_or("an answer to nothing")?;
-        self.frames.record(sent.elapsed());
+        let Sent { body, at, step_begun, index } = self.sent.pop_front().ok_or("an answer to nothing")?;
+        if let Some(frame_answer::Body::Status(status)) = &answer.body
+            && is_passing(Code::from_i32(status.code))
+        {
+            self.agent.book.retries += 1;
+            tokio::time::sleep(PAUSE).await;
+            return self.say(body, step_begun, index).await;
+        }
+        self.frames.record(at.elapsed());
         match answer.body {
             Some(frame_answer::Body::Authorize(answer)) => {
                 let decision_id = self.agent.book.decided(&answer)?;
