@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use contracts_common::common::v1::{Directive, StepOutcome, Verdict};
 use contracts_controls::v1::FreezeEffect;
 use contracts_spine::v1::{
-    FrameAnswer, GovernRunRequest, GovernRunResponse, frame_answer, govern_run_request,
-    govern_run_response::Body,
+    AuthorizeStepResponse, FrameAnswer, GovernRunRequest, GovernRunResponse, StartRunRequest, frame_answer,
+    govern_run_request, govern_run_response::Body,
 };
 use runspine_e2e::{Agent, Client, Mesh};
 use tokio::sync::mpsc;
@@ -15,8 +15,8 @@ use tonic::Streaming;
 
 use crate::support;
 
-/// Frames of one stream; more than the window are never unanswered.
-const FRAMES: u64 = 1_000;
+/// Frames of one stream; the window lets 64 of them wait for their answers.
+const FRAMES: u32 = 1_000;
 
 /// An agent's end of a stream.
 struct Stream {
@@ -49,9 +49,10 @@ impl Stream {
     }
 }
 
-/// The tool of frame `n`: every third one is forbidden.
-fn tool(n: u64) -> &'static str {
-    if n.is_multiple_of(3) { "delete_account" } else { "search" }
+/// The tool of step `n`: two of three are forbidden. The 256th that is allowed is step 765; after it the run has as many
+/// in flight as it may, and everything is deferred.
+fn tool(n: u32) -> &'static str {
+    if n.is_multiple_of(3) { "search" } else { "delete_account" }
 }
 
 #[tokio::test]
@@ -59,45 +60,41 @@ async fn a_thousand_pipelined_frames_are_answered_in_order_with_the_verdicts_of_
     let mesh = Mesh::all_in_one().await;
     let owner = mesh.owner();
     support::rules(&owner).await;
-    let request = || contracts_spine::v1::StartRunRequest {
-        max_inflight: 256,
-        lease_ttl_ms: 120_000,
-        ..Agent::request()
-    };
+    let request = || StartRunRequest { max_inflight: 256, lease_ttl_ms: 120_000, ..Agent::request() };
 
-    // One by one: a step is recorded before the next is asked for, so that nothing is ever in flight.
     let single = Agent::start_with(&owner, request()).await;
     let mut expected = Vec::new();
-    for n in 0..60 {
-        let index = u32::try_from(n).unwrap();
-        let answer = single.authorize(single.ask(index, tool(n))).await.expect("a decision");
-        expected.push(support::effective(answer.decision.as_ref()));
+    for n in 0..FRAMES {
+        let answer = single.authorize(single.ask(n, tool(n))).await.expect("a decision");
+        expected.push(verdict(&answer));
     }
-    assert!(expected.contains(&Verdict::Deny) && expected.contains(&Verdict::Allow));
+    for (verdict, times) in [(Verdict::Allow, 256), (Verdict::Defer, 234), (Verdict::Deny, 510)] {
+        assert_eq!(expected.iter().filter(|(v, _)| *v == verdict).count(), times, "{verdict:?}");
+    }
 
     let piped = Agent::start_with(&owner, request()).await;
     let mut stream = Stream::open(&owner).await;
-    let send = stream.send.clone();
-    let agent = piped.clone();
+    let (send, agent) = (stream.send.clone(), piped.clone());
     let sending = tokio::spawn(async move {
         for n in 0..FRAMES {
-            // The step itself is repeated: the same question has the same answer, and costs no hold.
-            let index = u32::try_from(n % 60).unwrap();
-            let body = govern_run_request::Body::Authorize(agent.ask(index, tool(n % 60)));
-            send.send(GovernRunRequest { frame_seq: n + 1, body: Some(body) })
-                .await
-                .expect("the stream is open");
+            let body = govern_run_request::Body::Authorize(agent.ask(n, tool(n)));
+            let frame = GovernRunRequest { frame_seq: u64::from(n) + 1, body: Some(body) };
+            send.send(frame).await.expect("the stream is open");
         }
     });
-    for n in 0..FRAMES {
+    for (n, expected) in (0..FRAMES).zip(expected) {
         let answer = stream.answer().await;
-        assert_eq!(answer.in_reply_to, n + 1, "answers come in the order of the questions");
+        assert_eq!(answer.in_reply_to, u64::from(n) + 1, "answers come in the order of the questions");
         let Some(frame_answer::Body::Authorize(decided)) = answer.body else { panic!("{answer:?}") };
-        assert_eq!(u64::from(decided.step_index), n % 60);
-        let verdict = support::effective(decided.decision.as_ref());
-        assert_eq!(verdict, expected[usize::try_from(n % 60).unwrap()], "frame {}", n + 1);
+        assert_eq!((decided.step_index, verdict(&decided)), (n, expected));
     }
     sending.await.expect("everything was sent");
+}
+
+/// What was decided, and the first reason for it.
+fn verdict(answer: &AuthorizeStepResponse) -> (Verdict, String) {
+    let decision = answer.decision.as_ref().expect("a decision");
+    (decision.effective_verdict(), support::primary(decision).to_owned())
 }
 
 #[tokio::test]
