@@ -26,7 +26,7 @@ async fn a_start_that_stops_anywhere_leaves_nothing_open() {
         }
         let starts = join_all((0..AT_ONCE).map(|_| play(&owner, &script)));
         let kill = async {
-            sleep(dice.micros(2_000..150_000)).await;
+            sleep(dice.micros(2_000..500_000)).await;
             mesh.kill("runspine");
         };
         diaries.extend(tokio::join!(starts, kill).0);

@@ -166,6 +166,11 @@ pub fn next(progress: &Progress) -> Next {
 }
 
 fn undo(progress: &Progress) -> Next {
+    // Nobody knows whether an action without an answer was done: repeated under its key it says so, and can be undone.
+    let unknown: Vec<Act> = Act::ALL.into_iter().filter(|a| *progress.ack(*a) == Ack::Open).collect();
+    if !unknown.is_empty() {
+        return Next::Do(unknown);
+    }
     let last_done = Act::ALL.into_iter().rev().find(|a| matches!(progress.ack(*a), Ack::Done(_)));
     last_done.map_or(Next::EndCompensated, Next::Undo)
 }
@@ -293,5 +298,7 @@ mod tests {
         p.incident = Ack::NotApplicable(String::new());
         p.settlement = Ack::Failed("no".into());
         assert_eq!(next(&p), Next::EndCompensated);
+        p.evaluation = Ack::Open;
+        assert_eq!(next(&p), Next::Do(vec![Act::RecordEvaluation]), "what is not known is asked for first");
     }
 }

@@ -96,7 +96,13 @@ impl Kernel {
             ..intent.clone()
         };
         let revision = u32::from(matches!(journal.progress.evaluation, Ack::RolledBack(_)));
-        let judged = self.record_evaluation(run, &failed, revision).await;
+        let judged = match self.record_evaluation(run, &failed, revision).await {
+            // The attempt was judged otherwise by somebody else; that verdict is superseded, or refuses this one.
+            Err(miss) if revision == 0 && miss.is("IDEMPOTENCY_MISMATCH") => {
+                self.record_evaluation(run, &failed, 1).await
+            }
+            other => other,
+        };
         let (_, evaluation) = judged.map_err(|miss| Hitch::forward(&miss))?;
         let Ack::Done(evaluation_id) = evaluation else {
             return Err(Hitch::Stuck("the ending of an undone saga has no evaluation".to_owned()));
