@@ -23,6 +23,8 @@ use crate::eventually;
 /// Durability is off: a test that checks it must not use this server.
 const SETTINGS: &[&str] = &[
     "fsync=off",
+    // Replicas that wait for each other are told apart at once instead of after the second of the default.
+    "deadlock_timeout=20ms",
     "full_page_writes=off",
     "shared_buffers=16MB",
     "max_connections=60",

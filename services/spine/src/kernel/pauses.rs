@@ -117,8 +117,7 @@ impl Kernel {
         self.holds_outlive(context, &state).await;
         let action = ControlAction::Paused;
         let record = format!("p/{}", pause.pause_id);
-        self.tell_control_in(context, (&run_id, attempt), slot, &record, action, &pause.pause_id)
-            .await?;
+        self.tell_control_in(context, (&run_id, attempt), slot, &record, action, &pause.pause_id).await?;
         let said = LedgerNote {
             event: "spine.RunPaused",
             run_id: &run_id,

@@ -8,7 +8,7 @@ use contracts_spine::v1::{
     StartRunResponse, TraceStart, TransactionPhase,
 };
 use runspine_errors::Outcome;
-use runspine_rpc::Context;
+use runspine_rpc::{Context, micros, timestamp};
 
 use super::StartDecision;
 use crate::kernel::{Kernel, LedgerNote, decide::present, present::run_of_view, state::Attempt};
@@ -51,7 +51,7 @@ impl Kernel {
             decision: Some(self.start_decision(&decided)),
             lease: granted,
             trace: Some(trace),
-            contract: Some(summary(&contract, &state)),
+            contract: Some(summary(&contract, &state, self.config.contract_deadline_ms)),
             governance: Some(governance(charter, &decided.evaluated)),
             environment_evidence_id: evidence.evidence_id,
             environment_failure_id: evidence.failure_id,
@@ -64,7 +64,9 @@ impl Kernel {
     }
 }
 
-fn summary(contract: &logs::AuditContract, state: &Attempt) -> ContractSummary {
+fn summary(contract: &logs::AuditContract, state: &Attempt, grace_ms: u64) -> ContractSummary {
+    let grace = i64::try_from(grace_ms).unwrap_or(0);
+    let by_running_time = state.state.run_deadline.as_ref().map(|d| timestamp(micros(d).plus_millis(grace)));
     let expectation = |e: &logs::ExpectationView| ContractExpectation {
         domain: e.domain.clone(),
         action: e.action.clone(),
@@ -75,7 +77,8 @@ fn summary(contract: &logs::AuditContract, state: &Attempt) -> ContractSummary {
     ContractSummary {
         expectations: contract.expectations.iter().map(expectation).collect(),
         run_deadline: state.state.run_deadline,
-        finalize_by: finalize.and_then(|e| e.due_at),
+        // The promise is short until the run exists; from then on it follows the running time.
+        finalize_by: by_running_time.or_else(|| finalize.and_then(|e| e.due_at)),
     }
 }
 

@@ -192,7 +192,11 @@ impl Kernel {
             agent_code: ending.agent_code,
             error_class: ending.error_class.into(),
             error_message: ending.error_message,
-            stopped_at_step: ending.stopped_at_step.or_else(|| session.in_hand()),
+            // A run that went to its end was stopped nowhere.
+            stopped_at_step: ending
+                .stopped_at_step
+                .or_else(|| session.in_hand())
+                .filter(|_| reason != TerminationReason::Completed),
             violation_policy_id: policy.unwrap_or(ending.violation_policy_id),
             retryable: false,
             opened_by: ending.opened_by.name().to_owned(),
