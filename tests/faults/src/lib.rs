@@ -5,6 +5,8 @@
 //! throws the same dice again. `RUNSPINE_FAULTS_KILLS` sets how often the all-in-one is killed (default 50).
 //!
 //! For tests only, so it panics with a message where a test should fail.
+
+#![expect(clippy::print_stderr, reason = "the seed and the counts are what a person needs of a crash test")]
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)]
 
 mod audit;

@@ -65,7 +65,7 @@ on_both_engines! {
                     if claims.is_empty() {
                         return mine;
                     }
-                    let due: Vec<_> = claims.iter().map(|c| due_of(c)).collect();
+                    let due: Vec<_> = claims.iter().map(due_of).collect();
                     assert!(due.is_sorted(), "oldest deadline first");
                     mine.extend(claims.into_iter().map(|c| (c.contract.unwrap().key.unwrap().subject_id, c.fence)));
                 }

@@ -64,7 +64,7 @@ on_both_engines! {
     async fn records_are_found(store: TestStore) {
         let house = House::over(store).await;
         let ours = Who::Tenant(1);
-        let outcome = |n: u64| if n % 4 == 0 { DispatchOutcome::Refused } else { DispatchOutcome::Ok };
+        let outcome = |n: u64| if n.is_multiple_of(4) { DispatchOutcome::Refused } else { DispatchOutcome::Ok };
         append(&house, ours, (0..10).map(|n| record(n, outcome(n))).collect()).await.unwrap();
         let all = list(&house, ours, pb::DispatchFilter::default()).await;
         let times: Vec<_> = all.iter().map(|d| std::cmp::Reverse(d.occurred_at.unwrap().nanos)).collect();

@@ -97,7 +97,6 @@ on_both_engines! {
             worker_id: "w1".into(),
             limit: 10,
             lease_ms: 30_000,
-            ..Default::default()
         };
         let claim = house.ask("AuditContractService/ClaimOverdue", claim);
         let claims = house.contracts.clone().claim_overdue(claim).await.unwrap().into_inner().claims;
