@@ -13,4 +13,4 @@ pub use checks::{assert_append_only, assert_append_only_tables, assert_prepares}
 pub use ids::{agent, run, tenant, test_id};
 pub use postgres::Postgres;
 pub use store::{POSTGRES, SQLITE, TestStore, on_engine};
-pub use wait::eventually;
+pub use wait::{eventually, until_ok};

@@ -7,13 +7,14 @@ use std::{
 };
 
 use runspine_spine::door::issue::{self, NewKey};
+use runspine_testkit::eventually;
 use runspine_types::{hash, new_id};
 use tempfile::TempDir;
 use tonic::Code;
 
 use crate::{
     client::Client,
-    process::{Process, free_address},
+    process::{PATIENCE, Process, free_address},
 };
 
 /// The domains that have a process of their own.
@@ -244,14 +245,12 @@ impl Mesh {
     pub async fn somebody(&self, new: NewKey) -> Client {
         let key = issue::issue(&self.data(), new, false).await.expect("a key");
         let client = self.client(&key);
-        while client
-            .operations()
-            .list_operations(contracts_spine::v1::ListOperationsRequest::default())
-            .await
-            .is_err_and(|status| status.code() == Code::Unauthenticated)
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let asked = contracts_spine::v1::ListOperationsRequest::default();
+        eventually(PATIENCE, || async {
+            let answer = client.operations().list_operations(asked.clone()).await;
+            !answer.is_err_and(|status| status.code() == Code::Unauthenticated)
+        })
+        .await;
         client
     }
 

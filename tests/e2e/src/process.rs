@@ -16,7 +16,7 @@ use tonic_health::pb::{
 
 use crate::binary;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Ports below the ones that the system gives to outgoing connections, so that only a listener can have taken one.

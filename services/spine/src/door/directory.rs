@@ -177,7 +177,8 @@ impl Directory {
         }
     }
 
-    async fn reread(&self) -> Result<usize, String> {
+    /// Puts what the file says now in force.
+    pub(super) async fn reread(&self) -> Result<usize, String> {
         let text = tokio::fs::read_to_string(&self.path).await.map_err(|e| e.to_string())?;
         let mut fresh = key_file::read(&text)?;
         let keys = fresh.len();

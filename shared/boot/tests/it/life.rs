@@ -1,13 +1,17 @@
 //! Start, readiness, drain, end.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use runspine_boot::{BootError, Deps, Service};
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::Routes;
+use runspine_testkit::eventually;
 use tonic_health::{ServingStatus, pb::HealthCheckRequest, pb::health_client::HealthClient};
 
 fn deps() -> (Deps, tempfile::TempDir) {
@@ -48,11 +52,7 @@ async fn readiness_follows_the_probes() {
     assert_eq!(status(at, "weak").await, not);
     assert_eq!(status(at, "").await, not, "one that is not ready makes the process not ready");
     good.store(true, Ordering::SeqCst);
-    let begun = std::time::Instant::now();
-    while status(at, "").await != serving {
-        assert!(begun.elapsed().as_secs() < 5, "never ready");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    eventually(Duration::from_secs(5), || async { status(at, "").await == serving }).await;
     assert_eq!(status(at, "weak").await, serving);
     running.stop().await;
     assert_eq!(status(at, "").await, None, "nobody listens any more");

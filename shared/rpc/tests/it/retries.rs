@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use runspine_testkit::until_ok;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -51,7 +52,6 @@ async fn a_target_that_keeps_failing_is_left_alone() {
     let refused = call(&world.remote, &world.context(), PUT, "").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert_eq!(world.demo.calls.load(Ordering::SeqCst), reached, "the breaker let it through");
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(call(&world.remote, &world.context(), PUT, "").await.is_ok());
+    until_ok(Duration::from_secs(5), || async { call(&world.remote, &world.context(), PUT, "").await }).await;
     world.stop().await;
 }

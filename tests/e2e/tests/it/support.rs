@@ -11,6 +11,7 @@ use contracts_policies::v1::{
 };
 use contracts_spine::v1::{Decision, GetRunResponse, Run};
 use runspine_e2e::{Agent, Client};
+use runspine_testkit::until_ok;
 use runspine_types::new_id;
 use tonic::{Code, Status};
 
@@ -137,15 +138,11 @@ pub async fn ended(agent: &Agent) -> GetRunResponse {
 
 /// Waits until the run is as wanted, and gives it.
 pub async fn until(agent: &Agent, wanted: impl Fn(&Run) -> bool) -> GetRunResponse {
-    let begun = std::time::Instant::now();
-    loop {
+    until_ok(std::time::Duration::from_secs(60), || async {
         let view = agent.view().await.expect("the run can be read");
-        if view.run.as_ref().is_some_and(&wanted) {
-            return view;
-        }
-        assert!(begun.elapsed().as_secs() < 60, "the run does not come to what is wanted: {view:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+        if view.run.as_ref().is_some_and(&wanted) { Ok(view) } else { Err(view) }
+    })
+    .await
 }
 
 /// The budget of a run.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use runspine_e2e::Shape;
 use runspine_faults::{Dice, Report, Script, Temper, audit, install, ledger, play, quiet, setup};
+use runspine_testkit::until_ok;
 use tokio::time::sleep;
 
 const KILLS: u64 = 20;
@@ -20,10 +21,8 @@ async fn a_start_that_stops_anywhere_leaves_nothing_open() {
     let mut diaries = Vec::new();
     for _ in 0..KILLS {
         // The connection is there, so that the time until the kill is time of the start.
-        while owner.limits().list_limits(contracts_controls::v1::ListLimitsRequest::default()).await.is_err()
-        {
-            sleep(Duration::from_millis(20)).await;
-        }
+        let asked = contracts_controls::v1::ListLimitsRequest::default();
+        until_ok(Duration::from_secs(30), || async { owner.limits().list_limits(asked.clone()).await }).await;
         let starts = join_all((0..AT_ONCE).map(|_| play(&owner, &script)));
         let kill = async {
             sleep(dice.micros(2_000..500_000)).await;

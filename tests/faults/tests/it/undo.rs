@@ -19,9 +19,11 @@ use contracts_policies::v1::{
 use contracts_spine::v1::{CompleteRunRequest, GetRunProofRequest, GetRunRequest, ProofStatus, Run};
 use runspine_e2e::{Client, Mesh, Shape};
 use runspine_faults::{Act, Diary, Peer, Script, Temper, contract, install, play, setup};
+use runspine_testkit::{eventually, until_ok};
 use runspine_types::{Clock as _, SystemClock, new_id};
-use tokio::time::sleep;
 
+/// How long an undo may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 const INCIDENT: &str = "incidents/create_incident";
 const EVALUATION: &str = "policies/evaluate_policy";
 const SETTLEMENT: &str = "controls/settle_budget";
@@ -208,25 +210,21 @@ async fn a_verdict_that_cannot_be_replaced_parks_the_run_until_a_person_clears_i
         request_id: new_id(),
     };
     contracts.unpark_contract(unpark).await.expect("a person may unpark");
-    for _ in 0..300 {
-        if contract(&stage.owner, &diary.run_id).await.state() == ContractState::Closed {
-            break;
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
+    eventually(PATIENCE, || async {
+        contract(&stage.owner, &diary.run_id).await.state() == ContractState::Closed
+    })
+    .await;
     stage.undone(&diary.run_id).await;
     assert_eq!(stage.verdicts(&diary.run_id).await, [(0, true), (1, false)]);
 }
 
 /// The contract of a run, once it is parked.
 async fn parked(owner: &Client, run_id: &str) -> AuditContract {
-    for _ in 0..300 {
+    let contract = until_ok(PATIENCE, || async {
         let contract = contract(owner, run_id).await;
-        if contract.parked {
-            assert!(!contract.parked_reason.is_empty());
-            return contract;
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the contract is not parked: {:?}", contract(owner, run_id).await)
+        if contract.parked { Ok(contract) } else { Err(contract) }
+    })
+    .await;
+    assert!(!contract.parked_reason.is_empty());
+    contract
 }

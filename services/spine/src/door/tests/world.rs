@@ -18,6 +18,7 @@ use prost::Message;
 use runspine_boot::{CancellationToken, Deps, Service};
 use runspine_errors::Fault;
 use runspine_rpc::{Body, Context, Front, Mesh, Routes, Trailed, collect, full_body, status};
+use runspine_testkit::eventually;
 use runspine_types::{FixedClock, Micros};
 use tonic::{Code, Status, server::NamedService};
 
@@ -247,16 +248,8 @@ impl World {
     }
 
     /// Waits for a condition, at most five seconds.
-    pub async fn until<F, C>(&self, holds: F)
-    where
-        F: Fn() -> C,
-        C: Future<Output = bool>,
-    {
-        let begun = std::time::Instant::now();
-        while !holds().await {
-            assert!(begun.elapsed().as_secs() < 5, "the condition never held");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+    pub async fn until<F: Future<Output = bool>>(&self, holds: impl FnMut() -> F) {
+        eventually(std::time::Duration::from_secs(5), holds).await;
     }
 
     pub fn records(&self) -> Vec<DispatchRecord> {
