@@ -1,9 +1,8 @@
 //! The commands and their flags.
 
-use std::{future::Future, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{future::Future, io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use directories::ProjectDirs;
 use runspine_boot::{Args, Deps};
 
 use crate::{failure::Failure, keys, mesh, replay, serve, verify};
@@ -47,7 +46,7 @@ impl Cli {
             None if self.server.print_config => finish(print_config(&self.server)),
             None => finish(Err(Failure::usage("a command is needed; see --help"))),
             Some(Command::Serve(args)) if args.print_config => finish(print_config(&args)),
-            Some(Command::Serve(args)) => finish(block_on(serve::serve(with_data(args)))),
+            Some(Command::Serve(args)) => finish(block_on(serve::serve(args))),
             Some(Command::Replay(args)) => finish(block_on(replay::replay(args))),
             Some(Command::Verify(args)) => verify::verify(&args),
             Some(Command::Export(args)) => finish(block_on(verify::export(args))),
@@ -58,27 +57,9 @@ impl Cli {
 }
 
 fn print_config(args: &Args) -> Result<(), Failure> {
-    let deps = Deps::load(&with_data(args.clone()))?;
+    let deps = Deps::load(args)?;
     mesh::Sections::read(&deps.settings)?;
     std::io::stdout().write_all(deps.settings.print().as_bytes()).map_err(Failure::output)
-}
-
-/// Without another word the data lives where the user's data lives.
-pub fn with_data(mut args: Args) -> Args {
-    if args.data.is_none() && std::env::var_os("RUNSPINE_STORE__DATA").is_none() && args.config.is_none() {
-        args.data = Some(default_data().display().to_string());
-    }
-    if args.listen.is_none() && std::env::var_os("RUNSPINE_SERVER__LISTEN").is_none() && args.config.is_none()
-    {
-        args.listen = Some("127.0.0.1:7400".to_owned());
-    }
-    args
-}
-
-/// The folder of the embedded stores when none is named.
-pub fn default_data() -> PathBuf {
-    ProjectDirs::from("", "", "runspine")
-        .map_or_else(|| PathBuf::from("runspine-data"), |d| d.data_dir().to_path_buf())
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

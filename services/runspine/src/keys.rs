@@ -4,10 +4,11 @@ use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use runspine_boot::default_data;
 use runspine_spine::door::issue::{self, NewKey};
 use runspine_types::new_id;
 
-use crate::{cli::default_data, failure::Failure};
+use crate::failure::Failure;
 
 /// Flags of `runspine keys`.
 #[derive(Debug, Args)]

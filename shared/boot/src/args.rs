@@ -10,7 +10,7 @@ pub struct Args {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE", env = "RUNSPINE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Address to listen on, e.g. 127.0.0.1:7070 (`server.listen`).
+    /// Address to listen on, e.g. 127.0.0.1:7400 (`server.listen`).
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// Folder for the embedded stores and the API keys (`store.data`).
@@ -22,6 +22,18 @@ pub struct Args {
     /// Listen on another than a loopback address without TLS (`server.insecure`).
     #[arg(long)]
     pub insecure: bool,
+    /// Certificate of the listener and its chain, PEM (`tls.cert_file`).
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// Private key of the certificate, PEM (`tls.key_file`).
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Refuse clients without a certificate of one of these authorities, PEM (`tls.client_ca_file`).
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<String>,
+    /// Authorities of the processes that this one calls, PEM (`tls.ca_file`).
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<String>,
     /// Any setting, e.g. `--set server.in_flight=512`. Can be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -38,6 +50,10 @@ impl Args {
             ("server.listen", self.listen.clone()),
             ("store.data", self.data.clone()),
             ("profile.name", self.profile.clone()),
+            ("tls.cert_file", self.tls_cert.clone()),
+            ("tls.key_file", self.tls_key.clone()),
+            ("tls.client_ca_file", self.tls_client_ca.clone()),
+            ("tls.ca_file", self.tls_ca.clone()),
             ("server.insecure", self.insecure.then(|| "true".to_owned())),
         ];
         let named = named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));

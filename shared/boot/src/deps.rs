@@ -2,17 +2,18 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use directories::ProjectDirs;
 use runspine_rpc::{Limits, Mesh, MeshKey, Registry, RemoteConfig, StackConfig, Transport};
 use runspine_types::{Clock, StoreConfig, SystemClock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Args, BootError, Profile, ProfileConfig, Settings, telemetry};
+use crate::{Args, BootError, Profile, ProfileConfig, Settings, Tls, TlsConfig, telemetry};
 
 /// The section `server`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Where to listen. Default `127.0.0.1:7070`; port 0 takes a free one.
+    /// Where to listen. Default `127.0.0.1:7400`; port 0 takes a free one.
     pub listen: String,
     /// Allows another than a loopback address without TLS. Default false.
     pub insecure: bool,
@@ -24,7 +25,7 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7070".to_owned(), insecure: false, in_flight: 2_048, drain_ms: 10_000 }
+        Self { listen: "127.0.0.1:7400".to_owned(), insecure: false, in_flight: 2_048, drain_ms: 10_000 }
     }
 }
 
@@ -32,7 +33,7 @@ impl Default for ServerConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct StoreSection {
-    /// The data folder. Default `data`.
+    /// The data folder. Default: where the user's data lives, e.g. `~/.local/share/runspine`.
     data: PathBuf,
     /// A PostgreSQL URL; empty (default) for the embedded stores in the data folder.
     url: String,
@@ -40,8 +41,15 @@ struct StoreSection {
 
 impl Default for StoreSection {
     fn default() -> Self {
-        Self { data: PathBuf::from("data"), url: String::new() }
+        Self { data: default_data(), url: String::new() }
     }
+}
+
+/// The data folder when none is named.
+#[must_use]
+pub fn default_data() -> PathBuf {
+    ProjectDirs::from("", "", "runspine")
+        .map_or_else(|| PathBuf::from("runspine-data"), |d| d.data_dir().to_path_buf())
 }
 
 /// The section `mesh`.
@@ -50,7 +58,7 @@ impl Default for StoreSection {
 struct MeshSection {
     /// The shared key, 64 or more hex characters. Empty: a random one, which fits a single process only.
     key: String,
-    /// Addresses of domains in other processes, e.g. `logs = "http://127.0.0.1:7071"`. Read by the spine's process.
+    /// Addresses of domains in other processes, e.g. `logs = "https://logs:7070"`. Read by the spine's process.
     targets: BTreeMap<String, String>,
 }
 
@@ -71,6 +79,8 @@ pub struct Deps {
     pub shared_key: bool,
     /// Addresses of domains in other processes, by domain.
     pub targets: BTreeMap<String, String>,
+    /// Certificates of the listener and of outgoing calls.
+    pub tls: Tls,
     /// The listener's settings.
     pub server: ServerConfig,
     /// Everything that was configured; a service reads its section from it.
@@ -95,6 +105,8 @@ impl Deps {
         let server: ServerConfig = kept(settings.section("server"), &mut problems)?;
         let store: StoreSection = kept(settings.section("store"), &mut problems)?;
         let mesh: MeshSection = kept(settings.section("mesh"), &mut problems)?;
+        let tls: TlsConfig = kept(settings.section("tls"), &mut problems)?;
+        let tls = kept(tls.load(), &mut problems)?;
         let telemetry: telemetry::TelemetryConfig = kept(settings.section("telemetry"), &mut problems)?;
         let profile: ProfileConfig = kept(settings.section("profile"), &mut problems)?;
         let profile = kept(Profile::resolve(&profile), &mut problems)?;
@@ -114,6 +126,7 @@ impl Deps {
             profile: Arc::new(profile),
             shared_key: !mesh.key.is_empty(),
             targets: mesh.targets,
+            tls,
             server,
             settings,
         })
@@ -144,19 +157,16 @@ impl Deps {
         }
         let mut mesh = Mesh::new();
         for (domain, address) in &self.targets {
+            let key = format!("mesh.targets.{domain}");
             let config = RemoteConfig {
                 address: address.clone(),
+                tls: self.tls.client_for(&key, address)?,
                 key: self.stack.key.clone(),
                 clock: Arc::clone(&self.clock),
                 registry: registry.clone(),
             };
-            let way = Transport::remote(config).map_err(|e| {
-                BootError::config(
-                    format!("mesh.targets.{domain}"),
-                    "CONFIG_OUT_OF_RANGE",
-                    format!("{address}: {e}"),
-                )
-            })?;
+            let way = Transport::remote(config)
+                .map_err(|e| BootError::config(key, "CONFIG_OUT_OF_RANGE", format!("{address}: {e}")))?;
             mesh = mesh.with(domain, way);
         }
         Ok(mesh)

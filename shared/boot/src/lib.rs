@@ -29,12 +29,14 @@ mod run;
 mod service;
 mod settings;
 mod telemetry;
+mod tls;
 
 pub use args::Args;
-pub use deps::{Deps, ServerConfig};
+pub use deps::{Deps, ServerConfig, default_data};
 pub use error::{BootError, ConfigProblem};
 pub use profile::{OnDeciderFailure, Profile, ProfileConfig, UnauthorizedStep};
 pub use run::{Running, main, run, start};
 pub use service::{Probe, Service};
 pub use settings::{Settings, Source};
+pub use tls::{Tls, TlsConfig};
 pub use tokio_util::sync::CancellationToken;

@@ -114,7 +114,7 @@ pub struct Running {
 /// # Errors
 /// When the address can't be listened on.
 pub async fn start(mut services: Vec<Service>, deps: &Deps) -> Result<Running, BootError> {
-    let listener = listen::bind(&deps.server).await?;
+    let listener = listen::bind(&deps.server, deps.tls.is_served()).await?;
     let address = listen::local(&listener)?;
     let readiness = Arc::new(Readiness::of(&services).await);
     let open = readiness.routes(&services)?;
@@ -129,7 +129,8 @@ pub async fn start(mut services: Vec<Service>, deps: &Deps) -> Result<Running, B
     workers.close();
     let accepting = CancellationToken::new();
     let drain = Duration::from_millis(deps.server.drain_ms);
-    let listener = tokio::spawn(listen::serve(listener, Arc::clone(&front), accepting.clone(), drain));
+    let served = listen::serve(listener, deps.tls.acceptor(), Arc::clone(&front), accepting.clone(), drain);
+    let listener = tokio::spawn(served);
     // What calls others ends before what is called.
     let hooks = services.into_iter().rev().flat_map(|s| s.on_stop).collect();
     Ok(Running { address, readiness, front, accepting, workers_stop, listener, workers, failed, hooks })

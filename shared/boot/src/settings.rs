@@ -38,8 +38,9 @@ impl Source {
 }
 
 /// Sections that any binary's file may have, whether or not this binary reads them.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "server",
+    "tls",
     "store",
     "mesh",
     "telemetry",

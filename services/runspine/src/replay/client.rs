@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runspine_boot::{Args as ServerArgs, Deps, Running};
+use runspine_boot::{Args as ServerArgs, Deps, Running, TlsConfig, default_data};
 use runspine_spine::door::issue::{self, NewKey};
 use runspine_types::new_id;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::Interceptor,
-    transport::{Channel, Endpoint as Address},
+    transport::{Channel, ClientTlsConfig, Endpoint as Address},
 };
 
-use crate::{cli::default_data, failure::Failure, mesh};
+use crate::{failure::Failure, mesh};
 
 /// Which mesh.
 #[derive(Debug, Clone, Args)]
@@ -24,6 +24,15 @@ pub struct Endpoint {
     /// API key for --endpoint.
     #[arg(long, value_name = "KEY", env = "RUNSPINE_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
+    /// Authorities that --endpoint is trusted by, PEM. Without it those of the system.
+    #[arg(long, value_name = "FILE", requires = "endpoint")]
+    pub ca: Option<PathBuf>,
+    /// Certificate to present to --endpoint, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert_key")]
+    pub cert: Option<PathBuf>,
+    /// Private key of --cert, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub cert_key: Option<PathBuf>,
     /// The data folder of the embedded mesh.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -58,7 +67,17 @@ impl Endpoint {
     pub async fn open(&self) -> Result<Mesh, Failure> {
         let Some(url) = &self.endpoint else { return self.embed().await };
         let key = self.api_key.clone().ok_or_else(|| Failure::usage("--endpoint needs --api-key"))?;
-        connect(url, key, None, None)
+        connect(url, self.tls(url)?, key, None, None)
+    }
+
+    fn tls(&self, url: &str) -> Result<Option<ClientTlsConfig>, Failure> {
+        let files = TlsConfig {
+            cert_file: self.cert.clone().unwrap_or_default(),
+            key_file: self.cert_key.clone().unwrap_or_default(),
+            ca_file: self.ca.clone().unwrap_or_default(),
+            ..TlsConfig::default()
+        };
+        Ok(files.load()?.client_for("--endpoint", url)?)
     }
 
     async fn embed(&self) -> Result<Mesh, Failure> {
@@ -82,6 +101,10 @@ impl Endpoint {
                 "telemetry.log=warn".to_owned(),
                 "spine.door.rate_per_minute=1000000".to_owned(),
                 "spine.door.start_rate=1000000".to_owned(),
+                // Nobody but this process calls it, over loopback.
+                "tls.cert_file=".to_owned(),
+                "tls.key_file=".to_owned(),
+                "tls.client_ca_file=".to_owned(),
             ],
             ..ServerArgs::default()
         };
@@ -89,12 +112,13 @@ impl Endpoint {
         let composed = mesh::compose(&deps).await?;
         let running = runspine_boot::start(composed.services, &deps).await?;
         let url = format!("http://{}", running.address());
-        connect(&url, key, Some(running), Some(data))
+        connect(&url, None, key, Some(running), Some(data))
     }
 }
 
 fn connect(
     url: &str,
+    tls: Option<ClientTlsConfig>,
     key: String,
     embedded: Option<Running>,
     data: Option<PathBuf>,
@@ -102,6 +126,10 @@ fn connect(
     let address = Address::from_shared(url.to_owned())
         .map_err(|e| Failure::usage(format!("{url}: {e}")))?
         .tcp_nodelay(true);
+    let address = match tls {
+        Some(tls) => address.tls_config(tls).map_err(|e| Failure::usage(format!("{url}: {e}")))?,
+        None => address,
+    };
     let bearer = format!("Bearer {key}");
     let value = bearer.parse().map_err(|_| Failure::usage("the API key holds characters that no key has"))?;
     Ok(Mesh {

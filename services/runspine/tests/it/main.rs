@@ -19,6 +19,23 @@ fn the_configuration_is_printed_and_nothing_is_opened() {
 }
 
 #[test]
+fn a_configuration_file_leaves_the_defaults_of_what_it_does_not_say() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("runspine.toml");
+    std::fs::write(&file, "[server]\nin_flight = 7\n").expect("a file");
+    let without = runspine(&["--print-config"]);
+    let with = runspine(&["--print-config", "--config", &file.display().to_string()]);
+    let lines = |told: &Output| -> Vec<String> {
+        let text = String::from_utf8_lossy(&told.stdout).into_owned();
+        text.lines().filter(|l| !l.starts_with("server.in_flight")).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&with), lines(&without), "{with:?}");
+    let told = String::from_utf8_lossy(&with.stdout).into_owned();
+    assert!(told.contains("server.in_flight = 7  # file"), "{told}");
+    assert!(told.contains("server.listen = \"127.0.0.1:7400\"  # default"), "{told}");
+}
+
+#[test]
 fn a_file_that_is_no_bundle_fails_and_one_that_is_missing_is_a_usage_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("no.runspine.jsonl");

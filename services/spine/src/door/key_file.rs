@@ -6,6 +6,7 @@ use contracts_common::common::v1::ActorType;
 use runspine_boot::BootError;
 use runspine_types::{Digest, Micros};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt as _;
 
 use super::{directory::Identity, roles::role_patterns};
 
@@ -140,9 +141,20 @@ pub(super) async fn write(path: &Path, file: &File) -> Result<String, BootError>
         tokio::fs::create_dir_all(folder).await.map_err(failed)?;
     }
     let beside = path.with_extension("toml.new");
-    tokio::fs::write(&beside, &text).await.map_err(failed)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    tokio::fs::set_permissions(&beside, mode).await.map_err(failed)?;
-    tokio::fs::rename(&beside, path).await.map_err(failed)?;
+    replace(&beside, path, text.as_bytes()).await.map_err(failed)?;
     Ok(text)
+}
+
+/// The name changes only after the content is on the disk, and is itself there before anybody is shown a key: after a
+/// crash the file is the old one or the new one.
+async fn replace(beside: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = tokio::fs::OpenOptions::new();
+    let mut new = options.write(true).create(true).truncate(true).mode(0o600).open(beside).await?;
+    // One that a crash left behind keeps the mode that it was made with.
+    new.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).await?;
+    new.write_all(content).await?;
+    new.sync_all().await?;
+    tokio::fs::rename(beside, path).await?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tokio::fs::File::open(folder).await?.sync_all().await
 }

@@ -49,7 +49,7 @@ impl Transport {
     /// Calls another process; the connection is made with the first call.
     ///
     /// # Errors
-    /// When the address is no URI.
+    /// When the address is no URI, or the certificates can't be used.
     pub fn remote(config: RemoteConfig) -> Result<Self, tonic::transport::Error> {
         Ok(Self::over(Way::Remote(Remote::new(config)?)))
     }

@@ -9,7 +9,7 @@ use runspine_types::Clock;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
     Code, Status,
-    transport::{Channel, Endpoint},
+    transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use tower::{Service, ServiceExt};
 
@@ -25,8 +25,10 @@ use crate::{
 /// How to reach a service in another process.
 #[derive(Clone)]
 pub struct RemoteConfig {
-    /// Its address, `http://host:port`.
+    /// Its address, `https://host:port` or `http://host:port`.
     pub address: String,
+    /// Whom an `https` address is trusted by, and what it is shown. `None`: plain text.
+    pub tls: Option<ClientTlsConfig>,
     /// Signs the contexts.
     pub key: MeshKey,
     /// Stamps them.
@@ -59,7 +61,12 @@ struct Outgoing {
 impl Remote {
     pub fn new(config: RemoteConfig) -> Result<Self, tonic::transport::Error> {
         // Without keep-alive a channel stays dead after a partition heals.
-        let channel = Endpoint::from_shared(config.address.clone())?
+        let endpoint = Endpoint::from_shared(config.address.clone())?;
+        let endpoint = match config.tls.clone() {
+            Some(tls) => endpoint.tls_config(tls)?,
+            None => endpoint,
+        };
+        let channel = endpoint
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_secs(2))
             .http2_keep_alive_interval(Duration::from_secs(10))

@@ -184,6 +184,7 @@ impl World {
 pub fn way(address: &str, deps: &Deps, stack: &runspine_rpc::Stack) -> Transport {
     let config = RemoteConfig {
         address: address.to_owned(),
+        tls: None,
         key: deps.stack.key.clone(),
         clock: Arc::clone(&deps.clock),
         registry: stack.registry().clone(),

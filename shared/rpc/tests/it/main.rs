@@ -7,3 +7,4 @@ mod peers;
 mod protos;
 mod registry;
 mod retries;
+mod secured;

@@ -48,6 +48,7 @@ impl World {
             let started = runspine_boot::start(vec![service], &deps).await.unwrap();
             let config = RemoteConfig {
                 address: format!("http://{}", started.address()),
+                tls: None,
                 key: deps.stack.key.clone(),
                 clock: Arc::clone(&deps.clock),
                 registry: registry.clone(),
