@@ -43,9 +43,11 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
         match self.command {
-            None if self.server.print_config => finish(print_config(&self.server)),
+            None if self.server.print_config => finish(block_on(async { print_config(&self.server) })),
             None => finish(Err(Failure::usage("a command is needed; see --help"))),
-            Some(Command::Serve(args)) if args.print_config => finish(print_config(&args)),
+            Some(Command::Serve(args)) if args.print_config => {
+                finish(block_on(async move { print_config(&args) }))
+            }
             Some(Command::Serve(args)) => finish(block_on(serve::serve(args))),
             Some(Command::Replay(args)) => finish(block_on(replay::replay(args))),
             Some(Command::Verify(args)) => verify::verify(&args),

@@ -6,6 +6,7 @@ pub mod config;
 pub mod coordinators;
 pub mod door;
 pub mod kernel;
+mod metrics;
 pub mod reasons;
 pub mod rpc;
 pub mod sagas;

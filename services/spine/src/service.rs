@@ -80,7 +80,8 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         replica.clone(),
         Arc::clone(&tally),
     );
-    let relay = Relay::new(&targets, relaying, config.relay.clone(), registry, tally);
+    let relay =
+        Relay::new(&targets, relaying, config.relay.clone(), registry, tally, Arc::clone(&deps.clock));
     let (controls, clock) = (targets.controls.clone(), Arc::clone(&deps.clock));
     let doorkeeper = door.clone();
     let service = service

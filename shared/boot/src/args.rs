@@ -13,6 +13,9 @@ pub struct Args {
     /// Address to listen on, e.g. 127.0.0.1:7400 (`server.listen`).
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Plain HTTP address with /metrics for Prometheus, and /livez and /readyz for probes (`server.metrics_listen`).
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_listen: Option<String>,
     /// Folder for the embedded stores and the API keys (`store.data`).
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
@@ -48,6 +51,7 @@ impl Args {
     pub fn settings(&self) -> Vec<(String, String)> {
         let named = [
             ("server.listen", self.listen.clone()),
+            ("server.metrics_listen", self.metrics_listen.clone()),
             ("store.data", self.data.clone()),
             ("profile.name", self.profile.clone()),
             ("tls.cert_file", self.tls_cert.clone()),

@@ -7,7 +7,7 @@ use runspine_rpc::{Limits, Mesh, MeshKey, Registry, RemoteConfig, StackConfig, T
 use runspine_types::{Clock, StoreConfig, SystemClock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Args, BootError, Profile, ProfileConfig, Settings, Tls, TlsConfig, telemetry};
+use crate::{Args, BootError, Profile, ProfileConfig, Settings, Telemetry, Tls, TlsConfig, telemetry};
 
 /// The section `server`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ use crate::{Args, BootError, Profile, ProfileConfig, Settings, Tls, TlsConfig, t
 pub struct ServerConfig {
     /// Where to listen. Default `127.0.0.1:7400`; port 0 takes a free one.
     pub listen: String,
+    /// Where `/metrics`, `/livez` and `/readyz` are answered over plain HTTP, e.g. `127.0.0.1:9464`. Empty (default): nowhere.
+    pub metrics_listen: String,
     /// Allows another than a loopback address without TLS. Default false.
     pub insecure: bool,
     /// The most calls in flight per service. 1 or more, default 2,048.
@@ -25,7 +27,13 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7400".to_owned(), insecure: false, in_flight: 2_048, drain_ms: 10_000 }
+        Self {
+            listen: "127.0.0.1:7400".to_owned(),
+            metrics_listen: String::new(),
+            insecure: false,
+            in_flight: 2_048,
+            drain_ms: 10_000,
+        }
     }
 }
 
@@ -81,6 +89,8 @@ pub struct Deps {
     pub targets: BTreeMap<String, String>,
     /// Certificates of the listener and of outgoing calls.
     pub tls: Tls,
+    /// What the process tells of itself.
+    pub telemetry: Telemetry,
     /// The listener's settings.
     pub server: ServerConfig,
     /// Everything that was configured; a service reads its section from it.
@@ -88,7 +98,7 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// Collects the settings, reads the common sections and starts logging.
+    /// Collects the settings, reads the common sections and starts logging. On a runtime, when telemetry is exported.
     ///
     /// # Errors
     /// With everything wrong in them.
@@ -115,7 +125,7 @@ impl Deps {
             Some(key) if problems.is_empty() => key,
             _ => return Err(BootError::Config(problems)),
         };
-        telemetry::init(&telemetry)?;
+        let telemetry = telemetry::init(&telemetry, !server.metrics_listen.is_empty())?;
         let limits = Limits { in_flight: server.in_flight.max(1) };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         Ok(Self {
@@ -127,6 +137,7 @@ impl Deps {
             shared_key: !mesh.key.is_empty(),
             targets: mesh.targets,
             tls,
+            telemetry,
             server,
             settings,
         })

@@ -1,6 +1,12 @@
 //! Readiness as `grpc.health.v1`, and reflection, for every service of the process.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::future::join_all;
 use runspine_rpc::Routes;
@@ -21,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Readiness {
     reporter: HealthReporter,
     parts: Vec<Part>,
+    ready: AtomicBool,
 }
 
 struct Part {
@@ -36,7 +43,8 @@ impl Readiness {
             names.push(service.name.clone());
             Part { names, probes: service.probes.clone() }
         };
-        let this = Self { reporter, parts: services.iter().map(part).collect() };
+        let parts = services.iter().map(part).collect();
+        let this = Self { reporter, parts, ready: AtomicBool::new(false) };
         this.none().await;
         this
     }
@@ -57,6 +65,7 @@ impl Readiness {
         let parts = join_all(self.parts.iter().map(|part| self.ask_part(part))).await;
         let all = parts.into_iter().all(|ready| ready);
         self.reporter.set_service_status("", serving(all)).await;
+        self.ready.store(all, Ordering::Release);
         all
     }
 
@@ -81,6 +90,11 @@ impl Readiness {
         ready
     }
 
+    /// What the last question showed.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
     /// Keeps asking until the process stops.
     pub async fn keep_asking(self: Arc<Self>, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(ASK_EVERY)).await.is_some() {
@@ -90,6 +104,7 @@ impl Readiness {
 
     /// Nobody is ready: before the start and from the beginning of the drain.
     pub async fn none(&self) {
+        self.ready.store(false, Ordering::Release);
         let names = self.parts.iter().flat_map(|p| p.names.iter().map(String::as_str));
         for name in names.chain([""]) {
             self.reporter.set_service_status(name, ServingStatus::NotServing).await;

@@ -12,9 +12,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Args, BootError, Deps, Service, Settings,
+    Args, BootError, Deps, Service, Settings, Telemetry,
     health::Readiness,
     listen,
+    scrape::{self, Scraped},
     service::{StopHook, Worker},
 };
 
@@ -51,6 +52,10 @@ where
     B: FnOnce(C, Deps) -> F,
     F: Future<Output = Result<Vec<Service>, BootError>>,
 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| BootError::system("no runtime", e))?;
+    // Exporters are made with the settings, and live on the runtime.
+    let _entered = runtime.enter();
     let settings = Settings::from_args(args)?;
     let config = read(&settings);
     let deps = Deps::from_settings(settings);
@@ -65,8 +70,6 @@ where
         let shown = std::io::stdout().write_all(deps.settings.print().as_bytes());
         return shown.map_err(|e| BootError::system("the settings could not be shown", e));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| BootError::system("no runtime", e))?;
     runtime.block_on(async {
         let services = build(config, deps.clone()).await?;
         run(services, &deps).await
@@ -99,6 +102,8 @@ fn stop_signal() -> Result<impl Future<Output = ()>, BootError> {
 /// Services that are being served.
 pub struct Running {
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
+    telemetry: Telemetry,
     readiness: Arc<Readiness>,
     front: Arc<dyn Front>,
     accepting: CancellationToken,
@@ -116,6 +121,8 @@ pub struct Running {
 pub async fn start(mut services: Vec<Service>, deps: &Deps) -> Result<Running, BootError> {
     let listener = listen::bind(&deps.server, deps.tls.is_served()).await?;
     let address = listen::local(&listener)?;
+    let scraped = scrape::bind(&deps.server).await?;
+    let metrics = scraped.as_ref().map(|(_, at)| *at);
     let readiness = Arc::new(Readiness::of(&services).await);
     let open = readiness.routes(&services)?;
     let front: Arc<dyn Front> = Arc::new(OpenFront::new(&open, front_of(&services)));
@@ -126,6 +133,10 @@ pub async fn start(mut services: Vec<Service>, deps: &Deps) -> Result<Running, B
     }
     readiness.ask().await;
     workers.spawn(Arc::clone(&readiness).keep_asking(workers_stop.clone()));
+    if let (Some((listener, _)), Some(registry)) = (scraped, deps.telemetry.scraped()) {
+        let scraped = Scraped { registry, readiness: Arc::clone(&readiness) };
+        workers.spawn(scrape::serve(listener, scraped, workers_stop.clone()));
+    }
     workers.close();
     let accepting = CancellationToken::new();
     let drain = Duration::from_millis(deps.server.drain_ms);
@@ -133,7 +144,20 @@ pub async fn start(mut services: Vec<Service>, deps: &Deps) -> Result<Running, B
     let listener = tokio::spawn(served);
     // What calls others ends before what is called.
     let hooks = services.into_iter().rev().flat_map(|s| s.on_stop).collect();
-    Ok(Running { address, readiness, front, accepting, workers_stop, listener, workers, failed, hooks })
+    let telemetry = deps.telemetry.clone();
+    Ok(Running {
+        address,
+        metrics,
+        telemetry,
+        readiness,
+        front,
+        accepting,
+        workers_stop,
+        listener,
+        workers,
+        failed,
+        hooks,
+    })
 }
 
 fn front_of(services: &[Service]) -> Arc<dyn Front> {
@@ -160,6 +184,12 @@ impl Running {
         self.address
     }
 
+    /// Where `/metrics` is answered, when anywhere.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
     /// Serves until `stopped`, or until a worker ends by itself; then drains.
     ///
     /// # Errors
@@ -174,7 +204,8 @@ impl Running {
         failed.map_or(Ok(()), |name| Err(BootError::WorkerEnded(name)))
     }
 
-    /// Drains: not serving → no new calls → open calls finish → workers end → stores flush and close.
+    /// Drains: not serving → no new calls → open calls finish → workers end → stores flush and close →
+    /// telemetry leaves.
     pub async fn stop(self) {
         self.readiness.none().await;
         self.front.drain();
@@ -192,5 +223,6 @@ impl Running {
             }
         }
         tracing::info!("stopped");
+        self.telemetry.flush().await;
     }
 }

@@ -62,7 +62,11 @@ impl Db {
         migrate::run(&mut conn, domain, migrations).await?;
         drop(starting);
         let read = Read::open(&target, &tuning).await?;
-        let (queue, receiver) = Queue::new(tuning);
+        let (queue, receiver) = Queue::new(domain, tuning);
+        let waiting = queue.clone();
+        runspine_telemetry::observe("runspine_store_waiting", "Writes that wait, by store", move |seen| {
+            seen.prepared(waiting.waiting() as u64, waiting.counters.store());
+        });
         let (sender, outbox) = watch::channel(0);
         let writer =
             Writer { target, queue: queue.clone(), receiver, tx: Some(Tx::new(conn)), outbox: sender };

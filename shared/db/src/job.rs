@@ -47,14 +47,14 @@ impl Drop for Slot {
 }
 
 impl Queue {
-    pub(crate) fn new(tuning: Tuning) -> (Self, mpsc::UnboundedReceiver<Message>) {
+    pub(crate) fn new(domain: &str, tuning: Tuning) -> (Self, mpsc::UnboundedReceiver<Message>) {
         // Unbounded only as a channel: `admit` bounds what goes in, batch items among it.
         let (sender, receiver) = mpsc::unbounded_channel();
         let queue = Self {
             sender,
             waiting: Arc::default(),
             closing: Arc::default(),
-            counters: Arc::default(),
+            counters: Arc::new(Counters::of(domain)),
             tuning,
         };
         (queue, receiver)

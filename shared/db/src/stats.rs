@@ -5,6 +5,20 @@ use std::{
     time::Duration,
 };
 
+use runspine_telemetry::{Counter, Histogram, KeyValue};
+
+static GROUP: Histogram = Histogram::sizes("runspine_store_group_size", "Operations in one commit, by store");
+static COMMIT: Histogram = Histogram::seconds(
+    "runspine_store_commit_seconds",
+    "How long a commit took, its fsync included, by store",
+);
+static FAILED: Counter =
+    Counter::new("runspine_store_failed_groups_total", "Groups lost as a whole, by store");
+static FALLBACKS: Counter =
+    Counter::new("runspine_store_fallbacks_total", "Batches that were tried item by item, by store");
+static OVERLOADED: Counter =
+    Counter::new("runspine_store_overloaded_total", "Writes refused because too many waited, by store");
+
 /// Counters of a writer since its store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -26,8 +40,9 @@ pub struct Stats {
     pub waiting: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
+    store: [KeyValue; 1],
     groups: AtomicU64,
     operations: AtomicU64,
     largest_group: AtomicU64,
@@ -38,7 +53,28 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    pub(crate) fn of(domain: &str) -> Self {
+        Self {
+            store: [KeyValue::new("store", domain.to_owned())],
+            groups: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
+            largest_group: AtomicU64::new(0),
+            failed_groups: AtomicU64::new(0),
+            fallbacks: AtomicU64::new(0),
+            overloaded: AtomicU64::new(0),
+            commit_nanos: AtomicU64::new(0),
+        }
+    }
+
+    /// The store as a label.
+    pub(crate) fn store(&self) -> &[KeyValue] {
+        &self.store
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a group is bounded by the queue")]
     pub(crate) fn committed(&self, operations: u64, took: Duration) {
+        GROUP.record_prepared(operations as f64, &self.store);
+        COMMIT.record_prepared(took.as_secs_f64(), &self.store);
         self.groups.fetch_add(1, Relaxed);
         self.operations.fetch_add(operations, Relaxed);
         self.largest_group.fetch_max(operations, Relaxed);
@@ -46,14 +82,17 @@ impl Counters {
     }
 
     pub(crate) fn failed_group(&self) {
+        FAILED.add_prepared(1, &self.store);
         self.failed_groups.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn fallback(&self) {
+        FALLBACKS.add_prepared(1, &self.store);
         self.fallbacks.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn overloaded(&self) {
+        OVERLOADED.add_prepared(1, &self.store);
         self.overloaded.fetch_add(1, Relaxed);
     }
 

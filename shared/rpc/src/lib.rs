@@ -7,6 +7,7 @@ mod bytes_body;
 mod context;
 mod front;
 mod mesh;
+mod observe;
 pub mod registry;
 mod routes;
 mod sign;
@@ -20,11 +21,13 @@ pub use bytes_body::{Trailed, collect, full_body};
 pub use context::{Context, context};
 pub use front::{Front, OpenFront, Stacks};
 pub use mesh::Mesh;
+pub use observe::{arrival_span, ended, inner_span};
 pub use registry::{EventContract, Operation, Problem, Registry, RegistryError};
 pub use routes::Routes;
 pub use sign::MeshKey;
 pub use stack::{
-    Admission, Limits, MAX_MESSAGE_BYTES, Meter, Permit, Snapshot, Stack, StackConfig, grpc_timeout,
+    Admission, Limits, MAX_MESSAGE_BYTES, Meter, Permit, Snapshot, Stack, StackConfig, code_in_head,
+    grpc_timeout,
 };
 pub use status::{Details, code_of, details, kind_of, refusal, status};
 pub use time::{micros, optional_micros, timestamp};

@@ -135,7 +135,8 @@ impl Histogram {
 
     fn instrument(&self) -> &metrics::Histogram<f64> {
         self.instrument.get_or_init(|| {
-            let builder = global::meter(SCOPE).f64_histogram(self.name).with_description(self.description);
+            let meter = global::meter(SCOPE);
+            let builder = meter.f64_histogram(self.name).with_description(self.description);
             let builder = if self.unit.is_empty() { builder } else { builder.with_unit(self.unit) };
             builder.with_boundaries(self.bounds.to_vec()).build()
         })
@@ -195,7 +196,8 @@ pub fn observe(
     ask: impl Fn(&Observed<'_>) + Send + Sync + 'static,
 ) {
     if is_read() {
-        let builder = global::meter(SCOPE).f64_observable_gauge(name).with_description(description);
+        let meter = global::meter(SCOPE);
+        let builder = meter.f64_observable_gauge(name).with_description(description);
         let _ = builder.with_callback(move |observer| ask(&Observed(observer))).build();
     }
 }

@@ -10,9 +10,9 @@ use contracts_spine::v1::{
 };
 use http::Response;
 use runspine_errors::{Fault, mesh};
-use runspine_rpc::{Body, Mesh, Operation, Registry, Stack, status};
+use runspine_rpc::{Body, Mesh, Operation, Registry, Stack, code_in_head, status};
 use runspine_types::Clock;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 use super::tally::Tally;
 
@@ -50,9 +50,7 @@ impl Catalogue {
 
     pub(super) fn count(&self, operation: &Operation, response: &Response<Body>) {
         let Some(known) = self.known.get() else { return };
-        let status = response.headers().get("grpc-status");
-        let code = status.map_or(Code::Ok, |value| Code::from_bytes(value.as_bytes()));
-        known.tally.count(&operation.name, code as i32, known.clock.now());
+        known.tally.count(&operation.name, code_in_head(response) as i32, known.clock.now());
     }
 
     fn known(&self) -> Result<&Known, Status> {

@@ -35,7 +35,11 @@ use std::{
 use http::{Request, Response};
 use runspine_boot::{BootError, CancellationToken, Deps};
 use runspine_errors::{Fault, mesh as shared};
-use runspine_rpc::{Admission, Body, Call, Front, Limits, Mesh, Operation, Registry, Stack, refusal};
+use runspine_rpc::{
+    Admission, Body, Call, Front, Limits, Mesh, Operation, Registry, Stack, arrival_span, code_in_head,
+    ended, refusal,
+};
+use tracing::{Instrument, Span};
 
 pub use self::{
     catalogue::Catalogue,
@@ -130,7 +134,7 @@ impl Door {
 impl Front for Door {
     fn call(&self, request: Request<Body>) -> Call {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move { inner.answer(request).await })
+        Box::pin(async move { inner.observed(request).await })
     }
 
     fn drain(&self) {
@@ -139,7 +143,20 @@ impl Front for Door {
 }
 
 impl Inner {
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    /// The span that everything a client asks for is a part of, and itself a part of the client's trace.
+    async fn observed(&self, request: Request<Body>) -> Response<Body> {
+        let operation = self.registry.operation(request.uri().path()).cloned();
+        let span = operation.as_ref().map_or_else(Span::none, |op| arrival_span(op, request.headers()));
+        let answer = self.answer(operation, request);
+        if span.is_disabled() {
+            return answer.await;
+        }
+        let response = answer.instrument(span.clone()).await;
+        ended(&span, code_in_head(&response));
+        response
+    }
+
+    async fn answer(&self, operation: Option<Arc<Operation>>, request: Request<Body>) -> Response<Body> {
         let begun = Instant::now();
         if self.draining.load(Ordering::Acquire) {
             return refusal(Fault::new(&shared::DRAINING, "the mesh is shutting down"));
@@ -148,7 +165,6 @@ impl Inner {
             Ok(permit) => permit,
             Err(fault) => return refusal(fault),
         };
-        let operation = self.registry.operation(request.uri().path()).cloned();
         let caller = self.directory.resolve(request.headers());
         let Some(operation) = operation else {
             let path = request.uri().path().to_owned();

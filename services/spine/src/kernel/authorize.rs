@@ -22,7 +22,7 @@ use super::{
     state::Attempt,
     step_check, validate,
 };
-use crate::{bridges::Miss, reasons};
+use crate::{bridges::Miss, metrics, reasons};
 
 /// A decider that says nothing for this long can't decide.
 const DECIDER_PATIENCE: Duration = Duration::from_millis(250);
@@ -80,9 +80,16 @@ impl Kernel {
         }
         self.require_answerable(&context, &ask, &attempt, &slot).await?;
         let now = self.now();
+        let begun = Instant::now();
         let judged = self.judge(&context, &ask, &attempt, &mut slot, now).await?;
+        count_checks(&judged.asked);
         let combined = combine(&judged.findings, attempt.profile());
-        self.commit_decision(&context, &ask, &attempt, &mut slot, judged, combined, digest).await
+        let (verdict, effective) = (combined.verdict, combined.effective_verdict);
+        let answer =
+            self.commit_decision(&context, &ask, &attempt, &mut slot, judged, combined, digest).await?;
+        metrics::DECISION.since(begun, &[("stage", "ALL")]);
+        metrics::DECISIONS.increment(&[("verdict", word(verdict)), ("effective", word(effective))]);
+        Ok(answer)
     }
 
     /// Refuses a question that has no answer any more, or does not follow from the last one.
@@ -240,6 +247,20 @@ impl Kernel {
             tracing::warn!(hold_id, ?miss, "a hold stays until its lease ends");
         }
     }
+}
+
+fn count_checks(asked: &[Asked]) {
+    for one in asked {
+        let status = one.status.as_str_name().trim_start_matches("CHECK_STATUS_");
+        metrics::CHECKS.increment(&[("check", one.check.name()), ("status", status)]);
+        if one.latency > Duration::ZERO {
+            metrics::DECISION.record(one.latency.as_secs_f64(), &[("stage", one.check.name())]);
+        }
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    verdict.as_str_name().trim_start_matches("VERDICT_")
 }
 
 fn run_finding(attempt: &Attempt, now: Micros) -> Finding {

@@ -22,7 +22,7 @@ use super::{
     record_answer::{directive, retry, settlement},
     report::{Standing, body, item, kept, kind, name, report_digest, stored_occurred},
 };
-use crate::reasons;
+use crate::{metrics, reasons};
 
 impl Kernel {
     /// Records a step, or settles the unknown outcome of one.
@@ -62,6 +62,7 @@ impl Kernel {
             }
         };
         if !stored.duplicate {
+            count(&report, &standing);
             self.remember_step(&mut slot, &report, &standing, &stored);
         }
         let settled = self.settle(&context, &report, &standing).await;
@@ -213,5 +214,13 @@ impl Kernel {
             retry_permitted,
             retry_after_ms,
         }
+    }
+}
+
+fn count(report: &RecordStepRequest, standing: &Standing) {
+    let outcome = report.outcome().as_str_name().trim_start_matches("STEP_OUTCOME_");
+    metrics::STEPS.increment(&[("outcome", outcome)]);
+    if standing.unauthorized {
+        metrics::UNAUTHORIZED.increment(&[]);
     }
 }

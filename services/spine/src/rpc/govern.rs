@@ -19,13 +19,14 @@ use contracts_spine::v1::{
 };
 use parking_lot::Mutex;
 use runspine_errors::{Fault, mesh};
-use runspine_rpc::{Context, Operation, Registry, details, status};
+use runspine_rpc::{Context, Operation, Registry, code_of, details, ended, inner_span, status};
 use tokio::{
     sync::mpsc,
     time::{Instant, interval, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
+use tracing::Instrument as _;
 
 use crate::{kernel::Kernel, reasons};
 
@@ -77,6 +78,19 @@ struct Operations {
     complete: Arc<Operation>,
 }
 
+impl Operations {
+    fn of(&self, body: &govern_run_request::Body) -> &Operation {
+        use govern_run_request::Body as Ask;
+        match body {
+            Ask::Start(_) => &self.start,
+            Ask::Authorize(_) => &self.authorize,
+            Ask::Record(_) => &self.record,
+            Ask::Renew(_) => &self.renew,
+            Ask::Complete(_) => &self.complete,
+        }
+    }
+}
+
 impl Frames {
     /// Takes the operations from the registry; false when it lacks one.
     #[must_use]
@@ -114,7 +128,7 @@ impl Frames {
             told: None,
             epoch: 0,
         };
-        tokio::spawn(serving.run(frames, send));
+        tokio::spawn(serving.run(frames, send).in_current_span());
         ReceiverStream::new(receive)
     }
 }
@@ -202,7 +216,7 @@ impl Serving {
         let in_reply_to = frame.frame_seq;
         let body = if in_reply_to == self.expected {
             self.expected += 1;
-            self.serve(frame.body).await
+            Box::pin(self.serve(frame.body)).await
         } else {
             let text = format!("frames are numbered without holes; the next one is {}", self.expected);
             Err(Fault::new(&mesh::FIELD_INVALID, text.clone()).field("frame_seq", "FIELD_INVALID", text))
@@ -212,8 +226,6 @@ impl Serving {
     }
 
     async fn serve(&mut self, body: Option<govern_run_request::Body>) -> Result<frame_answer::Body, Fault> {
-        use frame_answer::Body as Answer;
-        use govern_run_request::Body as Ask;
         let operations = Arc::clone(&self.operations);
         let Some(operations) = operations.get() else {
             return Err(Fault::new(&mesh::INTERNAL, "the frames' operations are not bound"));
@@ -222,6 +234,21 @@ impl Serving {
             let text = "a frame asks something";
             return Err(Fault::new(&mesh::FIELD_INVALID, text).field("body", "FIELD_INVALID", text));
         };
+        let operation = operations.of(&body);
+        let span = inner_span(operation);
+        let served = self.served(operations, body).instrument(span.clone()).await;
+        let code = served.as_ref().map_or_else(|fault| code_of(fault.kind()), |_| Code::Ok);
+        ended(&span, code);
+        served
+    }
+
+    async fn served(
+        &mut self,
+        operations: &Operations,
+        body: govern_run_request::Body,
+    ) -> Result<frame_answer::Body, Fault> {
+        use frame_answer::Body as Answer;
+        use govern_run_request::Body as Ask;
         match body {
             Ask::Start(request) => {
                 let context = self.under(&operations.start);

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::ReconcilerConfig,
     kernel::{Attempt, Kernel, LedgerNote, termination::code},
+    metrics,
     sagas::completion::{Driven, Ending, OpenedBy},
 };
 
@@ -283,6 +284,8 @@ impl Reconciler {
             _ => &self.tally.retried,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let word = result.as_str_name().trim_start_matches("DRIVE_RESULT_");
+        metrics::DRIVES.increment(&[("result", word)]);
         let release = ReleaseClaimRequest {
             key: Some(key),
             fence: claim.fence,

@@ -11,7 +11,8 @@ use std::{
 use contracts_activity::v1::{ApplyFactsRequest, Fact, FactResult};
 use contracts_common::{common::v1::EventEnvelope, contract::v1::Ledger};
 use contracts_logs::v1::{AppendEntriesRequest, LedgerEvent, LedgerScope};
-use runspine_rpc::{Context, Registry};
+use runspine_rpc::{Context, Registry, micros};
+use runspine_types::Clock;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,7 @@ use super::{outbox::Outboxes, projection, reconciler::Tally};
 use crate::{
     bridges::{ActivityViewBridge, Called, LogsLedgerBridge, Targets},
     config::RelayConfig,
+    metrics,
 };
 
 /// Calls that the relay makes.
@@ -50,6 +52,7 @@ pub struct Relay {
     views: ActivityViewBridge,
     context: Context,
     config: RelayConfig,
+    clock: Arc<dyn Clock>,
     scopes: HashMap<String, Ledger>,
     tally: Arc<Tally>,
 }
@@ -63,6 +66,7 @@ impl Relay {
         config: RelayConfig,
         registry: &Registry,
         tally: Arc<Tally>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         let scopes = registry.events().map(|e| (e.name.clone(), e.ledger)).collect();
         Self {
@@ -71,6 +75,7 @@ impl Relay {
             views: ActivityViewBridge::new(to.activity.clone()),
             context,
             config,
+            clock,
             scopes,
             tally,
         }
@@ -107,6 +112,7 @@ impl Relay {
     async fn carry(&self, domain: &'static str) -> Called<usize> {
         let events = self.outboxes.pull(&self.context, domain, self.config.batch).await?;
         let Some(last) = events.last().map(|e| e.sequence) else { return Ok(0) };
+        self.tell_lag(domain, &events);
         // What logs has to say about itself it put on the ledger in its own commits.
         if domain != "logs" {
             self.to_ledger(&events).await?;
@@ -114,8 +120,18 @@ impl Relay {
         self.to_projection(&events).await?;
         self.outboxes.ack(&self.context, domain, last).await?;
         let count = events.len();
+        metrics::EVENTS.add(u64::try_from(count).unwrap_or(0), &[("domain", domain)]);
         self.tally.events_relayed.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
         Ok(count)
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "an age in microseconds")]
+    fn tell_lag(&self, domain: &'static str, events: &[EventEnvelope]) {
+        let oldest = events.iter().filter_map(|e| e.time.as_ref()).map(micros).min();
+        if let Some(oldest) = oldest {
+            let age = self.clock.now().0.saturating_sub(oldest.0).max(0);
+            metrics::LAG.set(age as f64 / 1e6, &[("domain", domain)]);
+        }
     }
 
     async fn to_ledger(&self, events: &[EventEnvelope]) -> Called<()> {

@@ -36,7 +36,9 @@ pub use self::{
     meter::{Meter, Snapshot},
 };
 use crate::{
-    Body, Call, MeshKey, Operation, Registry, RegistryError, Routes, refusal,
+    Body, Call, Context, MeshKey, Operation, Registry, RegistryError, Routes,
+    observe::{self, Labels},
+    refusal,
     routes::{Answer, Handler},
 };
 
@@ -90,6 +92,7 @@ struct Inner {
 
 struct Method {
     operation: Arc<Operation>,
+    labels: Labels,
     handler: Arc<dyn Handler>,
     meter: Meter,
 }
@@ -114,7 +117,8 @@ impl Stack {
         let mut methods = HashMap::new();
         for operation in registry.operations() {
             if let Some(handler) = routes.get(&operation.service) {
-                let method = Method { operation: Arc::clone(operation), handler, meter: Meter::default() };
+                let (labels, meter) = (Labels::of(&operation.name), Meter::default());
+                let method = Method { operation: Arc::clone(operation), labels, handler, meter };
                 methods.insert(operation.path.clone(), method);
             }
         }
@@ -189,11 +193,17 @@ impl Inner {
         let path = request.uri().path();
         let Some(method) = self.methods.get(path) else { return self.unserved(path) };
         let begun = Instant::now();
-        let span = tracing::debug_span!(target: "runspine::rpc", "rpc", operation = %method.operation.name);
+        let span = match request.extensions().get::<Context>() {
+            Some(_) => observe::inner_span(&method.operation),
+            None => observe::arrival_span(&method.operation, request.headers()),
+        };
         let served = self.admitted(method, request);
         // An instrumented future enters the span at each poll: not worth it when nobody listens.
-        let response = if span.is_disabled() { served.await } else { served.instrument(span).await };
-        method.meter.count(code_in_head(&response), begun.elapsed());
+        let response = if span.is_disabled() { served.await } else { served.instrument(span.clone()).await };
+        let (code, took) = (code_in_head(&response), begun.elapsed());
+        observe::ended(&span, code);
+        observe::served(&method.labels, code, took);
+        method.meter.count(code, took);
         response
     }
 
@@ -204,7 +214,10 @@ impl Inner {
         };
         let draining = self.draining.load(Ordering::Acquire);
         let until = match peer::admit(&self.config, &method.operation, &mut request, draining) {
-            Ok(context) => Until::of(&method.operation, context.deadline()),
+            Ok(context) => {
+                observe::about(&context.run_id);
+                Until::of(&method.operation, context.deadline())
+            }
             Err(fault) => return refusal(fault),
         };
         let handled = guard::caught(method.handler.handle(request));
@@ -234,7 +247,8 @@ impl Service<Request<Body>> for Stack {
 }
 
 /// The code in the head of a response. A unary failure always stands there; a success stands in the trailers.
-pub(crate) fn code_in_head(response: &Response<Body>) -> Code {
+#[must_use]
+pub fn code_in_head(response: &Response<Body>) -> Code {
     let status = response.headers().get("grpc-status");
     status.map_or(Code::Ok, |value| Code::from_bytes(value.as_bytes()))
 }

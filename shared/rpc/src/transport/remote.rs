@@ -1,10 +1,11 @@
 //! Calls to another process: signed context, remaining deadline, breaker, and retries of what can be repeated.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use contracts_common::contract::v1::Idempotency;
 use http::{HeaderMap, Request, Response, Uri};
 use runspine_errors::{Fault, mesh};
+use runspine_telemetry::inject_trace;
 use runspine_types::Clock;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
@@ -12,13 +13,16 @@ use tonic::{
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use tower::{Service, ServiceExt};
+use tracing::{Instrument, Span};
 
 use super::{
     breaker::Breaker,
     retry::{Budget, MAX_ATTEMPTS, pause},
 };
 use crate::{
-    Body, Context, MeshKey, Operation, Registry, collect, full_body, refusal,
+    Body, Context, MeshKey, Operation, Registry, collect, full_body,
+    observe::{self, Labels},
+    refusal,
     stack::{code_in_head, earlier, exceeded, set_grpc_timeout},
 };
 
@@ -43,6 +47,7 @@ pub(super) struct Remote {
 }
 
 struct Inner {
+    labels: HashMap<String, Labels>,
     channel: Channel,
     config: RemoteConfig,
     breaker: Breaker,
@@ -73,7 +78,9 @@ impl Remote {
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true)
             .connect_lazy();
-        let inner = Inner { channel, config, breaker: Breaker::default(), budget: Budget::default() };
+        let operations = config.registry.operations();
+        let labels = operations.map(|op| (op.path.clone(), Labels::of(&op.name))).collect();
+        let inner = Inner { labels, channel, config, breaker: Breaker::default(), budget: Budget::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -81,7 +88,21 @@ impl Remote {
         &self.inner.config.address
     }
 
+    /// Span and duration of a call, retries and all.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let begun = Instant::now();
+        let path = request.uri().path().to_owned();
+        let span = observe::client_span(path.trim_start_matches('/'));
+        let response = self.sent(request).instrument(span.clone()).await;
+        let code = code_in_head(&response);
+        observe::ended(&span, code);
+        if let Some(labels) = self.inner.labels.get(&path) {
+            observe::sent(labels, code, begun.elapsed());
+        }
+        response
+    }
+
+    async fn sent(&self, request: Request<Body>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let operation = self.inner.config.registry.operation(parts.uri.path()).cloned();
         let context = parts.extensions.remove::<Context>();
@@ -141,6 +162,7 @@ impl Remote {
             let now = self.inner.config.clock.now();
             self.inner.config.key.sign(call.uri.path(), context, now, request.headers_mut());
         }
+        inject_trace(&Span::current(), request.headers_mut());
         request
     }
 

@@ -176,6 +176,10 @@ impl World {
         Context::serving(&worker, CallContext { tenant_id: "t-1".into(), ..Default::default() }, None)
     }
 
+    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+        self.running.metrics_address()
+    }
+
     pub async fn stop(self) {
         self.running.stop().await;
     }

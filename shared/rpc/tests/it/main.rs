@@ -8,3 +8,4 @@ mod protos;
 mod registry;
 mod retries;
 mod secured;
+mod telemetry;

@@ -24,7 +24,7 @@ use crate::kernel::{
     present::charter_of,
     validate,
 };
-use crate::reasons;
+use crate::{metrics, reasons};
 
 /// What the deciders said about a start.
 pub(crate) struct StartDecision {
@@ -66,6 +66,8 @@ impl Kernel {
         let created = self.create(&context, &charter, &decided, &trace.trace_id).await?;
         let (outcome, granted) = self.set_going(&context, &charter, created, &decided, claim).await?;
         self.set_deadline(&context, &charter, outcome, &decided.decision_id).await?;
+        let word = outcome.as_str_name().trim_start_matches("START_OUTCOME_");
+        metrics::STARTS.increment(&[("outcome", word)]);
         let answer = self
             .start_answer(&context, &charter, decided, trace, contract, evidence, outcome, granted)
             .await?;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     bridges::Miss,
     kernel::{Attempt, Kernel, LedgerNote, contract_key},
+    metrics,
 };
 
 const RETRY_BASE: Duration = Duration::from_millis(100);
@@ -69,6 +70,20 @@ impl Kernel {
     /// # Errors
     /// When the journal can't be read.
     pub async fn drive(&self, context: &Context, run_id: &str, attempt: u32) -> Outcome<Driven> {
+        let begun = std::time::Instant::now();
+        let driven = self.drive_until(context, run_id, attempt).await;
+        let result = match &driven {
+            Ok(Driven::Done(_)) => "DONE",
+            Ok(Driven::Open(_)) => "OPEN",
+            Ok(Driven::Stuck(_)) => "STUCK",
+            Err(_) => "ERROR",
+        };
+        metrics::SAGA.since(begun, &[("saga", "run")]);
+        metrics::SAGAS.increment(&[("saga", "run"), ("result", result)]);
+        driven
+    }
+
+    async fn drive_until(&self, context: &Context, run_id: &str, attempt: u32) -> Outcome<Driven> {
         let until = context.deadline().map(|d| d.checked_sub(ANSWER_RESERVE).unwrap_or(d));
         let mut tries = 0_u32;
         loop {
@@ -134,6 +149,8 @@ impl Kernel {
                 }
                 Next::Finish => {
                     self.finish(&run, &intent, &journal, state).await?;
+                    let reason = intent.reason().as_str_name().trim_start_matches("TERMINATION_REASON_");
+                    metrics::TERMINATIONS.increment(&[("reason", reason)]);
                     let ended =
                         if succeeded(intent.status()) { RunPhase::Completed } else { RunPhase::Failed };
                     journal.progress.run = Some((ended, intent.status()));

@@ -1,0 +1,51 @@
+//! What the spine counts, under the names of its specification. No label has a tenant.
+
+use runspine_telemetry::{Counter, Gauge, Histogram};
+
+/// Starts, by outcome.
+pub(crate) static STARTS: Counter = Counter::new("runspine_spine_starts_total", "Starts of runs, by outcome");
+
+/// Decisions on steps, by what was decided and what was told.
+pub(crate) static DECISIONS: Counter =
+    Counter::new("runspine_spine_decisions_total", "Decisions on steps, by verdict and effective verdict");
+
+/// A decision from its question to its durable answer, and its stages.
+pub(crate) static DECISION: Histogram =
+    Histogram::seconds("runspine_spine_decision_seconds", "How long a stage of a decision took, by stage");
+
+/// Checks, by how they went.
+pub(crate) static CHECKS: Counter =
+    Counter::new("runspine_spine_checks_total", "Checks of a decision, by check and status");
+
+/// Steps recorded, by outcome.
+pub(crate) static STEPS: Counter = Counter::new("runspine_spine_steps_total", "Steps recorded, by outcome");
+
+/// Steps that were recorded without a decision that allows them.
+pub(crate) static UNAUTHORIZED: Counter =
+    Counter::new("runspine_spine_unauthorized_steps_total", "Steps recorded that no decision allowed");
+
+/// Attempts that ended, by reason.
+pub(crate) static TERMINATIONS: Counter =
+    Counter::new("runspine_spine_terminations_total", "Attempts that ended, by reason");
+
+/// Sagas, by what a drive of them came to.
+pub(crate) static SAGAS: Counter =
+    Counter::new("runspine_spine_saga_total", "Drives of sagas, by saga and result");
+
+/// A drive of the completion saga.
+pub(crate) static SAGA: Histogram =
+    Histogram::seconds("runspine_spine_saga_seconds", "How long a drive of a saga took, by saga");
+
+/// Events carried, by the domain that they came from.
+pub(crate) static EVENTS: Counter =
+    Counter::new("runspine_spine_events_handled_total", "Events carried to ledger and projection, by domain");
+
+/// How old the oldest event of the last batch was.
+pub(crate) static LAG: Gauge =
+    Gauge::new("runspine_spine_lag_seconds", "Age of the oldest event of the last batch, by domain");
+
+/// What the reconciler did with what it claimed.
+pub(crate) static DRIVES: Counter = Counter::new(
+    "runspine_spine_drives_total",
+    "Contracts and lapsed runs driven by the reconciler, by result",
+);
