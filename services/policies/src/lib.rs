@@ -4,10 +4,12 @@
 mod app;
 mod config;
 mod present;
+mod present_sandbox;
 mod rpc;
 mod service;
 mod store;
+mod worker;
 
 pub use config::Config;
-pub use service::{routes, service};
+pub use service::{Parts, parts, service};
 pub use store::MIGRATIONS;

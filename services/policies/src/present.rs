@@ -8,6 +8,7 @@ use runspine_policies_domain::{
     decide::{Match, Reason, Ruling},
     facts::Question,
     obligation::Obligation,
+    sandbox::explain::Explained,
     schema,
     settings::Settings,
     text::Finding,
@@ -166,6 +167,22 @@ pub(crate) fn inspection(s: &Settings) -> pb::InspectionConstraints {
     }
 }
 
+/// What a rule said about one question.
+pub(crate) fn explanation(e: &Explained) -> pb::RuleExplanation {
+    let m = &e.rule.meaning;
+    pb::RuleExplanation {
+        rule_id: m.rule_id.clone(),
+        version: m.version,
+        slug: m.slug.clone(),
+        outcome: e.rule.notes.outcome.code(),
+        mode: m.mode.code(),
+        matched: e.matched,
+        failed: e.failed,
+        inactive_time: e.inactive_time,
+        cedar: m.cedar.clone(),
+    }
+}
+
 /// A rule as a snapshot shows it.
 pub(crate) fn snapshot_rule(rule: &CompiledRule, include_text: bool) -> pb::SnapshotRule {
     let m = &rule.meaning;
@@ -216,6 +233,9 @@ mod tests {
             words::SnapshotState, pb::SnapshotState, "SNAPSHOT_STATE";
             words::StepOutcome, common::StepOutcome, "STEP_OUTCOME";
             words::StepKind, common::StepKind, "STEP_KIND";
+            words::BacktestState, pb::BacktestState, "BACKTEST_STATE";
+            words::NotReplayable, pb::NotReplayable, "NOT_REPLAYABLE";
+            words::ChangeDimension, pb::ChangeDimension, "CHANGE_DIMENSION";
         }
     }
 }

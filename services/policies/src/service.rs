@@ -2,18 +2,36 @@
 
 use std::sync::Arc;
 
-use runspine_boot::{BootError, Deps, Service};
+use runspine_boot::{BootError, CancellationToken, Deps, Service};
 use runspine_db::Db;
 use runspine_policies_domain::words::Profile;
 use runspine_rpc::Routes;
 use runspine_types::Clock;
 
-use crate::{Config, MIGRATIONS, app::App, rpc};
+use crate::{Config, MIGRATIONS, app::App, rpc, worker};
 
-/// The servers over a store that is open.
+/// The domain over a store that is open: its servers, and the work that runs beside them.
+pub struct Parts {
+    app: Arc<App>,
+}
+
+/// Puts the domain together.
 #[must_use]
-pub fn routes(db: Db, clock: Arc<dyn Clock>, profile: Profile, config: &Config) -> Routes {
-    rpc::routes(&Arc::new(App::new(db, clock, profile, config)))
+pub fn parts(db: Db, clock: Arc<dyn Clock>, profile: Profile, config: &Config) -> Parts {
+    Parts { app: Arc::new(App::new(db, clock, profile, config)) }
+}
+
+impl Parts {
+    /// The servers.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        rpc::routes(&self.app)
+    }
+
+    /// Works on back-tests until `stop`.
+    pub fn backtests(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        worker::backtests::work(Arc::clone(&self.app), stop)
+    }
 }
 
 /// Opens the store and builds the servers.
@@ -24,13 +42,14 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let opened = Db::open(&deps.store, "policies", MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of policies", error.into()))?;
     let profile = Profile::from_code(deps.profile.name as i32).unwrap_or(Profile::Strict);
-    let app = Arc::new(App::new(db.clone(), Arc::clone(&deps.clock), profile, &config));
-    let probed = Arc::clone(&app);
-    let service = Service::new("policies", contracts_policies::DESCRIPTORS, &rpc::routes(&app), deps)?
+    let parts = parts(db.clone(), Arc::clone(&deps.clock), profile, &config);
+    let probed = Arc::clone(&parts.app);
+    let service = Service::new("policies", contracts_policies::DESCRIPTORS, &parts.routes(), deps)?
         .probe("store", move || {
             let app = Arc::clone(&probed);
             async move { app.probe().await }
         })
+        .worker("backtests", move |stop| parts.backtests(stop))
         .on_stop("store", move || async move {
             db.close().await;
             Ok(())

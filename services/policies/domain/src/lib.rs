@@ -12,6 +12,7 @@ pub mod reasons;
 pub mod record;
 pub mod rule;
 pub mod run_evaluation;
+pub mod sandbox;
 pub mod schema;
 pub mod settings;
 pub mod slice;

@@ -17,6 +17,8 @@ runspine_errors::reasons! { "policies.runspine";
     Invalid: INTENT_UNKNOWN;
     /// A reason of 10 to 500 characters is required.
     Invalid: REASON_REQUIRED;
+    /// A range of time is empty, too long, or not over yet.
+    Invalid: WINDOW_INVALID;
     /// The tenant has no such rule, or the rule no such version.
     NotFound: RULE_NOT_FOUND;
     /// The tenant has no such snapshot, or none is bound to the attempt.
@@ -25,6 +27,8 @@ runspine_errors::reasons! { "policies.runspine";
     NotFound: DECISION_NOT_FOUND;
     /// The attempt has no evaluation, or there is none with this id.
     NotFound: EVALUATION_NOT_FOUND;
+    /// The tenant has no such back-test.
+    NotFound: BACKTEST_NOT_FOUND;
     /// Another rule of the layer has this slug.
     Conflict: SLUG_TAKEN;
     /// The version is in a state from which this can't be done.
@@ -35,6 +39,10 @@ runspine_errors::reasons! { "policies.runspine";
     Precondition: SLICE_TOO_LARGE;
     /// The snapshot's bytes or a rule of it can't be trusted.
     Precondition: SNAPSHOT_INVALID;
+    /// The back-test is over: nothing can be done to it any more.
+    Precondition: BACKTEST_TRANSITION_INVALID;
+    /// The recorded decision can't be decided again.
+    Precondition: NOT_REPLAYABLE;
     /// Facts before the ones sent are missing.
     Precondition: HISTORY_GAP;
     /// Another fact is known at the same place of the trace.
@@ -47,6 +55,8 @@ runspine_errors::reasons! { "policies.runspine";
     Aborted: VERSION_CONFLICT;
     /// The tenant has as many rules or drafts as it may have.
     Exhausted: RULE_QUOTA;
+    /// The tenant has two back-tests that are not done, or the range holds too many decisions.
+    Exhausted: BACKTEST_QUOTA;
 }
 
 /// Codes of decision reasons that no rule carries.

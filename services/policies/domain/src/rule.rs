@@ -155,6 +155,53 @@ pub fn check_content(content: &Content, tenant: &str, operator: bool) -> Result<
     check_protected(system || content.scope == Some(Scope::Global), operator)
 }
 
+/// Which version of which rule.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// The rule.
+    pub rule_id: &'a str,
+    /// The version.
+    pub version: u32,
+    /// The tenant whose layer it is in.
+    pub tenant: &'a str,
+}
+
+/// The meaning of a content, with every default filled in; `default_mode` is that of a restriction which names none.
+///
+/// # Errors
+/// MODE_INVALID_FOR_GRANT.
+pub fn meaning_of(content: Content, of: Identity<'_>, default_mode: Mode) -> Result<Meaning, Fault> {
+    let found = crate::text::check(&content.cedar, Some(&content.slug), Mode::Block);
+    let grant = found.policy.as_ref().is_some_and(|p| p.effect() == crate::text::GRANT);
+    let mode = content.mode.unwrap_or(if grant { Mode::Block } else { default_mode });
+    if grant && mode == Mode::Warn {
+        return Err(warn_on_grant("content.mode"));
+    }
+    let category = content.category.unwrap_or(Category::Custom);
+    Ok(Meaning {
+        category,
+        cedar: content.cedar,
+        effective_from: content.effective_from,
+        effective_until: content.effective_until,
+        format: 1,
+        mode,
+        precedence: content.precedence.unwrap_or_else(|| category.precedence()),
+        rule_id: of.rule_id.to_owned(),
+        scope: content.scope.unwrap_or(Scope::Tenant),
+        scope_id: content.scope_id,
+        slug: content.slug,
+        tenant_id: of.tenant.to_owned(),
+        version: of.version,
+    })
+}
+
+/// Refused: a grant in mode WARN.
+#[must_use]
+pub fn warn_on_grant(field: &str) -> Fault {
+    let fault = Fault::new(&reasons::MODE_INVALID_FOR_GRANT, "a grant can't be in mode WARN");
+    fault.field(field, "MODE_INVALID_FOR_GRANT", "BLOCK, AUDIT or DISABLED")
+}
+
 /// SYSTEM rules and the mesh layer are for operators.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use runspine_errors::Fault;
 use runspine_policies_domain::{
     compile::CompiledRule,
     reasons,
-    rule::{Act, Meaning, check_protected, check_reason, rule_digest},
+    rule::{Act, Meaning, check_protected, check_reason, rule_digest, warn_on_grant},
     slice::MAX_SLICE,
     text,
     words::{Category, Mode, RuleState, RuleType},
@@ -16,7 +16,7 @@ use super::{
     App, Keyed, Who,
     layer::{self, Built},
     rules::{not_found, present, state_json},
-    write_rule::{Order, QUOTA, blocking, conflict, emit, head, move_version, quota, row_of, save, version},
+    write_rule::{Order, QUOTA, conflict, emit, head, move_version, quota, row_of, save, version},
 };
 use crate::store::rules::{self, HeadRow, VersionRow};
 
@@ -71,7 +71,7 @@ impl App {
     async fn check_activatable(&self, who: &Who, meaning: &Meaning) -> Result<(), Fault> {
         let compiled = CompiledRule::new(meaning.clone(), rule_digest(&meaning.bytes())).map_err(|_| {
             let found = text::check(&meaning.cedar, Some(&meaning.slug), meaning.mode);
-            blocking(&found)
+            text::blocking(&found)
         })?;
         let active = self.active(who).await?;
         let bound = active.compiled.slice_bound(&compiled);
@@ -159,15 +159,10 @@ async fn set_mode(
     (meaning.mode, meaning.version) = (mode, number);
     let found = text::check(&meaning.cedar, Some(&meaning.slug), mode);
     if found.policy.as_ref().is_some_and(|p| p.effect() == text::GRANT) && mode == Mode::Warn {
-        let text = "a grant can't be in mode WARN";
-        return Err(Fault::new(&reasons::MODE_INVALID_FOR_GRANT, text).field(
-            "mode",
-            "MODE_INVALID_FOR_GRANT",
-            text,
-        ));
+        return Err(warn_on_grant("mode"));
     }
     if found.is_blocking() {
-        return Err(blocking(&found));
+        return Err(text::blocking(&found));
     }
     let words = (old.name.clone(), old.description.clone());
     let rule_type = RuleType::from_code(old.rule_type).unwrap_or(RuleType::Standard);

@@ -10,6 +10,7 @@ pub(crate) mod observe;
 pub(crate) mod read;
 pub(crate) mod rules;
 pub(crate) mod run;
+pub(crate) mod sandbox;
 pub(crate) mod settings;
 pub(crate) mod snapshots;
 pub(crate) mod step;
@@ -51,17 +52,51 @@ pub(crate) struct App {
     pub steps: Batcher<StoreSteps>,
     pub cache: cache::Cache,
     pub budget: Duration,
+    /// Grows with each change of a back-test in this process.
+    pub backtests: tokio::sync::watch::Sender<u64>,
 }
 
 impl App {
     pub(crate) fn new(db: Db, clock: Arc<dyn Clock>, profile: Profile, config: &Config) -> Self {
         let steps = db.batcher(StoreSteps);
         let budget = Duration::from_millis(config.evaluation_budget_ms.max(1));
-        Self { db, clock, profile, steps, cache: cache::Cache::new(config), budget }
+        Self {
+            db,
+            clock,
+            profile,
+            steps,
+            cache: cache::Cache::new(config),
+            budget,
+            backtests: tokio::sync::watch::Sender::new(0),
+        }
     }
 
     pub(crate) fn now(&self) -> Micros {
         self.clock.now()
+    }
+
+    /// The first answer, when this request was answered before: for operations that look at what may have changed since.
+    pub(crate) async fn answered<A>(&self, who: &Who, key: &Keyed) -> Result<Option<A>, Fault>
+    where
+        A: Message + Default + Send + 'static,
+    {
+        let (tenant, operation, request) = (who.tenant.clone(), key.operation, key.request);
+        let id = key.key.clone();
+        self.db
+            .write(operation, move |tx| {
+                Box::pin(async move {
+                    match tx.replay(&tenant, operation, &id, request).await? {
+                        Replayed::Replay(answer) => A::decode(answer).map(Some).map_err(unreadable),
+                        _ => Ok(None),
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Tells those who wait for back-tests that one of them moved.
+    pub(crate) fn backtests_moved(&self) {
+        self.backtests.send_modify(|n| *n += 1);
     }
 
     /// Runs a keyed operation: a repeat gives the first answer, another request under the same key is refused.

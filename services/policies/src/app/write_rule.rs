@@ -6,9 +6,11 @@ use runspine_db::Tx;
 use runspine_errors::Fault;
 use runspine_policies_domain::{
     reasons,
-    rule::{Act, Content, Meaning, check_content, check_protected, next_state, rule_digest},
+    rule::{
+        Act, Content, Identity, Meaning, check_content, check_protected, meaning_of, next_state, rule_digest,
+    },
     text::{self, Checked},
-    words::{Category, FindingSeverity, Mode, Profile, RuleState, RuleType, Scope, Source},
+    words::{Category, Profile, RuleState, RuleType, Scope, Source},
 };
 use runspine_types::{Micros, new_id};
 
@@ -71,15 +73,6 @@ impl App {
     }
 }
 
-pub(super) fn blocking(found: &Checked) -> Fault {
-    let blocking = found.findings.iter().filter(|f| f.severity == FindingSeverity::Blocking);
-    let fault = Fault::new(&reasons::FINDINGS_BLOCKING, "the rule has blocking findings");
-    blocking.fold(fault, |fault, f| {
-        let subject = format!("{} at line {} column {}", f.kind.as_str(), f.line, f.column);
-        fault.precondition(subject, f.message.clone())
-    })
-}
-
 pub(super) async fn head(tx: &mut Tx, order: &Order, rule_id: &str) -> Result<HeadRow, Fault> {
     rules::head(tx, &order.who.tenant, rule_id).await?.ok_or_else(not_found)
 }
@@ -140,37 +133,12 @@ struct New<'a> {
 
 /// A version with every default filled in, and what is wrong with its text.
 async fn write_version(tx: &mut Tx, order: &Order, new: New<'_>) -> Result<(VersionRow, Checked), Fault> {
-    let content = new.content;
-    let first = text::check(&content.cedar, Some(&content.slug), Mode::Block);
-    let grant = first.policy.as_ref().is_some_and(|p| p.effect() == text::GRANT);
-    let mode = match content.mode {
-        Some(mode) => mode,
-        None if grant => Mode::Block,
-        None => layer::settings(tx, &order.who.tenant, order.profile).await?.1.default_rule_mode,
-    };
-    if grant && mode == Mode::Warn {
-        let text = "a grant can't be in mode WARN";
-        let fault = Fault::new(&reasons::MODE_INVALID_FOR_GRANT, text);
-        return Err(fault.field("content.mode", "MODE_INVALID_FOR_GRANT", "BLOCK, AUDIT or DISABLED"));
-    }
-    let category = content.category.unwrap_or(Category::Custom);
-    let meaning = Meaning {
-        category,
-        cedar: content.cedar,
-        effective_from: content.effective_from,
-        effective_until: content.effective_until,
-        format: 1,
-        mode,
-        precedence: content.precedence.unwrap_or_else(|| category.precedence()),
-        rule_id: new.rule_id.to_owned(),
-        scope: content.scope.unwrap_or(Scope::Tenant),
-        scope_id: content.scope_id,
-        slug: content.slug,
-        tenant_id: order.who.tenant.clone(),
-        version: new.version,
-    };
-    let found = text::check(&meaning.cedar, Some(&meaning.slug), mode);
-    let row = row_of(order, &meaning, (content.name, content.description), new.rule_type, new.parent);
+    let (name, description) = (new.content.name.clone(), new.content.description.clone());
+    let (_, settings) = layer::settings(tx, &order.who.tenant, order.profile).await?;
+    let identity = Identity { rule_id: new.rule_id, version: new.version, tenant: &order.who.tenant };
+    let meaning = meaning_of(new.content, identity, settings.default_rule_mode)?;
+    let found = text::check(&meaning.cedar, Some(&meaning.slug), meaning.mode);
+    let row = row_of(order, &meaning, (name, description), new.rule_type, new.parent);
     rules::insert_version(tx, &row).await?;
     Ok((row, found))
 }

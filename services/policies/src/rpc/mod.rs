@@ -6,17 +6,20 @@ mod export;
 mod page;
 mod parse;
 mod parse_rule;
+mod parse_sandbox;
 mod parse_step;
 mod rules;
+mod sandbox;
 mod settings;
 mod snapshots;
+mod watch;
 
 use std::sync::Arc;
 
 use contracts_policies::v1::{
     decision_service_server::DecisionServiceServer, event_service_server::EventServiceServer,
-    rule_service_server::RuleServiceServer, settings_service_server::SettingsServiceServer,
-    snapshot_service_server::SnapshotServiceServer,
+    rule_service_server::RuleServiceServer, sandbox_service_server::SandboxServiceServer,
+    settings_service_server::SettingsServiceServer, snapshot_service_server::SnapshotServiceServer,
 };
 use runspine_errors::Fault;
 use runspine_policies_domain::words::Profile;
@@ -40,6 +43,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Routes {
         .add(RuleServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SnapshotServiceServer::from_arc(Arc::clone(&rpc)))
         .add(DecisionServiceServer::from_arc(Arc::clone(&rpc)))
+        .add(SandboxServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SettingsServiceServer::from_arc(Arc::clone(&rpc)))
         .add(EventServiceServer::from_arc(rpc))
 }

@@ -104,6 +104,16 @@ impl Filter {
         self
     }
 
+    /// `AND (<one> = $n OR <other> = $n)`; nothing when the value is empty.
+    pub(crate) fn either(mut self, one: &'static str, other: &'static str, value: &str) -> Self {
+        if !value.is_empty() {
+            self.values.push(value.into());
+            let n = self.values.len();
+            self.sql.push_str(&format!(" AND ({one} = ${n} OR {other} = ${n})"));
+        }
+        self
+    }
+
     /// As [`Filter::and_if`] for a condition that ends within a parenthesis.
     pub(crate) fn and_exists(self, left: &'static str, value: Option<&str>) -> Self {
         if value.is_none() {

@@ -1,5 +1,6 @@
 //! The tables of the domain. Runs inside the transaction it is given and decides nothing.
 
+pub(crate) mod backtests;
 pub(crate) mod evaluations;
 pub(crate) mod hot;
 pub(crate) mod lists;
@@ -11,10 +12,10 @@ use runspine_db::Migrations;
 
 /// The schema.
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
-    steps: [1 => "0001_policies"],
+    steps: [1 => "0001_policies", 2 => "0002_sandbox"],
     append_only: [
         "rule_versions", "rule_transitions", "snapshots", "snapshot_transitions", "snapshot_recalls",
         "setting_changes", "decisions", "enforcements", "step_facts", "violations", "evaluations",
-        "evaluation_supersessions",
+        "evaluation_supersessions", "backtest_diffs",
     ],
 };

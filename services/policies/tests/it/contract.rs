@@ -52,6 +52,13 @@ async fn every_operation_is_served() {
         decisions.get_run_policy_evidence: "DecisionService/GetRunPolicyEvidence" => GetRunPolicyEvidenceRequest,
         settings.get_policy_settings: "SettingsService/GetPolicySettings" => GetPolicySettingsRequest,
         settings.set_policy_settings: "SettingsService/SetPolicySettings" => SetPolicySettingsRequest,
+        sandbox.dry_run: "SandboxService/DryRun" => DryRunRequest,
+        sandbox.start_backtest: "SandboxService/StartBacktest" => StartBacktestRequest,
+        sandbox.cancel_backtest: "SandboxService/CancelBacktest" => CancelBacktestRequest,
+        sandbox.get_backtest: "SandboxService/GetBacktest" => GetBacktestRequest,
+        sandbox.watch_backtest: "SandboxService/WatchBacktest" => WatchBacktestRequest,
+        sandbox.list_backtests: "SandboxService/ListBacktests" => ListBacktestsRequest,
+        sandbox.list_backtest_diffs: "SandboxService/ListBacktestDiffs" => ListBacktestDiffsRequest,
         events.pull_events: "EventService/PullEvents" => PullEventsRequest,
         events.ack_events: "EventService/AckEvents" => AckEventsRequest,
     );

@@ -5,5 +5,6 @@ mod contract;
 mod harness;
 mod rules;
 mod runs;
+mod sandbox;
 mod steps;
 mod stores;

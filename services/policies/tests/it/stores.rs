@@ -40,6 +40,7 @@ on_both_engines! {
             request_id: test_id(12, 1), digest: set.snapshot_digest, directive: 2, reason: WHY.into(),
         };
         call!(house, snapshots.recall_snapshot, "SnapshotService/RecallSnapshot", recall).unwrap();
+        house.rows_of_the_sandbox().await;
         assert_append_only_tables(&house.db, &MIGRATIONS).await;
         for table in MIGRATIONS.append_only {
             assert_append_only(&house.db, table).await;

@@ -7,11 +7,12 @@ use std::str::FromStr;
 
 use cedar_policy::{Effect, Policy, PolicySet, ValidationMode, ValidationWarning};
 use miette::Diagnostic;
+use runspine_errors::Fault;
 
 pub use annotation::{Notes, ViolationOn, is_slug};
 
 use crate::{
-    schema,
+    reasons, schema,
     words::{FindingKind, FindingSeverity, Mode},
 };
 
@@ -109,6 +110,17 @@ pub fn check(text: &str, slug: Option<&str>, mode: Mode) -> Checked {
     };
     check.validate(&policy);
     check.done(Some(policy), notes)
+}
+
+/// Refused: what was found keeps the rule from becoming active.
+#[must_use]
+pub fn blocking(found: &Checked) -> Fault {
+    let blocking = found.findings.iter().filter(|f| f.severity == FindingSeverity::Blocking);
+    let fault = Fault::new(&reasons::FINDINGS_BLOCKING, "the rule has blocking findings");
+    blocking.fold(fault, |fault, f| {
+        let subject = format!("{} at line {} column {}", f.kind.as_str(), f.line, f.column);
+        fault.precondition(subject, f.message.clone())
+    })
 }
 
 /// A policy as Cedar prints it.

@@ -52,10 +52,12 @@ macro_rules! words {
 }
 
 mod rule;
+mod sandbox;
 
 pub use rule::{
     Category, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope, SnapshotState, Source,
 };
+pub use sandbox::{BacktestState, ChangeDimension, NotReplayable};
 
 words! {
     /// What a rule does when it matches, from loose to strict: the order is the order of restrictiveness.

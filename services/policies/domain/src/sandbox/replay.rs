@@ -1,0 +1,265 @@
+//! A recorded decision, decided again by a candidate.
+//!
+//! Everything that was known then is an input and is taken as it was stored, but for one thing: labels that rules gave
+//! the run. Those come from the candidate's own rules, as its own answers and its own look at the finished steps give
+//! them; labels that came from outside stay.
+
+use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
+
+use crate::{
+    compile::CompiledSnapshot,
+    decide::{Ruling, decide},
+    entities::FactsError,
+    evaluate::evaluate,
+    facts::{EndedQuestion, Inputs, Question, Run, inputs_digest},
+    slice::{Bound, SliceCache, resource_of},
+    words::{Action, Failure, Moment, NotReplayable, Verdict},
+};
+use runspine_types::Digest;
+
+/// What is compared with of a recorded decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Code of the primary reason; empty: none.
+    pub code: String,
+    /// The rule behind it; empty: none.
+    pub rule_id: String,
+    /// Why it was not decided properly.
+    pub failure: Option<Failure>,
+    /// Whether the reason was the recall of the snapshot.
+    pub recalled: bool,
+    /// Labels that it gave the run.
+    pub taints_added: Vec<String>,
+    /// Digest of the inputs it was made of.
+    pub inputs_digest: Digest,
+}
+
+/// The inputs of a recorded decision as they are stored now.
+#[derive(Debug, Clone, Copy)]
+pub enum Stored<'a> {
+    /// They are there.
+    Bytes(&'a [u8]),
+    /// They were erased.
+    Erased,
+    /// There are none.
+    Missing,
+}
+
+/// A decision made again.
+#[derive(Debug)]
+pub struct Again {
+    /// What the candidate decides.
+    pub ruling: Ruling,
+    /// Whether the candidate denied something earlier in this run that was not denied: the agent would have acted
+    /// otherwise from there on.
+    pub counterfactual: bool,
+    /// What the attempt had spent before, in micro-USD.
+    pub spent: i64,
+}
+
+/// Why it was not made again, and what was missing.
+pub type Refused = (NotReplayable, String);
+
+/// What is remembered of a run between its decisions.
+#[derive(Debug, Default)]
+pub struct RunReplay {
+    bound: Option<Arc<Bound>>,
+    /// Labels that came from outside.
+    external: BTreeSet<String>,
+    /// Labels that the recorded rules gave.
+    recorded: BTreeSet<String>,
+    /// Labels that the candidate's rules gave.
+    gained: BTreeSet<String>,
+    begun: bool,
+    denied: bool,
+    changed: bool,
+}
+
+impl RunReplay {
+    /// Whether the candidate changed something in it that is not counterfactual.
+    #[must_use]
+    pub const fn is_affected(&self) -> bool {
+        self.changed
+    }
+
+    /// A run of which it is known that the candidate denied something in it before.
+    #[must_use]
+    pub fn denied_before(denied: bool) -> Self {
+        Self { denied, ..Self::default() }
+    }
+}
+
+/// Decides again under one snapshot. Keeps its slices to itself, so that live decisions keep theirs.
+#[derive(Debug)]
+pub struct Replayer {
+    snapshot: Arc<CompiledSnapshot>,
+    slices: SliceCache,
+    /// Whether finished steps can give labels.
+    labels_facts: bool,
+}
+
+impl Replayer {
+    /// For a candidate, or for the snapshot that decisions were made under.
+    #[must_use]
+    pub fn new(snapshot: Arc<CompiledSnapshot>, slices: NonZeroUsize) -> Self {
+        let labels_facts = snapshot.rules.iter().any(|r| {
+            let ended = r.actions & (1 << Action::StepEnded.code()) != 0;
+            ended && r.notes.obligations.iter().any(|o| o.name == "taint")
+        });
+        Self { snapshot, slices: SliceCache::new(slices), labels_facts }
+    }
+
+    /// Its snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> &CompiledSnapshot {
+        &self.snapshot
+    }
+
+    /// Whether it has to be told of finished steps.
+    #[must_use]
+    pub const fn needs_facts(&self) -> bool {
+        self.labels_facts
+    }
+
+    /// What its rules say to inputs, changed in nothing.
+    ///
+    /// # Errors
+    /// When the facts do not fit the schema.
+    pub fn ruling(&self, inputs: &Inputs<'_>, bound: &Bound) -> Result<Ruling, FactsError> {
+        let resource = resource_of(&inputs.question, &inputs.run, &bound.principal);
+        let (slice, _) = self.slices.get(&self.snapshot, inputs.question.action(), bound, resource)?;
+        let said = evaluate(&slice, inputs)?;
+        Ok(decide(&said, inputs, moment(&inputs.question)))
+    }
+
+    /// The labels that finished steps give, one after the other.
+    fn observed(
+        &self,
+        facts: &[EndedQuestion],
+        inputs: &Inputs<'_>,
+        bound: &Bound,
+        taints: &mut BTreeSet<String>,
+    ) {
+        if !self.labels_facts {
+            return;
+        }
+        for fact in facts {
+            let mut run: Run = inputs.run.clone();
+            run.taints = taints.iter().cloned().collect();
+            let ended =
+                Inputs { question: Question::Ended(fact.clone()), run, bypass: None, ..inputs.clone() };
+            // Facts that do not fit gave no label then either.
+            if let Ok(ruling) = self.ruling(&ended, bound) {
+                taints.extend(ruling.taints_added);
+            }
+        }
+    }
+
+    /// Decides again. `own`: the snapshot that it was made under; `facts`: the finished steps that it was told of.
+    ///
+    /// # Errors
+    /// Why it can't be decided again. The run goes on as it was recorded then.
+    pub fn replay(
+        &self,
+        own: &Self,
+        run: &mut RunReplay,
+        recorded: &Recorded,
+        stored: Stored<'_>,
+        facts: &[EndedQuestion],
+    ) -> Result<Again, Refused> {
+        let done = readable(recorded, stored).and_then(|inputs| self.again(own, run, inputs, facts));
+        run.recorded.extend(recorded.taints_added.iter().cloned());
+        match done {
+            Ok(again) => {
+                run.gained.extend(again.ruling.taints_added.iter().cloned());
+                if again.ruling.verdict != recorded.verdict && !again.counterfactual {
+                    run.changed = true;
+                    run.denied |= again.ruling.verdict == Verdict::Deny;
+                }
+                Ok(again)
+            }
+            Err(refused) => {
+                run.gained.extend(recorded.taints_added.iter().cloned());
+                Err(refused)
+            }
+        }
+    }
+
+    fn again(
+        &self,
+        own: &Self,
+        run: &mut RunReplay,
+        mut inputs: Inputs<'_>,
+        facts: &[EndedQuestion],
+    ) -> Result<Again, Refused> {
+        let bound = match &run.bound {
+            Some(bound) if bound.principal == *inputs.principal => Arc::clone(bound),
+            _ => Arc::new(Bound::new(inputs.principal.clone().into_owned())),
+        };
+        run.bound = Some(Arc::clone(&bound));
+        if !run.begun {
+            run.begun = true;
+            run.external = inputs.run.taints.iter().cloned().collect();
+        }
+        if own.labels_facts || self.labels_facts {
+            let mut seen: BTreeSet<String> = run.external.union(&run.recorded).cloned().collect();
+            own.observed(facts, &inputs, &bound, &mut seen);
+            run.recorded.extend(seen.difference(&run.external).cloned());
+            let mut seen: BTreeSet<String> = run.external.union(&run.gained).cloned().collect();
+            self.observed(facts, &inputs, &bound, &mut seen);
+            run.gained.extend(seen.difference(&run.external).cloned());
+        }
+        if run.recorded != run.gained {
+            let given = |t: &String| run.recorded.contains(t) && !run.external.contains(t);
+            let kept = inputs.run.taints.iter().filter(|t| !given(t)).cloned();
+            let taints: BTreeSet<String> = kept.chain(run.gained.iter().cloned()).collect();
+            inputs.run.taints = taints.into_iter().collect();
+        }
+        let ruling = self.ruling(&inputs, &bound);
+        let ruling = ruling.map_err(|e| (NotReplayable::SchemaIncompatible, e.to_string()))?;
+        Ok(Again { ruling, counterfactual: run.denied, spent: spent(&inputs.question) })
+    }
+}
+
+/// The stored inputs, if they are those that were decided on and the decision was made by rules.
+///
+/// # Errors
+/// Why not.
+pub fn readable<'a>(recorded: &Recorded, stored: Stored<'a>) -> Result<Inputs<'a>, Refused> {
+    let no = |why: NotReplayable| (why, String::new());
+    if recorded.recalled {
+        return Err(no(NotReplayable::RecalledOriginal));
+    }
+    if recorded.failure.is_some_and(|f| f != Failure::EvaluationError) {
+        return Err(no(NotReplayable::DegradedOriginal));
+    }
+    let bytes = match stored {
+        Stored::Bytes(bytes) => bytes,
+        Stored::Erased => return Err(no(NotReplayable::InputsErased)),
+        Stored::Missing => return Err(no(NotReplayable::InputsMissing)),
+    };
+    if inputs_digest(bytes) != recorded.inputs_digest {
+        return Err((NotReplayable::InputsMissing, "the stored bytes do not fit their digest".to_owned()));
+    }
+    serde_json::from_slice(bytes).map_err(|e| (NotReplayable::SchemaIncompatible, e.to_string()))
+}
+
+/// The moment of a question.
+#[must_use]
+pub const fn moment(question: &Question) -> Moment {
+    match question {
+        Question::Start(_) => Moment::RunStart,
+        Question::Step(_) => Moment::StepStart,
+        Question::Ended(_) => Moment::StepEnd,
+        Question::End(_) => Moment::RunEnd,
+    }
+}
+
+fn spent(question: &Question) -> i64 {
+    match question {
+        Question::Step(q) => q.totals.cost_microusd,
+        _ => 0,
+    }
+}

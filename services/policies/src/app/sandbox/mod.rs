@@ -1,0 +1,8 @@
+//! The sandbox: candidates against one question, and against what was recorded. Nothing here is bound to a run.
+
+pub(crate) mod backtests;
+pub(crate) mod candidate;
+pub(crate) mod dry_run;
+pub(crate) mod feed;
+pub(crate) mod replay;
+pub(crate) mod run;

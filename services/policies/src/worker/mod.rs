@@ -1,0 +1,3 @@
+//! Work that runs beside the calls.
+
+pub(crate) mod backtests;
