@@ -18,6 +18,8 @@ pub struct Config {
     pub steps: usize,
     /// The most that the evaluation of one question may take, in milliseconds. 1 or more, default 20.
     pub evaluation_budget_ms: u64,
+    /// How often approvals are escalated and ended whose time has come, in milliseconds. 1 or more, default 5,000.
+    pub approvals_ms: u64,
 }
 
 impl Default for Config {
@@ -29,6 +31,7 @@ impl Default for Config {
             runs: 20_000,
             steps: 65_536,
             evaluation_budget_ms: 20,
+            approvals_ms: 5_000,
         }
     }
 }

@@ -12,7 +12,7 @@ use runspine_policies_domain::{
     schema,
     settings::Settings,
     text::Finding,
-    words::{Directive, Moment},
+    words::{self, Directive, Moment},
 };
 use runspine_rpc::timestamp;
 use runspine_types::{Digest, Micros};
@@ -70,7 +70,8 @@ pub(crate) fn decision(id: Identity<'_>, judged: &Judged) -> pb::Decision {
         warnings: r.warnings.iter().map(reason).collect(),
         retry_after_ms: r.retry_after_ms,
         needs: r.needs.clone(),
-        approval_id: String::new(),
+        approval_id: r.approval.as_ref().map(|a| a.approval_id.clone()).unwrap_or_default(),
+        approval_unusable: r.approval.as_ref().and_then(|a| a.unusable).map_or(0, words::Unusable::code),
         bypass_id: r.bypass_id.clone(),
         matches: r.matches.iter().map(matched).collect(),
         grants: r.grants.clone(),
@@ -204,7 +205,6 @@ pub(crate) fn snapshot_rule(rule: &CompiledRule, include_text: bool) -> pb::Snap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runspine_policies_domain::words;
 
     #[test]
     fn words_have_the_numbers_of_the_contract() {
@@ -236,6 +236,9 @@ mod tests {
             words::BacktestState, pb::BacktestState, "BACKTEST_STATE";
             words::NotReplayable, pb::NotReplayable, "NOT_REPLAYABLE";
             words::ChangeDimension, pb::ChangeDimension, "CHANGE_DIMENSION";
+            words::ApprovalState, pb::ApprovalState, "APPROVAL_STATE";
+            words::ApprovalLevel, pb::ApprovalLevel, "APPROVAL_LEVEL";
+            words::Unusable, pb::ApprovalUnusable, "APPROVAL_UNUSABLE";
         }
     }
 }

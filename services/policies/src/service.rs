@@ -1,9 +1,10 @@
 //! The domain as a value.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use runspine_boot::{BootError, CancellationToken, Deps, Service};
 use runspine_db::Db;
+use runspine_errors::Fault;
 use runspine_policies_domain::words::Profile;
 use runspine_rpc::Routes;
 use runspine_types::Clock;
@@ -28,6 +29,14 @@ impl Parts {
         rpc::routes(&self.app)
     }
 
+    /// Escalates and ends approvals whose time has come: how many it changed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn end_due_approvals(&self) -> Result<usize, Fault> {
+        worker::approvals::pass(&self.app.db, self.app.now()).await
+    }
+
     /// Works on back-tests until `stop`.
     pub fn backtests(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         worker::backtests::work(Arc::clone(&self.app), stop)
@@ -44,11 +53,13 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let profile = Profile::from_code(deps.profile.name as i32).unwrap_or(Profile::Strict);
     let parts = parts(db.clone(), Arc::clone(&deps.clock), profile, &config);
     let probed = Arc::clone(&parts.app);
+    let (app, every) = (Arc::clone(&parts.app), Duration::from_millis(config.approvals_ms.max(1)));
     let service = Service::new("policies", contracts_policies::DESCRIPTORS, &parts.routes(), deps)?
         .probe("store", move || {
             let app = Arc::clone(&probed);
             async move { app.probe().await }
         })
+        .worker("approvals", move |stop| worker::approvals::run(app, every, stop))
         .worker("backtests", move |stop| parts.backtests(stop))
         .on_stop("store", move || async move {
             db.close().await;

@@ -1,5 +1,7 @@
 //! From what the rules said to a decision: modes, bypass, merging, order of reasons, profile.
 
+mod demand;
+
 use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
@@ -7,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::{
     compile::CompiledRule,
     evaluate::Said,
-    facts::{Bypass, Inputs, Question},
+    facts::{ApprovalFacts, Bypass, Inputs, Question},
     obligation::{self, Obligation},
     reasons::codes,
     text::ViolationOn,
     words::{ActionTaken, Category, Directive, Failure, Mode, Moment, Outcome, Profile, Severity, Verdict},
 };
+
+pub use demand::Demand;
+use demand::{demand, refused, settle};
 
 /// How often a step may be put off.
 pub const MAX_DEFERRALS: u32 = 10;
@@ -115,6 +120,10 @@ pub struct Ruling {
     pub taints_added: Vec<String>,
     /// Matches that are violations.
     pub violations: Vec<RuleViolation>,
+    /// What was demanded; none: no approval, or one that was spent.
+    pub demand: Option<Demand>,
+    /// What the decision had at hand when approval was demanded.
+    pub approval: Option<ApprovalFacts>,
 }
 
 impl Ruling {
@@ -137,6 +146,8 @@ impl Ruling {
             candidates: 0,
             taints_added: Vec::new(),
             violations: Vec::new(),
+            demand: None,
+            approval: None,
         }
     }
 
@@ -185,7 +196,11 @@ pub fn undecided(failure: Failure, profile: Profile, observed: Directive) -> Rul
 /// The decision that follows from what the rules said. At STEP_END and RUN_END nothing needs a grant.
 #[must_use]
 pub fn decide(said: &Said, inputs: &Inputs<'_>, moment: Moment) -> Ruling {
-    let findings = findings(said, inputs, moment);
+    let mut findings = findings(said, inputs, moment);
+    let demand = demand(&findings, said);
+    if let (Some(demand), Some(approval)) = (&demand, &inputs.approval) {
+        settle(&mut findings, demand, approval, said, inputs, moment);
+    }
     let without: Vec<&Finding<'_>> = findings.iter().collect();
     let with: Vec<&Finding<'_>> = findings.iter().filter(|f| !f.bypassed).collect();
     let (bare, _) = combine(&without, said, inputs, moment);
@@ -204,6 +219,8 @@ pub fn decide(said: &Said, inputs: &Inputs<'_>, moment: Moment) -> Ruling {
     }
     ruling.matches = matches(&findings, said, inputs.profile);
     ruling.violations = violations(&with, moment);
+    ruling.demand = demand.filter(|_| verdict.verdict == Verdict::RequireApproval);
+    ruling.approval.clone_from(&inputs.approval);
     let mut ruling = observe_only(ruling, inputs.profile);
     oblige(&mut ruling, merged);
     ruling
@@ -217,6 +234,23 @@ struct Finding<'a> {
     directive: Directive,
     failed: bool,
     bypassed: bool,
+    /// An approval answers for it: only what it binds to is left.
+    approved: bool,
+}
+
+impl Finding<'_> {
+    /// What it weighs in the verdict.
+    fn weight(&self) -> Option<Outcome> {
+        if !self.approved {
+            return self.counts;
+        }
+        let binds = self.rule.notes.obligations.iter().any(|o| obligation::is_for_modify(&o.name));
+        binds.then_some(Outcome::Modify)
+    }
+
+    fn demands_approval(&self) -> bool {
+        self.counts == Some(Outcome::RequireApproval) && !self.bypassed
+    }
 }
 
 fn findings<'a>(said: &'a Said, inputs: &Inputs<'_>, moment: Moment) -> Vec<Finding<'a>> {
@@ -242,7 +276,7 @@ fn finding(rule: &CompiledRule, failed: bool, bypassed: bool) -> Finding<'_> {
         Mode::Warn => (Some(Outcome::Warn), Directive::Continue),
         Mode::Audit | Mode::Disabled => (None, Directive::Continue),
     };
-    Finding { rule, counts, directive, failed, bypassed }
+    Finding { rule, counts, directive, failed, bypassed, approved: false }
 }
 
 /// Whether a bypass covers a rule: never a SYSTEM rule of the mesh, and only what blocks.
@@ -269,7 +303,7 @@ fn combine(
     inputs: &Inputs<'_>,
     moment: Moment,
 ) -> (Combined, Vec<Obligation>) {
-    let highest = findings.iter().filter_map(|f| f.counts).max().unwrap_or(Outcome::Grant);
+    let highest = findings.iter().filter_map(|f| f.weight()).max().unwrap_or(Outcome::Grant);
     let mut verdict = highest.verdict();
     let mut extra = None;
     let needs_grant = matches!(moment, Moment::RunStart | Moment::StepStart);
@@ -287,6 +321,12 @@ fn combine(
         verdict = Verdict::Deny;
         let text = format!("the question was put off {MAX_DEFERRALS} times");
         extra = Some(of_no_rule(codes::DEFER_EXHAUSTED, &text, NO_RULE_PRECEDENCE));
+    }
+    if verdict == Verdict::RequireApproval
+        && let Some((code, text)) = inputs.approval.as_ref().and_then(|a| refused(a.standing))
+    {
+        verdict = Verdict::Deny;
+        extra = Some(of_no_rule(code, text, NO_RULE_PRECEDENCE));
     }
     (Combined { verdict, extra }, merged)
 }
@@ -320,9 +360,10 @@ fn oblige(ruling: &mut Ruling, merged: Vec<Obligation>) {
                 ruling.obligations.push(o);
             }
             name if obligation::is_for_any(name) => ruling.obligations.push(o),
-            _ if matches!(ruling.verdict, Verdict::Modify | Verdict::RequireApproval) => {
+            name if ruling.verdict == Verdict::Modify && obligation::is_for_modify(name) => {
                 ruling.obligations.push(o)
             }
+            _ if ruling.verdict == Verdict::RequireApproval => ruling.obligations.push(o),
             _ => {}
         }
     }
@@ -360,7 +401,7 @@ fn of_no_rule(code: &str, message: &str, precedence: u32) -> Reason {
 }
 
 fn reasons(findings: &[&Finding<'_>], extra: Option<Reason>) -> Vec<Reason> {
-    let counted = findings.iter().filter_map(|f| f.counts.map(|o| (f, o)));
+    let counted = findings.iter().filter_map(|f| f.weight().map(|o| (f, o)));
     let mut out: Vec<Reason> =
         counted.filter(|(_, o)| *o > Outcome::Warn).map(|(f, o)| reason(f, o)).collect();
     out.extend(extra);
@@ -413,6 +454,9 @@ fn action(f: &Finding<'_>, profile: Profile) -> ActionTaken {
     }
     if f.bypassed {
         return ActionTaken::Bypassed;
+    }
+    if f.approved {
+        return ActionTaken::Approved;
     }
     match f.counts {
         None => ActionTaken::Audited,

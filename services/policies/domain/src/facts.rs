@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     reasons,
-    words::{Action, Directive, Profile, ResourceType, StepKind, StepOutcome},
+    words::{Action, Directive, Profile, ResourceType, Standing, StepKind, StepOutcome, Unusable},
 };
 
 /// The agent that acts.
@@ -383,9 +383,25 @@ pub struct Bypass {
     pub rule_ids: Vec<String>,
 }
 
+/// What is known of an approval when a decision demands one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalFacts {
+    /// The approval; empty: there is none.
+    pub approval_id: String,
+    /// The rules that it answers for, sorted.
+    pub rules: Vec<String>,
+    /// What the decision has at hand.
+    pub standing: Standing,
+    /// Why the approval that the question names was not used.
+    pub unusable: Option<Unusable>,
+}
+
 /// Everything that a decision is made of, besides the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inputs<'a> {
+    /// The approval, when the rules demand one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalFacts>,
     /// The bypass, if any.
     pub bypass: Option<Bypass>,
     /// Format of these bytes: 1.

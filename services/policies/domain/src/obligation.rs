@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::words::Outcome;
+use crate::words::{ApprovalLevel, Outcome};
 
 /// An item of `@obligations`, checked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +33,7 @@ enum Merge {
     Equal,
     Or,
     Strictest,
+    Highest,
 }
 
 /// What the arguments must be.
@@ -45,6 +46,7 @@ enum Args {
     Word,
     Words,
     Sandbox,
+    Level,
 }
 
 /// From loose to strict.
@@ -61,7 +63,7 @@ fn table(name: &str) -> Option<(GoesWith, Merge, Args)> {
         "sandbox" => (GoesWith::Modify, Merge::Strictest, Args::Sandbox),
         "taint" | "label" => (GoesWith::Any, Merge::Union, Args::Labels),
         "notify" => (GoesWith::Any, Merge::Union, Args::Word),
-        "level" => (GoesWith::Approval, Merge::Maximum, Args::Word),
+        "level" => (GoesWith::Approval, Merge::Highest, Args::Level),
         "quorum" => (GoesWith::Approval, Merge::Maximum, Args::Integer(1, 5)),
         "expires" => (GoesWith::Approval, Merge::Minimum, Args::Integer(60, 86_400)),
         "no_auto" => (GoesWith::Approval, Merge::Or, Args::None),
@@ -157,6 +159,10 @@ fn check_args(name: &str, args: &[String], wanted: Args) -> Result<(), String> {
         Args::Labels => count(1, 8).and_then(|()| each(is_word, "a label")),
         Args::Words => count(1, 32).and_then(|()| each(is_path, "the name of a fact")),
         Args::Word => count(1, 1).and_then(|()| each(is_word, "a word")),
+        Args::Level => {
+            let known = |a: &str| ApprovalLevel::from_text(a).is_some();
+            count(1, 1).and_then(|()| each(known, "SELF, TEAM_MEMBER, TEAM_LEAD, MANAGER or OWNER"))
+        }
         Args::Sandbox => count(1, 1).and_then(|()| each(|a| SANDBOXES.contains(&a), "a sandbox profile")),
         Args::Integer(min, max) => count(1, 1).and_then(|()| match args[0].parse::<i64>() {
             Ok(n) if (min..=max).contains(&n) && !args[0].starts_with('+') => Ok(()),
@@ -215,9 +221,11 @@ fn merge_one(name: &str, args: BTreeSet<&str>) -> Result<Obligation, Conflict> {
         Merge::Union => args.iter().map(|a| (*a).to_owned()).collect(),
         Merge::Or => Vec::new(),
         Merge::Minimum => one(args.iter().min_by_key(number)),
-        Merge::Maximum if name == "level" => one(args.iter().max()),
         Merge::Maximum => one(args.iter().max_by_key(number)),
         Merge::Strictest => one(args.iter().max_by_key(|a| SANDBOXES.iter().position(|s| *s == **a))),
+        Merge::Highest => {
+            one(args.iter().max_by_key(|a| ApprovalLevel::from_text(a).map(ApprovalLevel::code)))
+        }
         Merge::Equal if args.len() > 1 => return Err(Conflict { name: name.to_owned() }),
         Merge::Equal => one(args.iter().next()),
     };
@@ -234,4 +242,14 @@ pub fn is_for_any(name: &str) -> bool {
 #[must_use]
 pub fn is_for_modify(name: &str) -> bool {
     table(name).is_some_and(|(goes, ..)| goes == GoesWith::Modify)
+}
+
+/// Merged obligations in their one text: what an approval of the action is for.
+#[must_use]
+pub fn text(obligations: &[Obligation]) -> String {
+    let item = |o: &Obligation| match o.args.is_empty() {
+        true => o.name.clone(),
+        false => format!("{}({})", o.name, o.args.join(",")),
+    };
+    obligations.iter().map(item).collect::<Vec<_>>().join(";")
 }

@@ -29,6 +29,8 @@ runspine_errors::reasons! { "policies.runspine";
     NotFound: EVALUATION_NOT_FOUND;
     /// The tenant has no such back-test.
     NotFound: BACKTEST_NOT_FOUND;
+    /// The tenant has no such approval.
+    NotFound: APPROVAL_NOT_FOUND;
     /// Another rule of the layer has this slug.
     Conflict: SLUG_TAKEN;
     /// The version is in a state from which this can't be done.
@@ -49,6 +51,18 @@ runspine_errors::reasons! { "policies.runspine";
     Precondition: HISTORY_CONFLICT;
     /// The evaluation before this revision is still effective.
     Precondition: EVALUATION_NOT_SUPERSEDED;
+    /// The approval is in a state from which this can't be done.
+    Precondition: APPROVAL_TRANSITION_INVALID;
+    /// The time of the approval is over.
+    Precondition: APPROVAL_EXPIRED;
+    /// The vote is for another action than the one that waits.
+    Precondition: ACTION_CHANGED;
+    /// Whoever asked, or for whom it was asked, can't approve it.
+    Denied: SELF_APPROVAL;
+    /// The voter is below the level that the rules demand.
+    Denied: LEVEL_TOO_LOW;
+    /// Only a person can do this.
+    Denied: HUMAN_REQUIRED;
     /// SYSTEM rules and the mesh layer are changed by operators only.
     Denied: SYSTEM_RULE_PROTECTED;
     /// Somebody else was first: read again.
@@ -75,6 +89,12 @@ pub mod codes {
     pub const OBLIGATION_CONFLICT: &str = "OBLIGATION_CONFLICT";
     /// The step was put off ten times.
     pub const DEFER_EXHAUSTED: &str = "DEFER_EXHAUSTED";
+    /// The same action was rejected before.
+    pub const APPROVAL_REJECTED: &str = "APPROVAL_REJECTED";
+    /// No request for approval was decided and used in time.
+    pub const APPROVAL_EXPIRED: &str = "APPROVAL_EXPIRED";
+    /// The tenant has as many open requests for approval as it may have.
+    pub const APPROVAL_QUOTA: &str = "APPROVAL_QUOTA";
     /// The time of the evaluation is over.
     pub const EVALUATION_TIMEOUT: &str = "EVALUATION_TIMEOUT";
 }

@@ -9,7 +9,7 @@ pub struct Counts {
     pub step_decisions: u32,
     /// Violation facts.
     pub violations: u32,
-    /// Enforced denials, of runs and steps.
+    /// Enforced denials, of runs and steps, by rules and by people.
     pub denials: u32,
     /// Enforced TERMINATE directives by a rule.
     pub terminations: u32,

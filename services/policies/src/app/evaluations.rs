@@ -23,6 +23,7 @@ use super::{
     observe::{Attempt, Told, Under, of_rule},
 };
 use crate::store::{
+    approvals,
     evaluations::{self, DecisionSums, EvaluationRow, NewEvaluation, SupersessionRow},
     hot::{self, Raised},
     runs,
@@ -105,6 +106,7 @@ impl App {
             question: Question::End(ask.question.clone()),
             run: run.clone(),
             bypass: None,
+            approval: None,
             observed: Directive::Continue,
             moment: Moment::RunEnd,
         };
@@ -219,7 +221,7 @@ async fn count(
     let outcome = run_evaluation::outcome(&Counts {
         step_decisions: sums.steps,
         violations,
-        denials: sums.enforced_denials,
+        denials: sums.enforced_denials + approvals::rejected(tx, run_key).await?,
         terminations: sums.terminations,
         advisories,
         degraded: sums.degraded,

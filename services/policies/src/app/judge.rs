@@ -7,7 +7,7 @@ use runspine_policies_domain::{
     compile::CompiledSnapshot,
     decide::{self, Ruling},
     evaluate::evaluate,
-    facts::{Bypass, Inputs, Question, Run, inputs_digest},
+    facts::{ApprovalFacts, Bypass, Inputs, Question, Run, inputs_digest},
     slice::{Bound, resource_of},
     words::{Directive, Failure, Moment, Profile},
 };
@@ -24,6 +24,8 @@ pub(crate) struct Asked<'a> {
     pub question: Question,
     pub run: Run,
     pub bypass: Option<Bypass>,
+    /// What is known of an approval, when the rules were found to demand one.
+    pub approval: Option<ApprovalFacts>,
     /// What observed steps led to.
     pub observed: Directive,
     pub moment: Moment,
@@ -36,6 +38,8 @@ pub(crate) struct Judged {
     pub inputs_digest: Digest,
     pub evaluate_ns: i64,
     pub question: Question,
+    pub run: Run,
+    pub bypass: Option<Bypass>,
 }
 
 impl App {
@@ -48,6 +52,7 @@ impl App {
     ) -> Judged {
         let started = Instant::now();
         let inputs = Inputs {
+            approval: asked.approval,
             bypass: asked.bypass,
             format: 1,
             now: asked.now.0,
@@ -70,6 +75,8 @@ impl App {
             inputs: bytes.into(),
             evaluate_ns: i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX),
             question: inputs.question,
+            run: inputs.run,
+            bypass: inputs.bypass,
         }
     }
 

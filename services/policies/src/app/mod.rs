@@ -1,5 +1,6 @@
 //! The use cases. Each opens and commits the one transaction of its call.
 
+pub(crate) mod approval;
 pub(crate) mod cache;
 pub(crate) mod emit;
 pub(crate) mod enforce_rule;
@@ -19,7 +20,7 @@ pub(crate) mod write_rule;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use contracts_common::common::v1::Actor;
+use contracts_common::common::v1::{Actor, ActorType};
 use prost::Message;
 use runspine_db::{Batcher, BoxFuture, Db, KeptAnswer, Replayed, Tx};
 use runspine_errors::{Fault, mesh};
@@ -33,6 +34,10 @@ use crate::{config::Config, store::hot::StoreSteps};
 pub(crate) struct Who {
     pub tenant: String,
     pub actor: Actor,
+    /// The person who owns the credential; empty: none.
+    pub owner_id: String,
+    /// The caller's roles.
+    pub roles: Vec<String>,
     /// Whether the caller is an operator of the mesh.
     pub operator: bool,
     pub project_id: String,
@@ -41,6 +46,25 @@ pub(crate) struct Who {
     pub causation_id: String,
     pub config_digest: Bytes,
     pub profile: Profile,
+}
+
+impl Who {
+    /// The domain itself, for a tenant.
+    pub(crate) fn of_the_mesh(tenant: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            actor: Actor { r#type: ActorType::System.into(), id: "policies".to_owned() },
+            owner_id: String::new(),
+            roles: Vec::new(),
+            operator: false,
+            project_id: String::new(),
+            run_id: String::new(),
+            correlation_id: String::new(),
+            causation_id: String::new(),
+            config_digest: Bytes::new(),
+            profile: Profile::Strict,
+        }
+    }
 }
 
 /// What the use cases share.

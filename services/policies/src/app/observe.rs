@@ -135,6 +135,7 @@ impl App {
             question: Question::Ended(question),
             run,
             bypass: None,
+            approval: None,
             observed: Directive::Continue,
             moment: Moment::StepEnd,
         };
@@ -272,6 +273,7 @@ pub(crate) fn item_of(who: &Who, handle: &RunHandle, from_seq: u64, observed: Ob
         facts: observed.facts,
         decision: None,
         violations: observed.violations,
+        approval: None,
         conflict: observed.conflict,
         events: Vec::new(),
         at,

@@ -15,8 +15,9 @@ use runspine_types::{Digest, Micros, PLATFORM_TENANT, new_id};
 
 use super::{
     App, Who,
+    approval::meet::Place,
     cache::{Active, RunHandle, handle_of},
-    judge::{Asked, Judged},
+    judge::Asked,
     observe::{Attempt, gained},
     step::{TRIES, contended, decided, decision_events},
 };
@@ -37,6 +38,8 @@ pub(crate) struct AskRun {
     pub question: StartQuestion,
     /// Its taints are those of the parent run.
     pub run: Run,
+    /// The approval that it names; empty: none.
+    pub approval_id: String,
     pub now: Option<Micros>,
     pub profile: Profile,
     /// What repeats are compared by.
@@ -55,7 +58,7 @@ impl App {
     pub(crate) async fn evaluate_run(&self, who: &Who, ask: &AskRun) -> Result<Bytes, Fault> {
         for _ in 0..TRIES {
             let under = self.under(who, ask).await?;
-            let item = self.prepare_run(who, ask, &under);
+            let item = self.prepare_run(who, ask, &under).await?;
             let (ask, who_) = (ask.clone(), who.clone());
             let bind =
                 Bind { who: who_, ask, active: under.active.clone(), bound_before: under.handle.is_some() };
@@ -92,7 +95,7 @@ impl App {
         Ok(Under { handle: None, active, bound: Arc::new(Bound::new(ask.principal.clone())) })
     }
 
-    fn prepare_run(&self, who: &Who, ask: &AskRun, under: &Under) -> Item {
+    async fn prepare_run(&self, who: &Who, ask: &AskRun, under: &Under) -> Result<Item, Fault> {
         let at = self.now();
         let active = &under.active;
         let mut run = ask.run.clone();
@@ -109,12 +112,24 @@ impl App {
             question: Question::Start(ask.question.clone()),
             run,
             bypass: None,
+            approval: None,
             observed: Directive::Continue,
             moment: Moment::RunStart,
         };
-        let judged: Judged = self.judge(asked, &Ok(Arc::clone(&active.compiled)), active.recall);
+        let decision_id = if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() };
+        let place = Place {
+            who,
+            attempt: &ask.attempt,
+            run_key: under.handle.as_ref().map_or(0, |h| h.run_key),
+            step_index: None,
+            decision_id: &decision_id,
+            named: &ask.approval_id,
+            at,
+        };
+        let snapshot = Ok(Arc::clone(&active.compiled));
+        let (judged, approval) = self.decide(place, asked, &snapshot, active.recall).await?;
         let identity = Identity {
-            decision_id: if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() },
+            decision_id,
             run_id: &ask.attempt.run_id,
             attempt: ask.attempt.attempt,
             ask: ask.question.ask,
@@ -136,7 +151,7 @@ impl App {
             monitored_metrics: settings.monitored_metrics.clone(),
         }));
         let had = under.handle.as_ref().map(|h| h.taints.as_slice()).unwrap_or_default();
-        Item {
+        Ok(Item {
             tenant: who.tenant.clone(),
             run_key: under.handle.as_ref().map_or(0, |h| h.run_key),
             taint_version: under.handle.as_ref().map_or(0, |h| h.taint_version),
@@ -147,9 +162,10 @@ impl App {
             events: decision_events(who, &decision, &judged.ruling, at),
             decision: Some(decided(&decision, &judged, -1, ask.request, answer)),
             violations: Vec::new(),
+            approval,
             conflict: None,
             at,
-        }
+        })
     }
 }
 

@@ -13,13 +13,17 @@ use runspine_types::{Digest, Micros, new_id};
 
 use super::{
     App, Keyed, Who,
+    approval::change::cancel,
     cache::{Cache, LoadError},
     emit::{About, event},
 };
 use crate::{
     config::Config,
     present,
-    store::snapshots::{self, RecallRow, SnapshotRow},
+    store::{
+        approvals,
+        snapshots::{self, RecallRow, SnapshotRow},
+    },
 };
 
 fn not_found() -> Fault {
@@ -156,6 +160,8 @@ async fn store_recall(tx: &mut Tx, recall: Recall) -> Result<pb::RecallSnapshotR
         let text = "the snapshot was recalled before";
         return Err(Fault::new(&runspine_errors::mesh::IDEMPOTENCY_MISMATCH, text));
     }
+    let waiting = approvals::live_of_snapshot(tx, &who.tenant, digest).await?;
+    cancel(tx, &who, waiting, "the snapshot was recalled", at).await?;
     let data = pb::SnapshotRecalled {
         recall_id: recall_id.clone(),
         digest: digest.to_vec().into(),

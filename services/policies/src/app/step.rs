@@ -16,6 +16,7 @@ use runspine_types::{Digest, Micros, new_id};
 
 use super::{
     App, Who,
+    approval::meet::Place,
     cache::RunHandle,
     emit::{About, event},
     judge::{Asked, Judged},
@@ -39,6 +40,8 @@ pub(crate) struct AskStep {
     pub arguments_digest: Bytes,
     pub run: Run,
     pub bypass: Option<Bypass>,
+    /// The approval that it names; empty: none.
+    pub approval_id: String,
     pub told: Told,
     pub now: Option<Micros>,
     pub profile: Profile,
@@ -138,12 +141,23 @@ impl App {
             question: Question::Step(ask.question.clone()),
             run: told_run,
             bypass: ask.bypass.clone(),
+            approval: None,
             observed: observed.directive.unwrap_or(Directive::Continue),
             moment: Moment::StepStart,
         };
-        let judged = self.judge(asked, &snapshot, handle.recall);
+        let decision_id = if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() };
+        let place = Place {
+            who,
+            attempt: &ask.attempt,
+            run_key: handle.run_key,
+            step_index: Some(ask.question.step_index),
+            decision_id: &decision_id,
+            named: &ask.approval_id,
+            at,
+        };
+        let (judged, approval) = self.decide(place, asked, &snapshot, handle.recall).await?;
         let identity = Identity {
-            decision_id: if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() },
+            decision_id,
             run_id: &ask.attempt.run_id,
             attempt: ask.attempt.attempt,
             ask: ask.question.ask,
@@ -174,6 +188,7 @@ impl App {
         let mut item = observe::item_of(who, handle, ask.told.from_seq, observed, at);
         item.taints = stored;
         item.violations = violations;
+        item.approval = approval;
         item.events = events;
         item.decision =
             Some(decided(&decision, &judged, i64::from(ask.question.step_index), ask.request, answer));

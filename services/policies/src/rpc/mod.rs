@@ -1,5 +1,6 @@
 //! The door of the domain: requests into domain types, results into messages. Holds no rule.
 
+mod approvals;
 mod decisions;
 mod events;
 mod export;
@@ -17,9 +18,10 @@ mod watch;
 use std::sync::Arc;
 
 use contracts_policies::v1::{
-    decision_service_server::DecisionServiceServer, event_service_server::EventServiceServer,
-    rule_service_server::RuleServiceServer, sandbox_service_server::SandboxServiceServer,
-    settings_service_server::SettingsServiceServer, snapshot_service_server::SnapshotServiceServer,
+    approval_service_server::ApprovalServiceServer, decision_service_server::DecisionServiceServer,
+    event_service_server::EventServiceServer, rule_service_server::RuleServiceServer,
+    sandbox_service_server::SandboxServiceServer, settings_service_server::SettingsServiceServer,
+    snapshot_service_server::SnapshotServiceServer,
 };
 use runspine_errors::Fault;
 use runspine_policies_domain::words::Profile;
@@ -44,6 +46,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Routes {
         .add(SnapshotServiceServer::from_arc(Arc::clone(&rpc)))
         .add(DecisionServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SandboxServiceServer::from_arc(Arc::clone(&rpc)))
+        .add(ApprovalServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SettingsServiceServer::from_arc(Arc::clone(&rpc)))
         .add(EventServiceServer::from_arc(rpc))
 }
@@ -56,6 +59,8 @@ impl Rpc {
         let who = Who {
             tenant: call.tenant_id.clone(),
             actor: call.actor.clone().unwrap_or_default(),
+            owner_id: call.owner_id.clone(),
+            roles: call.roles.clone(),
             operator: call.roles.iter().any(|r| r == OPERATOR),
             project_id: call.project_id.clone(),
             run_id: call.run_id.clone(),

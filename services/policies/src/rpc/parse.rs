@@ -171,6 +171,7 @@ pub(super) fn ask_run(who: &Who, r: &pb::EvaluateRunRequest) -> Result<AskRun, F
     let mut v = Violations::new();
     let attempt = attempt(&mut v, &r.run_id, r.attempt);
     optional_id(&mut v, "decision_id", &r.decision_id);
+    optional_id(&mut v, "approval_id", &r.approval_id);
     let principal = principal(&mut v, who, r);
     let goal_digest = optional_digest(&mut v, "goal_digest", &r.goal_digest);
     let requested = estimate(&mut v, "requested", r.requested.as_ref());
@@ -185,7 +186,7 @@ pub(super) fn ask_run(who: &Who, r: &pb::EvaluateRunRequest) -> Result<AskRun, F
         requested,
     };
     // What the mesh adds is not compared: the words of the agent's question are.
-    let words = (&principal, &question, &run.labels);
+    let words = (&principal, &question, &run.labels, &r.approval_id);
     let request = Hasher::new("runspine.policies.askrun.v1")
         .sized(&serde_json::to_vec(&words).unwrap_or_default())
         .finish();
@@ -195,6 +196,7 @@ pub(super) fn ask_run(who: &Who, r: &pb::EvaluateRunRequest) -> Result<AskRun, F
         principal,
         question,
         run,
+        approval_id: r.approval_id.clone(),
         now: runspine_rpc::optional_micros(r.now.as_ref()),
         profile,
         request,

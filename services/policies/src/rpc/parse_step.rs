@@ -117,6 +117,7 @@ pub(super) fn ask_step(who: &Who, r: &pb::EvaluateStepRequest) -> Result<AskStep
     let mut v = Violations::new();
     let attempt = attempt(&mut v, &r.run_id, r.attempt);
     optional_id(&mut v, "decision_id", &r.decision_id);
+    optional_id(&mut v, "approval_id", &r.approval_id);
     let snapshot = optional_digest(&mut v, "snapshot_digest", &r.snapshot_digest);
     let question = StepQuestion {
         arguments: arguments(r.arguments.as_ref()),
@@ -142,7 +143,8 @@ pub(super) fn ask_step(who: &Who, r: &pb::EvaluateStepRequest) -> Result<AskStep
         attempt,
         decision_id: r.decision_id.clone(),
         snapshot: Digest::from_hex(&snapshot),
-        request: request_of(&question),
+        request: request_of(&question, &r.approval_id),
+        approval_id: r.approval_id.clone(),
         question,
         arguments_digest: r.arguments_digest.clone(),
         run,
@@ -154,10 +156,10 @@ pub(super) fn ask_step(who: &Who, r: &pb::EvaluateStepRequest) -> Result<AskStep
 }
 
 /// What repeats are compared by: the words of the agent's question, not what the mesh adds (totals, time, facts).
-fn request_of(q: &StepQuestion) -> Digest {
+fn request_of(q: &StepQuestion, approval_id: &str) -> Digest {
     let words = (
         (q.kind, &q.resource.id, q.resource.kind, &q.name, &q.arguments_digest, q.arguments_size),
-        (&q.arguments, &q.estimate, &q.intent, &q.mode, &q.method),
+        (&q.arguments, &q.estimate, &q.intent, &q.mode, &q.method, approval_id),
     );
     let words = serde_json::to_vec(&words).unwrap_or_default();
     Hasher::new("runspine.policies.askstep.v1").sized(&words).finish()

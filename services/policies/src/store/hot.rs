@@ -11,6 +11,8 @@ use runspine_db::{
 use runspine_errors::{Fault, mesh};
 use runspine_types::{Digest, Micros};
 
+use super::approval_part::{self, ApprovalPart};
+
 /// What is asked to be stored, made by the use case before anything was written.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
@@ -27,6 +29,8 @@ pub(crate) struct Item {
     /// Absent when only facts are told.
     pub decision: Option<Decided>,
     pub violations: Vec<Raised>,
+    /// What the decision does to approvals.
+    pub approval: Option<ApprovalPart>,
     /// Stored instead of the rest when a fact contradicts a stored one.
     pub conflict: Option<Box<Raised>>,
     pub events: Vec<OutboxEvent>,
@@ -93,7 +97,7 @@ pub(crate) struct Raised {
 pub(crate) enum Out {
     /// Stored now or before: the kept answer (empty when only facts were told), and where the facts end.
     Done { answer: Bytes, next_seq: u64 },
-    /// Taints or recall are not what the decision was made with: decide again.
+    /// Taints, recall or an approval are not what the decision was made with: decide again.
     Stale,
     /// Facts from this position on are missing.
     Gap(u64),
@@ -129,7 +133,15 @@ impl Batch for StoreSteps {
 pub(crate) async fn apply(tx: &mut Tx, items: &[Item]) -> Answers<Out> {
     let mut group = Group { states: states(tx, items).await?, ..Group::default() };
     group.known = known_facts(tx, items, &group.states).await?;
-    let outs: Vec<_> = items.iter().enumerate().map(|(place, item)| group.take(place, item)).collect();
+    let mut outs = Vec::with_capacity(items.len());
+    for (place, item) in items.iter().enumerate() {
+        outs.push(match group.refuse(place, item) {
+            Ok(None) if !approval_part::apply(tx, item).await? => Ok(Out::Stale),
+            Ok(None) => Ok(group.accept(place, item)),
+            Ok(Some(out)) => Ok(out),
+            Err(fault) => Err(fault),
+        });
+    }
     group.write(tx).await?;
     Ok(outs)
 }
@@ -155,34 +167,42 @@ struct Group {
 }
 
 impl Group {
-    fn take(&mut self, place: usize, item: &Item) -> Result<Out, Fault> {
+    /// Why an item can't be stored as it is: it was before, or what it was made with changed.
+    fn refuse(&mut self, place: usize, item: &Item) -> Result<Option<Out>, Fault> {
         let Some(state) = self.states.get(&place) else {
             return Err(Fault::new(&mesh::INTERNAL, "the attempt is not bound"));
         };
         let next = *self.ends.get(&item.run_key).unwrap_or(&state.next_seq);
         if let Some(done) = self.repeated(state, item, next)? {
-            return Ok(done);
+            return Ok(Some(done));
         }
         let taint_version = *self.taint_versions.get(&item.run_key).unwrap_or(&state.taint_version);
         if taint_version != item.taint_version || state.recall != item.recall {
-            return Ok(Out::Stale);
+            return Ok(Some(Out::Stale));
         }
         if item.from_seq > next {
-            return Ok(Out::Gap(next));
+            return Ok(Some(Out::Gap(next)));
         }
         if let Some(seq) = self.conflict(item) {
             self.raised.extend(item.conflict.as_ref().map(|r| (item.run_key, (**r).clone())));
-            return Ok(Out::Conflict(seq));
+            return Ok(Some(Out::Conflict(seq)));
         }
+        Ok(None)
+    }
+
+    fn accept(&mut self, place: usize, item: &Item) -> Out {
+        let stored = self.states.get(&place).map_or((0, 0), |s| (s.next_seq, s.taint_version));
+        let next = self.ends.get(&item.run_key).copied().unwrap_or(stored.0);
         let next = self.accept_facts(item, next);
         if let Some(taints) = &item.taints {
+            let taint_version = *self.taint_versions.get(&item.run_key).unwrap_or(&stored.1);
             self.taint_versions.insert(item.run_key, taint_version + 1);
             self.taints.insert(item.run_key, (taints.clone(), taint_version + 1));
         }
         self.raised.extend(item.violations.iter().map(|r| (item.run_key, r.clone())));
         self.events.extend(item.events.iter().cloned());
         let answer = item.decision.as_ref().map(|d| self.accept_decision(item, d, next)).unwrap_or_default();
-        Ok(Out::Done { answer, next_seq: next })
+        Out::Done { answer, next_seq: next }
     }
 
     /// The first answer, when the same question was answered before.

@@ -1,5 +1,7 @@
 //! The tables of the domain. Runs inside the transaction it is given and decides nothing.
 
+pub(crate) mod approval_part;
+pub(crate) mod approvals;
 pub(crate) mod backtests;
 pub(crate) mod evaluations;
 pub(crate) mod hot;
@@ -12,10 +14,10 @@ use runspine_db::Migrations;
 
 /// The schema.
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
-    steps: [1 => "0001_policies", 2 => "0002_sandbox"],
+    steps: [1 => "0001_policies", 2 => "0002_sandbox", 3 => "0003_approvals"],
     append_only: [
         "rule_versions", "rule_transitions", "snapshots", "snapshot_transitions", "snapshot_recalls",
         "setting_changes", "decisions", "enforcements", "step_facts", "violations", "evaluations",
-        "evaluation_supersessions", "backtest_diffs",
+        "evaluation_supersessions", "backtest_diffs", "approval_votes", "approval_uses", "approval_transitions",
     ],
 };

@@ -1,3 +1,4 @@
 //! Work that runs beside the calls.
 
+pub(crate) mod approvals;
 pub(crate) mod backtests;

@@ -1,6 +1,7 @@
 //! The service as the spine sees it, on both engines.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod approvals;
 mod contract;
 mod harness;
 mod rules;

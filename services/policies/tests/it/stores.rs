@@ -26,6 +26,7 @@ on_both_engines! {
         let mut second = ask_step(1, 1, "t1");
         second.observed = vec![fact(3, 0, "t1")];
         house.step(second).await.unwrap();
+        house.approve_and_spend(2).await;
         let evaluation = house.end(ask_end(1, 0)).await.unwrap();
         let undo = pb::SupersedeEvaluationRequest {
             evaluation_id: evaluation.evaluation_id, reason: "undo".into(), saga_id: "s1".into(),

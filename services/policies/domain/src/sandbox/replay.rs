@@ -13,7 +13,7 @@ use crate::{
     evaluate::evaluate,
     facts::{EndedQuestion, Inputs, Question, Run, inputs_digest},
     slice::{Bound, SliceCache, resource_of},
-    words::{Action, Failure, Moment, NotReplayable, Verdict},
+    words::{Action, Failure, Moment, NotReplayable, Standing, Verdict},
 };
 use runspine_types::Digest;
 
@@ -219,6 +219,12 @@ impl Replayer {
         }
         let ruling = self.ruling(&inputs, &bound);
         let ruling = ruling.map_err(|e| (NotReplayable::SchemaIncompatible, e.to_string()))?;
+        if let (Some(approval), Some(demand)) = (&inputs.approval, &ruling.demand)
+            && approval.standing == Standing::Usable
+            && !demand.rules.iter().all(|r| approval.rules.contains(r))
+        {
+            return Err((NotReplayable::ApprovalDependent, String::new()));
+        }
         Ok(Again { ruling, counterfactual: run.denied, spent: spent(&inputs.question) })
     }
 }

@@ -154,15 +154,9 @@ impl<F: Fn(&str) -> Option<String>> Reader<'_, F> {
     }
 
     fn outcome(&mut self) -> Outcome {
-        let hint = "deny, modify, defer or warn";
+        let hint = "deny, require_approval, modify, defer or warn";
         match (self.value)("outcome").as_deref() {
             None => Outcome::Deny,
-            Some("require_approval") => {
-                let message =
-                    "approvals are not served by this version, so nothing could ever approve the step";
-                self.invalid("outcome", message, hint);
-                Outcome::RequireApproval
-            }
             Some(text) => match Outcome::from_text(text) {
                 Some(outcome) if outcome != Outcome::Grant => outcome,
                 _ => {

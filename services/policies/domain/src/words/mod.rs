@@ -51,9 +51,11 @@ macro_rules! words {
     };
 }
 
+mod approval;
 mod rule;
 mod sandbox;
 
+pub use approval::{ApprovalLevel, ApprovalState, Standing, Unusable};
 pub use rule::{
     Category, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope, SnapshotState, Source,
 };

@@ -76,7 +76,11 @@ fn table() -> Vec<(String, FindingKind, &'static str)> {
         (head(&format!("@message(\"{}\")", "x".repeat(501)), FORBID), AnnotationInvalid, "@message"),
         (head("@outcome(\"block\")", FORBID), AnnotationInvalid, "@outcome(\"block\")"),
         (head("@outcome(\"grant\")", FORBID), AnnotationInvalid, "@outcome"),
-        (head("@outcome(\"require_approval\")", FORBID), AnnotationInvalid, "@outcome(\"require_approval\")"),
+        (
+            head("@outcome(\"require_approval\") @obligations(\"level(BOSS)\")", FORBID),
+            ObligationInvalid,
+            "level",
+        ),
         (head("@outcome(\"deny\")", PERMIT), AnnotationInvalid, "@outcome"),
         (head("@run(\"stop\")", FORBID), AnnotationInvalid, "@run(\"stop\")"),
         (head("@run(\"pause\")", PERMIT), AnnotationInvalid, "@run"),

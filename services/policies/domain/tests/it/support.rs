@@ -138,6 +138,7 @@ impl Case {
 
     pub fn inputs(&self) -> Inputs<'_> {
         Inputs {
+            approval: None,
             bypass: self.bypass.clone(),
             format: 1,
             now: NOW,

@@ -104,6 +104,7 @@ impl App {
             check_step(step, &snapshot.settings.intents)?;
         }
         Ok(Inputs {
+            approval: None,
             bypass: asked.bypass,
             format: 1,
             now: asked.now.unwrap_or_else(|| self.now()).0,
@@ -163,6 +164,8 @@ fn decide_once(snapshot: &CompiledSnapshot, inputs: &Inputs<'_>) -> (Judged, Vec
         inputs: bytes.into(),
         evaluate_ns: i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX),
         question: inputs.question.clone(),
+        run: inputs.run.clone(),
+        bypass: inputs.bypass.clone(),
     };
     (judged, explained)
 }

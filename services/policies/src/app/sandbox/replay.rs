@@ -234,6 +234,8 @@ fn again_as_message(
         inputs_digest,
         evaluate_ns: 0,
         question: inputs.question.clone(),
+        run: inputs.run.clone(),
+        bypass: inputs.bypass.clone(),
     };
     present::decision(identity, &judged)
 }
