@@ -66,5 +66,5 @@ pub use read::{Read, Snapshot};
 pub use row::{ColumnIndex, FromColumn, FromRow, Row};
 pub use sqlx::{AssertSqlSafe, SqlSafeStr};
 pub use stats::Stats;
-pub use tx::Tx;
+pub use tx::{Part, Tx};
 pub use value::{Args, Value, ValueKind};

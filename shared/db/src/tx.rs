@@ -39,6 +39,13 @@ pub struct Tx {
     accepted: Vec<OutboxEvent>,
 }
 
+/// A part of an operation that can be undone alone.
+#[derive(Debug)]
+pub struct Part {
+    events: usize,
+    earlier: Option<DbError>,
+}
+
 impl Tx {
     pub(crate) const fn new(conn: Conn) -> Self {
         Self {
@@ -194,26 +201,35 @@ impl Tx {
         F: for<'t> FnOnce(&'t mut Self) -> BoxFuture<'t, Result<T, E>>,
         E: From<DbError>,
     {
-        self.raw("SAVEPOINT nested").await?;
-        let events = self.emitted.len();
-        let earlier = self.failure.take();
+        let part = self.begin_part().await?;
         let outcome = f(self).await;
+        self.end_part(part, outcome.is_ok()).await?;
+        outcome
+    }
+
+    /// Sets a savepoint. [`Tx::end_part`] has to follow, whatever happens in between: for work that can't be handed to
+    /// [`Tx::nested`] because it borrows.
+    ///
+    /// # Errors
+    /// That the savepoint can't be set.
+    pub async fn begin_part(&mut self) -> Result<Part, DbError> {
+        self.raw("SAVEPOINT nested").await?;
+        Ok(Part { events: self.emitted.len(), earlier: self.failure.take() })
+    }
+
+    /// Keeps what was done since the savepoint, or undoes it.
+    ///
+    /// # Errors
+    /// That it can't be kept, because a statement in between failed, or that the savepoint can't be ended.
+    pub async fn end_part(&mut self, part: Part, keep: bool) -> Result<(), DbError> {
         let spoilt = self.failure.take();
-        self.failure = earlier;
-        match (outcome, spoilt) {
-            (Ok(value), None) => {
-                self.raw("RELEASE nested").await?;
-                Ok(value)
-            }
-            (outcome, spoilt) => {
-                self.emitted.truncate(events);
-                self.raw("ROLLBACK TO nested; RELEASE nested").await?;
-                match (outcome, spoilt) {
-                    (Ok(_), Some(error)) => Err(error.into()),
-                    (outcome, _) => outcome,
-                }
-            }
+        self.failure = part.earlier;
+        if keep && spoilt.is_none() {
+            return self.raw("RELEASE nested").await;
         }
+        self.emitted.truncate(part.events);
+        self.raw("ROLLBACK TO nested; RELEASE nested").await?;
+        spoilt.filter(|_| keep).map_or(Ok(()), Err)
     }
 
     async fn raw(&mut self, sql: &'static str) -> Result<(), DbError> {

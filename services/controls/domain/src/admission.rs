@@ -1,27 +1,16 @@
 //! From findings to an answer.
 
+pub use crate::finding::*;
 use crate::{
-    book::{Refusal, Waive},
-    freeze::{Freeze, FreezeEffect},
+    book::Waive,
     limit::Limit,
-    words::{Consequence, Directive, Enforcement, Profile, Verdict},
+    words::{Directive, Enforcement, Profile, Verdict},
 };
 
 /// Version of the rules in this file; stands on every evidence row.
-pub const RESOLVER_VERSION: u32 = 1;
+pub const RESOLVER_VERSION: u32 = 2;
 /// When a deferred caller may ask again: escrow can come back at any moment.
 pub const RETRY_AFTER_MS: i64 = 1_000;
-
-/// A freeze in scope.
-pub const FROZEN: &str = "FROZEN";
-/// The run's lease lapsed, or its account is ended.
-pub const LEASE_LAPSED: &str = "LEASE_LAPSED";
-/// An envelope can't give what is needed.
-pub const BUDGET_EXCEEDED: &str = "BUDGET_EXCEEDED";
-/// An envelope gives nothing before its debt is paid.
-pub const DEBT_OUTSTANDING: &str = "DEBT_OUTSTANDING";
-/// Use went past the overdraft too.
-pub const OVERDRAFT_LIMIT_EXCEEDED: &str = "OVERDRAFT_LIMIT_EXCEEDED";
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,57 +21,13 @@ pub enum Phase {
     Step,
 }
 
-/// The check that found something, in the order of the checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Check {
-    /// A freeze.
-    Freeze,
-    /// The lease.
-    Lease,
-    /// A limit.
-    Limits,
-}
-
-impl Check {
-    /// Its name and its place before the rules of policies.
-    #[must_use]
-    pub fn label(self) -> (&'static str, i32) {
-        match self {
-            Self::Freeze => ("FREEZE", -4),
-            Self::Lease => ("LEASE", -2),
-            Self::Limits => ("LIMITS", -1),
-        }
-    }
-}
-
-/// One finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The check.
-    pub check: Check,
-    /// The reason code.
-    pub code: &'static str,
-    /// The limit or freeze.
-    pub source_id: String,
-    /// Version of the limit; 0: none.
-    pub version: u32,
-    /// What it asks for.
-    pub verdict: Verdict,
-    /// What the run is told.
-    pub directive: Directive,
-    /// Orders equal verdicts: the scope's rank.
-    pub rank: u8,
-    /// Present value, limit value and unit.
-    pub numbers: Option<(i64, i64, &'static str)>,
-    /// For a person.
-    pub message: String,
-}
-
 /// What a refusal of a limit comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// It refuses.
     Blocks(Verdict),
+    /// It allows with obligations.
+    Degrades,
     /// It warns.
     Warns,
     /// It is recorded and nothing is said.
@@ -97,8 +42,26 @@ impl Effect {
     pub fn waive(self) -> Option<Waive> {
         match self {
             Self::Blocks(_) => None,
-            Self::Warns | Self::Silent => Some(Waive::Uncovered),
+            Self::Warns | Self::Silent | Self::Degrades | Self::WouldBlock(Verdict::Modify) => {
+                Some(Waive::Uncovered)
+            }
             Self::WouldBlock(_) => Some(Waive::Unfunded),
+        }
+    }
+
+    /// Whether nothing may happen.
+    #[must_use]
+    pub fn blocks(self) -> bool {
+        matches!(self, Self::Blocks(_))
+    }
+
+    /// What it asks for, whoever listens.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Blocks(verdict) | Self::WouldBlock(verdict) => verdict,
+            Self::Degrades => Verdict::Modify,
+            Self::Warns | Self::Silent => Verdict::Allow,
         }
     }
 }
@@ -107,80 +70,24 @@ impl Effect {
 #[must_use]
 pub fn effect(limit: &Limit, phase: Phase, profile: Profile, waited_ms: i64) -> Effect {
     let verdict = match (limit.spec.enforcement, phase) {
-        (Enforcement::Block | Enforcement::Degrade, _) | (Enforcement::Reject, Phase::Run) => Verdict::Deny,
+        (Enforcement::Block, _) | (Enforcement::Reject, Phase::Run) => Verdict::Deny,
+        (Enforcement::Degrade, _) => Verdict::Modify,
         (Enforcement::Queue, _) if waited_ms >= i64::from(limit.spec.max_wait_s) * 1_000 => Verdict::Deny,
         (Enforcement::Queue, _) => Verdict::Defer,
         (Enforcement::Reject, Phase::Step) | (Enforcement::Warn, _) => return Effect::Warns,
         (Enforcement::Alert, _) => return Effect::Silent,
     };
-    if profile == Profile::ObserveOnly { Effect::WouldBlock(verdict) } else { Effect::Blocks(verdict) }
-}
-
-/// What a refusal of an envelope says.
-#[must_use]
-pub fn budget_finding(limit: &Limit, refusal: &Refusal, effect: Effect) -> Finding {
-    let verdict = match effect {
-        Effect::Blocks(verdict) | Effect::WouldBlock(verdict) => verdict,
-        Effect::Warns | Effect::Silent => Verdict::Allow,
-    };
-    let abort = limit.spec.consequence == Consequence::Abort && verdict == Verdict::Deny;
-    let unit = limit.spec.unit.name();
-    Finding {
-        check: Check::Limits,
-        code: if refusal.in_debt { DEBT_OUTSTANDING } else { BUDGET_EXCEEDED },
-        source_id: limit.id.clone(),
-        version: limit.version,
-        verdict,
-        directive: if abort { Directive::Terminate } else { Directive::Continue },
-        rank: limit.spec.scope.rank(),
-        numbers: Some((refusal.usage, refusal.limit_value, unit)),
-        message: format!(
-            "{} {unit} are needed, {} are available of the {} of \"{}\"",
-            refusal.need, refusal.reservable, refusal.limit_value, limit.spec.name
-        ),
-    }
-}
-
-/// What a freeze says.
-#[must_use]
-pub fn freeze_finding(freeze: &Freeze) -> Finding {
-    let directive = match freeze.effect {
-        FreezeEffect::Pause => Directive::Pause,
-        FreezeEffect::Terminate => Directive::Terminate,
-    };
-    Finding {
-        check: Check::Freeze,
-        code: FROZEN,
-        source_id: freeze.id.clone(),
-        version: 0,
-        verdict: Verdict::Deny,
-        directive,
-        rank: 0,
-        numbers: None,
-        message: format!("{} is frozen: {}", freeze.scope.name(), freeze.reason.name()),
-    }
-}
-
-/// What a lapsed lease says.
-#[must_use]
-pub fn lapse_finding() -> Finding {
-    Finding {
-        check: Check::Lease,
-        code: LEASE_LAPSED,
-        source_id: String::new(),
-        version: 0,
-        verdict: Verdict::Deny,
-        directive: Directive::Terminate,
-        rank: 0,
-        numbers: None,
-        message: "the lease of the run has lapsed or its account is ended".into(),
+    match (profile, verdict) {
+        (Profile::ObserveOnly, _) => Effect::WouldBlock(verdict),
+        (_, Verdict::Modify) => Effect::Degrades,
+        _ => Effect::Blocks(verdict),
     }
 }
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// ALLOW, DENY or DEFER.
+    /// ALLOW, DENY, MODIFY or DEFER.
     pub verdict: Verdict,
     /// The highest directive of all findings that refuse.
     pub directive: Directive,
@@ -193,18 +100,37 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// When asking again can help.
+    /// When asking again can help: the longest wait of all that defer.
     #[must_use]
     pub fn retry_after_ms(&self) -> Option<i64> {
-        (self.verdict == Verdict::Defer).then_some(RETRY_AFTER_MS)
+        let waits = self.reasons.iter().filter(|r| r.verdict == Verdict::Defer);
+        let longest = waits.map(|r| r.retry_after_ms.unwrap_or(RETRY_AFTER_MS)).max();
+        longest.filter(|_| self.verdict == Verdict::Defer)
+    }
+
+    /// Whether the run or the step goes ahead.
+    #[must_use]
+    pub fn admits(&self) -> bool {
+        matches!(self.verdict, Verdict::Allow | Verdict::Modify)
+    }
+
+    /// What goes with MODIFY.
+    #[must_use]
+    pub fn obligations(&self) -> Vec<Obligation> {
+        if self.verdict == Verdict::Modify {
+            self.reasons.iter().flat_map(|r| r.obligations.clone()).collect()
+        } else {
+            Vec::new()
+        }
     }
 }
 
 /// How restrictive a verdict is.
 fn weight(verdict: Verdict) -> u8 {
     match verdict {
-        Verdict::Deny => 2,
-        Verdict::Defer => 1,
+        Verdict::Deny => 3,
+        Verdict::Defer => 2,
+        Verdict::Modify => 1,
         Verdict::Allow => 0,
     }
 }
@@ -221,7 +147,7 @@ pub fn combine(findings: Vec<(Finding, Effect)>) -> Answer {
     };
     for (finding, effect) in findings {
         match effect {
-            Effect::Blocks(_) => answer.reasons.push(finding),
+            Effect::Blocks(_) | Effect::Degrades => answer.reasons.push(finding),
             Effect::WouldBlock(_) => answer.would_block.push(finding),
             Effect::Warns => answer.warnings.push(finding),
             Effect::Silent => {}
@@ -242,7 +168,11 @@ pub fn combine(findings: Vec<(Finding, Effect)>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{limit::sample, words::Scope};
+    use crate::{
+        book::Refusal,
+        limit::sample,
+        words::{Consequence, Scope},
+    };
 
     #[test]
     fn the_enforcement_table() {
@@ -253,6 +183,7 @@ mod tests {
             (Enforcement::Queue, Blocks(Verdict::Defer), Blocks(Verdict::Defer)),
             (Enforcement::Warn, Warns, Warns),
             (Enforcement::Alert, Silent, Silent),
+            (Enforcement::Degrade, Effect::Degrades, Effect::Degrades),
         ];
         for (enforcement, at_start, at_step) in rows {
             let mut limit = sample(1, 10);
@@ -287,7 +218,7 @@ mod tests {
             let mut limit = sample(1, 10);
             limit.id = id.into();
             limit.spec.scope = scope;
-            (budget_finding(&limit, &refusal(), Effect::Blocks(verdict)), Effect::Blocks(verdict))
+            (budget_finding(&limit, &refusal(), verdict), Effect::Blocks(verdict))
         };
         let rows = vec![
             finding("d", Scope::Run, Verdict::Defer),
@@ -310,11 +241,11 @@ mod tests {
         let mut limit = sample(1, 10);
         limit.spec.consequence = Consequence::Abort;
         let blocks = Effect::Blocks(Verdict::Deny);
-        let answer = combine(vec![(budget_finding(&limit, &refusal(), blocks), blocks)]);
+        let answer = combine(vec![(budget_finding(&limit, &refusal(), blocks.verdict()), blocks)]);
         assert_eq!((answer.verdict, answer.directive), (Verdict::Deny, Directive::Terminate));
         assert_eq!(answer.retry_after_ms(), None);
         let defers = Effect::Blocks(Verdict::Defer);
-        let answer = combine(vec![(budget_finding(&limit, &refusal(), defers), defers)]);
+        let answer = combine(vec![(budget_finding(&limit, &refusal(), defers.verdict()), defers)]);
         assert_eq!((answer.directive, answer.retry_after_ms()), (Directive::Continue, Some(1_000)));
     }
 
@@ -324,7 +255,7 @@ mod tests {
         let blocks = Effect::Blocks(Verdict::Deny);
         let freeze = crate::freeze::tests::freeze(crate::freeze::FreezeScope::Tenant, "t");
         let answer = combine(vec![
-            (budget_finding(&limit, &refusal(), blocks), blocks),
+            (budget_finding(&limit, &refusal(), blocks.verdict()), blocks),
             (lapse_finding(), blocks),
             (freeze_finding(&freeze), blocks),
         ]);

@@ -167,6 +167,7 @@ pub(crate) mod tests {
             agent_id: "a".into(),
             agent_groups: vec!["g".into()],
             api_key_id: "k".into(),
+            ..RunScope::default()
         };
         let other = RunScope { tenant_id: "u".into(), ..run.clone() };
         let rows = [

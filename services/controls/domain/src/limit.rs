@@ -1,13 +1,17 @@
 //! A limit: what may be created, how it changes, whom it applies to.
 
-use runspine_errors::{Fault, Violations};
-use runspine_types::{Hasher, Micros};
+mod check;
+
+pub use check::MOST_TOKENS;
+use runspine_errors::Fault;
+use runspine_types::{Digest, Hasher, Micros};
 
 use crate::{
     reasons,
+    threshold::Params,
     words::{
         AmbiguousCharge, Category, Consequence, Enforcement, LimitSource, LimitState, Overage, PeriodKind,
-        Scope, Unit,
+        Scope, StepKind, Unit,
     },
 };
 
@@ -16,6 +20,8 @@ pub type Key = i64;
 
 /// The scope id that stands for "each one on its own".
 pub const EACH: &str = "*";
+/// The scope id of a GLOBAL limit.
+pub const MESH: &str = "mesh";
 
 /// What a limit says, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,65 +41,62 @@ pub struct LimitSpec {
     pub consequence: Consequence,
     pub overage: Overage,
     pub overdraft_limit: i64,
-    pub period: PeriodKind,
+    /// Only of a budget.
+    pub period: Option<PeriodKind>,
     pub utc_offset_minutes: i32,
     pub rollover: bool,
     pub rollover_max_permille: u32,
     pub ambiguous_charge: AmbiguousCharge,
+    /// Only of a rate, seconds; else 0.
+    pub window_s: u32,
+    /// Only of a rate: what a full bucket holds; else 0.
+    pub burst: i64,
+    /// Only of a threshold.
+    pub params: Params,
+    /// Only with DEGRADE.
+    pub degrade: Degrade,
+}
+
+/// What a run has to do when a DEGRADE limit refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Degrade {
+    /// The most tokens of the step; 0: no cap.
+    pub cap_tokens: i64,
+    /// The model to use; empty: the one asked for.
+    pub use_model: String,
+    /// Nothing is really done.
+    pub dry_run: bool,
+}
+
+impl Degrade {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As obligations: name and arguments.
+    #[must_use]
+    pub fn obligations(&self) -> Vec<(&'static str, Vec<String>)> {
+        let mut all = Vec::new();
+        if self.cap_tokens > 0 {
+            all.push(("cap_tokens", vec![self.cap_tokens.to_string()]));
+        }
+        if !self.use_model.is_empty() {
+            all.push(("use_model", vec![self.use_model.clone()]));
+        }
+        if self.dry_run {
+            all.push(("dry_run", Vec::new()));
+        }
+        all
+    }
 }
 
 impl LimitSpec {
-    /// Adds everything that makes no sense.
-    pub fn check(&self, found: &mut Violations) {
-        self.check_served(found);
-        let length = self.name.chars().count();
-        found.require((1..=120).contains(&length), "spec.name", "LIMIT_INVALID", "has 1 to 120 characters");
-        let words = self.description.chars().count();
-        found.require(words <= 1_000, "spec.description", "LIMIT_INVALID", "has at most 1,000 characters");
-        found.require(self.max_value > 0, "spec.max_value", "AMOUNT_INVALID", "is greater than 0");
-        self.check_scope(found);
-        let warn = (1..=1_000).contains(&self.warn_permille);
-        found.require(warn, "spec.warn_permille", "LIMIT_INVALID", "is 1 to 1,000");
-        let block = self.block_permille >= self.warn_permille && self.block_permille <= 1_000;
-        found.require(block, "spec.block_permille", "LIMIT_INVALID", "is from warn_permille to 1,000");
-        found.require(self.max_wait_s <= 600, "spec.max_wait_s", "LIMIT_INVALID", "is 0 to 600");
-        let overdraft = match self.overage {
-            Overage::AllowWithOverdraft => self.overdraft_limit >= 0,
-            _ => self.overdraft_limit == 0,
-        };
-        let what = "is at least 0 with ALLOW_WITH_OVERDRAFT and 0 without it";
-        found.require(overdraft, "spec.overdraft_limit", "AMOUNT_INVALID", what);
-        let offset = (-720..=840).contains(&self.utc_offset_minutes);
-        found.require(offset, "spec.utc_offset_minutes", "LIMIT_INVALID", "is -720 to 840");
-        let rolls = !self.rollover || self.period != PeriodKind::Total;
-        found.require(rolls, "spec.rollover", "LIMIT_INVALID", "TOTAL has no next period");
-        let cap = self.rollover_max_permille <= 1_000;
-        found.require(cap, "spec.rollover_max_permille", "LIMIT_INVALID", "is 0 to 1,000");
-    }
-
-    fn check_served(&self, found: &mut Violations) {
-        let category = self.category == Category::Budget;
-        let what = "only BUDGET is served by this version";
-        found.require(category, "spec.category", "LIMIT_INVALID", what);
-        found.require(self.unit != Unit::Runs, "spec.unit", "UNIT_MISMATCH", "RUNS is no unit of a budget");
-        let enforcement = self.enforcement != Enforcement::Degrade;
-        let what = "DEGRADE is not served by this version";
-        found.require(enforcement, "spec.enforcement", "LIMIT_INVALID", what);
-    }
-
-    fn check_scope(&self, found: &mut Violations) {
-        let id = self.scope_id.as_str();
-        let named = (1..=128).contains(&id.chars().count());
-        let (holds, what) = match self.scope {
-            Scope::Tenant => (id.is_empty(), "is empty for TENANT"),
-            Scope::Run => (id == EACH, "is `*` for RUN: each run on its own"),
-            Scope::Project | Scope::Agent | Scope::ApiKey => (named, "has 1 to 128 characters, or is `*`"),
-            _ => {
-                found.add("spec.scope", "SCOPE_INVALID", "this scope is not served by this version");
-                return;
-            }
-        };
-        found.require(holds, "spec.scope_id", "SCOPE_INVALID", what);
+    /// How long an amount lasts; what is no budget lasts for ever.
+    #[must_use]
+    pub fn period(&self) -> PeriodKind {
+        self.period.unwrap_or(PeriodKind::Total)
     }
 }
 
@@ -123,6 +126,9 @@ pub struct LimitChange {
     pub overage: Option<Overage>,
     pub overdraft_limit: Option<i64>,
     pub max_wait_s: Option<u32>,
+    pub params: Option<Params>,
+    pub burst: Option<i64>,
+    pub degrade: Option<Degrade>,
 }
 
 impl Limit {
@@ -152,9 +158,22 @@ impl Limit {
         spec.max_wait_s = change.max_wait_s.unwrap_or(spec.max_wait_s);
         let kept = if spec.overage == Overage::AllowWithOverdraft { spec.overdraft_limit } else { 0 };
         spec.overdraft_limit = change.overdraft_limit.unwrap_or(kept);
-        let mut found = Violations::new();
-        next.spec.check(&mut found);
-        found.into_result(&reasons::LIMIT_INVALID)?;
+        if let Some(burst) = change.burst {
+            spec.burst = burst;
+        } else if self.spec.category == Category::Rate && self.spec.burst == self.spec.max_value {
+            // A bucket that was as large as its rate stays so.
+            spec.burst = spec.max_value;
+        }
+        if let Some(params) = change.params {
+            spec.params = params;
+            (spec.unit, spec.max_value) = params.primary().unwrap_or((spec.unit, spec.max_value));
+        }
+        if let Some(degrade) = &change.degrade {
+            spec.degrade = degrade.clone();
+        } else if spec.enforcement != Enforcement::Degrade {
+            spec.degrade = Degrade::default();
+        }
+        next.spec.validate()?;
         next.version += 1;
         next.updated_at = now;
         Ok(next)
@@ -183,7 +202,7 @@ impl Limit {
         Err(Fault::new(&reasons::VERSION_CONFLICT, text).with("version", self.version))
     }
 
-    /// The scope ids under which a run counts for this limit; none: the limit does not apply.
+    /// The scope ids under which a run or a step counts for this limit; none: the limit does not apply.
     #[must_use]
     pub fn scope_ids(&self, run: &RunScope) -> Vec<String> {
         let wanted = self.spec.scope_id.as_str();
@@ -192,21 +211,36 @@ impl Limit {
             if applies { vec![id.to_owned()] } else { Vec::new() }
         };
         match self.spec.scope {
+            Scope::Global => vec![MESH.to_owned()],
             Scope::Tenant => vec![run.tenant_id.clone()],
             Scope::Project => one(&run.project_id),
             Scope::ApiKey => one(&run.api_key_id),
+            Scope::HumanActor => one(&run.human_actor_id),
+            Scope::Provider => one(&run.provider),
+            Scope::Model => one(&run.model),
             Scope::Run => one(&run.run_id),
+            Scope::Tool if wanted != EACH && run.tool_server() == Some(wanted) => vec![wanted.to_owned()],
+            Scope::Tool => one(&run.tool),
             Scope::Agent if wanted == EACH => one(&run.agent_id),
             Scope::Agent => {
                 let mine = run.agent_id == wanted || run.agent_groups.iter().any(|g| g == wanted);
                 if mine { vec![wanted.to_owned()] } else { Vec::new() }
             }
-            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the limit is looked at when a run starts (`at_start`), or when a step is asked for.
+    #[must_use]
+    pub fn looked_at(&self, at_start: bool) -> bool {
+        match self.spec.category {
+            Category::Budget => true,
+            Category::Rate | Category::Concurrency => (self.spec.unit == Unit::Runs) == at_start,
+            Category::Threshold => !at_start,
         }
     }
 }
 
-/// Whom a run is counted under.
+/// Whom a run, or one of its steps, is counted under.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct RunScope {
@@ -216,6 +250,40 @@ pub struct RunScope {
     pub agent_id: String,
     pub agent_groups: Vec<String>,
     pub api_key_id: String,
+    pub human_actor_id: String,
+    pub provider: String,
+    pub model: String,
+    pub tool: String,
+}
+
+impl RunScope {
+    /// The server of a tool that is named `server/tool`.
+    #[must_use]
+    pub fn tool_server(&self) -> Option<&str> {
+        self.tool.rsplit_once('/').map(|(server, _)| server)
+    }
+
+    /// The scope of a step: only a call of a model has a provider and a model, which the step names or the run has.
+    #[must_use]
+    pub fn of_step(&self, kind: StepKind, provider: &str, model: &str, tool: &str) -> Self {
+        let calls = kind == StepKind::LlmCall;
+        let pick = |stated: &str, of_run: &str| {
+            let named = if stated.is_empty() { of_run } else { stated };
+            if calls { named.to_owned() } else { String::new() }
+        };
+        Self {
+            provider: pick(provider, &self.provider),
+            model: pick(model, &self.model),
+            tool: tool.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The scope of a step of which only the run is known.
+    #[must_use]
+    pub fn of_unknown_step(&self) -> Self {
+        Self { provider: String::new(), model: String::new(), tool: String::new(), ..self.clone() }
+    }
 }
 
 /// `value` × `permille` / 1,000 without overflow.
@@ -234,12 +302,16 @@ pub fn permille(part: i64, whole: i64) -> u32 {
     u32::try_from(i128::from(part.max(0)) * 1_000 / i128::from(whole)).unwrap_or(u32::MAX)
 }
 
-/// Digest of the limits in force: id and version of each, in the order of their ids.
+/// A line of a control set: the id and version of a limit in force, and the digest of what it says.
 #[must_use]
-pub fn control_set_digest<'a>(limits: impl IntoIterator<Item = &'a Limit>) -> [u8; 32] {
-    let mut lines: Vec<String> = limits.into_iter().map(|l| format!("{}:{}\n", l.id, l.version)).collect();
-    lines.sort_unstable();
-    Hasher::new("runspine.controlset.v1").sized(lines.concat().as_bytes()).finish().0
+pub fn control_set_line(id: &str, version: u32, spec: &Digest) -> String {
+    format!("{id}:{version}:{spec}\n")
+}
+
+/// Digest of a control set: the lines of the limits in force, in the order of their ids.
+#[must_use]
+pub fn control_set_digest(content: &str) -> [u8; 32] {
+    Hasher::new("runspine.controlset.v1").sized(content.as_bytes()).finish().0
 }
 
 /// A budget limit for tests, with the defaults.
@@ -263,11 +335,15 @@ pub(crate) fn sample(key: Key, max_value: i64) -> Limit {
             consequence: Consequence::Alert,
             overage: Overage::AllowIfAvailable,
             overdraft_limit: 0,
-            period: PeriodKind::Daily,
+            period: Some(PeriodKind::Daily),
             utc_offset_minutes: 0,
             rollover: false,
             rollover_max_permille: 200,
             ambiguous_charge: AmbiguousCharge::Release,
+            window_s: 0,
+            burst: 0,
+            params: Params::default(),
+            degrade: Degrade::default(),
         },
         source: LimitSource::Manual,
         state: LimitState::Active,
@@ -288,38 +364,20 @@ mod tests {
             project_id: "p".into(),
             agent_id: "a".into(),
             agent_groups: vec!["g".into()],
-            api_key_id: String::new(),
+            provider: "openai".into(),
+            model: "m".into(),
+            tool: "files/read".into(),
+            ..RunScope::default()
         }
     }
 
     #[test]
-    fn every_violation_is_named_at_once() {
-        let mut limit = sample(1, 0);
-        limit.spec.category = Category::Rate;
-        limit.spec.unit = Unit::Runs;
-        limit.spec.name = String::new();
-        limit.spec.warn_permille = 900;
-        limit.spec.block_permille = 800;
-        limit.spec.overdraft_limit = 5;
-        limit.spec.scope = Scope::Model;
-        limit.spec.period = PeriodKind::Total;
-        limit.spec.rollover = true;
-        let mut found = Violations::new();
-        limit.spec.check(&mut found);
-        let fault = found.into_result(&reasons::LIMIT_INVALID).unwrap_err();
-        let mut fields: Vec<&str> = fault.fields().iter().map(|f| f.field.as_str()).collect();
-        fields.sort_unstable();
-        let expected = [
-            "spec.block_permille",
-            "spec.category",
-            "spec.max_value",
-            "spec.name",
-            "spec.overdraft_limit",
-            "spec.rollover",
-            "spec.scope",
-            "spec.unit",
-        ];
-        assert_eq!(fields, expected);
+    fn only_a_call_of_a_model_has_a_provider() {
+        let run = RunScope { provider: "openai".into(), model: "m".into(), ..RunScope::default() };
+        let step = run.of_step(StepKind::LlmCall, "", "n", "");
+        assert_eq!((step.provider.as_str(), step.model.as_str()), ("openai", "n"));
+        let step = run.of_step(StepKind::ToolCall, "openai", "", "files/read");
+        assert_eq!((step.provider.as_str(), step.tool.as_str()), ("", "files/read"));
     }
 
     #[test]
@@ -334,6 +392,13 @@ mod tests {
             (Scope::Agent, EACH, vec!["a"]),
             (Scope::ApiKey, EACH, vec![]),
             (Scope::Run, EACH, vec!["r"]),
+            (Scope::Global, "", vec![MESH]),
+            (Scope::HumanActor, EACH, vec![]),
+            (Scope::Provider, "openai", vec!["openai"]),
+            (Scope::Model, "other", vec![]),
+            (Scope::Tool, EACH, vec!["files/read"]),
+            (Scope::Tool, "files", vec!["files"]),
+            (Scope::Tool, "mail", vec![]),
         ];
         for (scope, id, expected) in rows {
             let mut limit = sample(1, 10);
@@ -353,12 +418,5 @@ mod tests {
         assert!(next.turn(2, LimitState::Active, Micros(9)).unwrap_err().is(&reasons::LIMIT_DISABLED));
         let off = next.turn(2, LimitState::Disabled, Micros(10)).unwrap();
         assert_eq!((off.state, off.version), (LimitState::Disabled, 3));
-    }
-
-    #[test]
-    fn the_control_set_is_named_by_ids_and_versions_only() {
-        let (a, b) = (sample(1, 10), sample(2, 10));
-        assert_eq!(control_set_digest([&a, &b]), control_set_digest([&b, &a]));
-        assert_ne!(control_set_digest([&a]), control_set_digest([&a, &b]));
     }
 }

@@ -5,6 +5,18 @@ runspine_errors::reasons! { "controls.runspine";
     Invalid: LIMIT_INVALID;
     /// A budget came without a period.
     Invalid: PERIOD_REQUIRED;
+    /// The category does not count in this unit.
+    Invalid: UNIT_MISMATCH;
+    /// A rate came without a window.
+    Invalid: WINDOW_REQUIRED;
+    /// The scope id does not fit the scope.
+    Invalid: SCOPE_INVALID;
+    /// No threshold has this key.
+    Invalid: THRESHOLD_UNKNOWN_KEY;
+    /// A threshold is out of its range.
+    Invalid: THRESHOLD_OUT_OF_RANGE;
+    /// An amount is out of its range.
+    Invalid: AMOUNT_INVALID;
     /// No limit with this id.
     NotFound: LIMIT_NOT_FOUND;
     /// The tenant has a limit with this name.

@@ -325,6 +325,8 @@ words! {
         Allow = 1 "ALLOW",
         /// Do nothing.
         Deny = 2 "DENY",
+        /// Go on with the obligations.
+        Modify = 3 "MODIFY",
         /// Ask again later.
         Defer = 5 "DEFER",
     }

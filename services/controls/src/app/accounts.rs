@@ -3,21 +3,22 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use bytes::Bytes;
 use contracts_common::common::v1 as common;
 use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
     book::{Book, Missing},
     limit::Key,
+    words::StepKind,
 };
 use runspine_db::{Answers, Batch, BoxFuture, DbError, Tx};
-use runspine_errors::Fault;
+use runspine_errors::{Fault, mesh};
 use runspine_types::{Clock, Digest, Micros};
 
 use super::records::Caller;
 use crate::store::{
     caches::Caches,
     desk::{Desk, RunRef},
+    locks::Locking,
 };
 
 /// A question about a run or a step.
@@ -44,7 +45,9 @@ pub struct Ask {
     /// The amounts asked for, as stated.
     pub amounts: Option<common::Amounts>,
     /// What kind of step, for the defaults.
-    pub kind: runspine_controls_domain::words::StepKind,
+    pub kind: StepKind,
+    /// Provider, model and tool of the step; empty: none.
+    pub place: [String; 3],
     /// What the attempt has used.
     pub totals: Option<common::Totals>,
     /// The profile.
@@ -123,7 +126,7 @@ impl Call {
         }
     }
 
-    fn target(&self) -> Option<&Target> {
+    pub(super) fn target(&self) -> Option<&Target> {
         match self {
             Self::Extend { target, .. } | Self::Settle { target, .. } | Self::Release { target, .. } => {
                 Some(target)
@@ -132,7 +135,7 @@ impl Call {
         }
     }
 
-    fn run(&self) -> Option<&RunRef> {
+    pub(super) fn run(&self) -> Option<&RunRef> {
         match self {
             Self::Ask(ask) => Some(&ask.run),
             Self::Renew { run, .. } | Self::SettleRun { run, .. } => Some(run),
@@ -144,7 +147,7 @@ impl Call {
     }
 
     /// What a run that is not known is made with; none: the call needs a known one.
-    fn interned(&self) -> Option<(&RunRef, Vec<u8>)> {
+    pub(super) fn interned(&self) -> Option<(&RunRef, Vec<u8>)> {
         use prost::Message as _;
         match self {
             Self::Ask(ask) => Some((&ask.run, ask.scope.as_ref()?.encode_to_vec())),
@@ -167,18 +170,49 @@ impl Accounts {
         Self { caches: Caches::default(), clock }
     }
 
+    /// On PostgreSQL the envelopes are locked before anything below them. Where one turns out to be needed that was not
+    /// foreseen, all is undone and begun again with it.
     async fn run(&self, tx: &mut Tx, calls: &[Call]) -> Answers<Out> {
         let now = self.clock.now();
+        let mut wanted = BTreeSet::new();
+        if tx.dialect().pick(true, false) {
+            let tried = self.attempt(tx, calls, &mut wanted, now).await?;
+            return tried.ok_or(DbError::Argument("an envelope was not to be touched"));
+        }
+        loop {
+            let part = tx.begin_part().await?;
+            let tried = self.attempt(tx, calls, &mut wanted, now).await;
+            tx.end_part(part, matches!(tried, Ok(Some(_)))).await?;
+            match tried? {
+                Some(answers) => return Ok(answers),
+                // What was read in the meantime may have been undone.
+                None => self.caches.clear(),
+            }
+        }
+    }
+
+    /// `None`: `wanted` has grown.
+    async fn attempt(
+        &self,
+        tx: &mut Tx,
+        calls: &[Call],
+        wanted: &mut BTreeSet<Key>,
+        now: Micros,
+    ) -> Result<Option<Vec<Result<Out, Fault>>>, DbError> {
         let tenants: BTreeSet<&str> = calls.iter().map(Call::tenant).collect();
         let tenants: Vec<&str> = tenants.into_iter().collect();
-        let mut desk = Desk::open(tx, &self.caches, &tenants).await?;
-        desk.prepare(calls, now).await?;
+        let mut desk = Desk::open(tx, &self.caches, &tenants, Locking::Ahead).await?;
+        desk.prepare(calls, wanted, now).await?;
         let mut answers = Vec::with_capacity(calls.len());
         for call in calls {
             answers.push(desk.serve(call, now).await);
         }
+        if !desk.unlocked().is_empty() {
+            wanted.extend(desk.unlocked());
+            return Ok(None);
+        }
         desk.flush(now).await?;
-        Ok(answers)
+        Ok(Some(answers))
     }
 }
 
@@ -197,90 +231,6 @@ impl Batch for Accounts {
 }
 
 impl Desk<'_> {
-    /// Loads what the calls are about, with the same few statements however many there are.
-    async fn prepare(&mut self, calls: &[Call], now: Micros) -> Result<(), DbError> {
-        let ids: Vec<&str> = calls
-            .iter()
-            .filter_map(|c| match c.target() {
-                Some(Target::Id(id)) => Some(id.as_str()),
-                _ => None,
-            })
-            .collect();
-        if !ids.is_empty() {
-            self.load_hold_ids(&ids).await?;
-        }
-        let named: Vec<&RunRef> = calls.iter().filter_map(Call::run).collect();
-        self.load_runs(&named).await?;
-        let fresh: Vec<(&RunRef, Vec<u8>)> = calls.iter().filter_map(Call::interned).collect();
-        self.intern_runs(&fresh, now).await?;
-        let by_key = self.keys_of(calls, &ids);
-        self.load_run_keys(&by_key).await?;
-        let mut runs: Vec<Key> = named.iter().filter_map(|r| self.run(r)).map(|r| r.run_key).collect();
-        runs.extend(by_key);
-        runs.sort_unstable();
-        runs.dedup();
-        self.load_allocations(&runs).await?;
-        self.prepare_steps(calls).await?;
-        self.prepare_envelopes(calls, now).await
-    }
-
-    fn keys_of(&self, calls: &[Call], hold_ids: &[&str]) -> Vec<Key> {
-        let by_hold = hold_ids.iter().filter_map(|id| self.hold_key(id)).map(|k| k.0);
-        let lapsed = calls.iter().filter_map(|c| match c {
-            Call::Lapse { run, .. } => Some(*run),
-            _ => None,
-        });
-        by_hold.chain(lapsed).collect()
-    }
-
-    async fn prepare_steps(&mut self, calls: &[Call]) -> Result<(), DbError> {
-        let (mut asks, mut holds, mut ending) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for call in calls {
-            let key = call.run().and_then(|r| self.run(r)).map(|r| r.run_key);
-            match (call, key) {
-                (Call::Ask(ask), Some(run)) => {
-                    asks.insert((run, ask.step.map_or(-1, i64::from)));
-                }
-                (Call::SettleRun { .. }, Some(run)) => {
-                    ending.insert(run);
-                }
-                (Call::Lapse { run, .. }, _) => {
-                    ending.insert(*run);
-                }
-                (_, Some(run)) => {
-                    if let Some(Target::Step(_, step)) = call.target() {
-                        holds.insert((run, i64::from(*step)));
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.load_asks(&asks.into_iter().collect::<Vec<_>>()).await?;
-        self.load_holds(&holds.into_iter().collect::<Vec<_>>()).await?;
-        self.load_active_holds(&ending.into_iter().collect::<Vec<_>>()).await
-    }
-
-    /// The envelopes of runs that may reserve, and of those that may be charged without a hold.
-    async fn prepare_envelopes(&mut self, calls: &[Call], now: Micros) -> Result<(), DbError> {
-        let mut scopes = Vec::new();
-        for call in calls {
-            let row = match call {
-                Call::Ask(ask) => self.run(&ask.run),
-                Call::Settle { target: Target::Step(run, _), .. } => self.run(run),
-                _ => None,
-            };
-            let Some(row) = row else { continue };
-            let mut row = row.clone();
-            if let Call::Ask(ask) = call
-                && let Some(scope) = &ask.scope
-            {
-                row.scope = Bytes::from(prost::Message::encode_to_vec(scope));
-            }
-            scopes.push(row.run_scope()?);
-        }
-        self.ensure_envelopes(&scopes, now).await
-    }
-
     async fn serve(&mut self, call: &Call, now: Micros) -> Result<Out, Fault> {
         match call {
             Call::Ask(ask) => self.answer(ask, now).await,
@@ -313,10 +263,14 @@ impl Desk<'_> {
     ) -> Result<T, Fault> {
         // A step misses at most three things of each of its envelopes.
         for _ in 0..256 {
-            match operation(&mut self.book) {
+            let missing = match operation(&mut self.book) {
                 Ok(done) => return Ok(done),
-                Err(missing) => self.load(missing).await?,
+                Err(missing) => missing,
+            };
+            if !self.may_touch(missing.envelope()) {
+                return Err(Fault::new(&mesh::STORE_UNAVAILABLE, "the transaction begins again"));
             }
+            self.load(missing).await?;
         }
         Err(super::defect("an operation of the book misses what was loaded"))
     }

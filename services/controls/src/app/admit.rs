@@ -14,13 +14,14 @@ use runspine_controls_domain::{
     hold::{Hold, HoldKey, Line},
     limit::{Key, RunScope},
     reasons,
-    words::{BreachType, EstimateSource, HoldState, Profile, Verdict},
+    words::{BreachType, Category, EstimateSource, HoldState, Profile, Verdict},
 };
 use runspine_errors::{Fault, mesh};
 use runspine_types::{Hasher, Micros, new_id};
 
 use super::{
     accounts::{Ask, Out},
+    gates::Takings,
     records::{Evidence, NewBreach},
 };
 use crate::{
@@ -34,22 +35,32 @@ use crate::{
 };
 
 /// A question while it is being answered.
-struct Case<'a> {
-    ask: &'a Ask,
-    now: Micros,
-    key: HoldKey,
+pub(super) struct Case<'a> {
+    pub(super) ask: &'a Ask,
+    pub(super) now: Micros,
+    pub(super) key: HoldKey,
     lease: LeaseRow,
     scope: RunScope,
-    amounts: Amounts,
+    pub(super) amounts: Amounts,
     source: EstimateSource,
-    envelopes: Vec<Applicable>,
+    /// Every limit that is looked at, in the order of the envelopes.
+    pub(super) limits: Vec<Applicable>,
+    /// How long this question has been deferred already.
+    pub(super) waited_ms: i64,
     inputs: pb::ControlInputs,
+}
+
+impl Case<'_> {
+    fn budgets(&self) -> impl Iterator<Item = &Applicable> {
+        self.limits.iter().filter(|(l, _)| l.spec.category == Category::Budget)
+    }
 }
 
 /// What was decided, and the lines of the hold if there is one.
 struct Decided {
     answer: Answer,
     lines: Option<Vec<Line>>,
+    takings: Takings,
 }
 
 impl Desk<'_> {
@@ -79,11 +90,13 @@ impl Desk<'_> {
         now: Micros,
     ) -> Result<Case<'a>, Fault> {
         let mut lease = lease;
-        if let Some(scope) = &ask.scope {
-            lease.scope = Bytes::from(scope.encode_to_vec());
+        if let Some(tuple) = &ask.scope {
+            lease.scope = Bytes::from(tuple.encode_to_vec());
         }
-        let scope = lease.run_scope()?;
-        let envelopes = self.applicable(&scope);
+        let (scope, at_start) = ask.counted(&lease)?;
+        let limits = self.applicable(&scope, at_start);
+        let first = self.first_answered(key.0, key.1, Verdict::Defer.code());
+        let waited_ms = first.map_or(0, |first| now.millis_since(first).max(0));
         let (amounts, source) = fill(amounts_from(ask.amounts.as_ref(), 0), ask.kind);
         let inputs = pb::ControlInputs {
             scope: Some(lease.tuple()?),
@@ -95,27 +108,39 @@ impl Desk<'_> {
             lease_expires_at_us: lease.expires_at.map_or(0, |at| at.0),
             now_us: now.0,
             profile: ask.profile.code(),
+            gates: Vec::new(),
+            provider: scope.provider.clone(),
+            model: scope.model.clone(),
+            tool: scope.tool.clone(),
         };
-        Ok(Case { ask, now, key, lease, scope, amounts, source, envelopes, inputs })
+        Ok(Case { ask, now, key, lease, scope, amounts, source, limits, waited_ms, inputs })
     }
 
-    /// The checks in their order: a freeze or a lapsed lease leaves the budget unasked.
+    /// The checks in their order. A freeze or a lapsed lease leaves the limits unasked; of the limits all are asked, so
+    /// that one more never loosens the answer, and nothing is taken when one refuses.
     async fn decide(&mut self, case: &Case<'_>) -> Result<Decided, Fault> {
-        let mut findings = Vec::new();
+        let mut orders = Vec::new();
         if case.ask.full {
-            findings.extend(self.freeze_findings(&case.scope, case.now));
+            orders.extend(self.freeze_findings(&case.scope, case.now));
         }
         if case.ask.step.is_some() && !case.lease.is_live(case.now) {
-            findings.push(lapse_finding());
+            orders.push(lapse_finding());
         }
         if case.ask.step.is_none() && case.lease.state == lease_state::ENDED {
-            findings.push(lapse_finding());
+            orders.push(lapse_finding());
         }
-        if !findings.is_empty() {
-            let all = findings.into_iter().map(|f| (f, Effect::Blocks(Verdict::Deny))).collect();
-            return Ok(Decided { answer: combine(all), lines: None });
+        if !orders.is_empty() {
+            let all = orders.into_iter().map(|f| (f, Effect::Blocks(Verdict::Deny))).collect();
+            return Ok(Decided { answer: combine(all), lines: None, takings: Takings::default() });
         }
-        self.decide_budget(case).await
+        let mut findings: Vec<(Finding, Effect)> = Vec::new();
+        let mut takings = Takings::default();
+        if case.ask.full {
+            takings = self.pass_gates(case, &mut findings);
+            self.pass_thresholds(case, &mut findings);
+        }
+        let lines = self.decide_budget(case, &mut findings).await?;
+        Ok(Decided { answer: combine(findings), lines, takings })
     }
 
     /// What freezes in scope say.
@@ -124,39 +149,41 @@ impl Desk<'_> {
         self.freezes.iter().filter(holding).filter(|f| f.covers(scope)).map(freeze_finding).collect()
     }
 
-    /// Reserves in all envelopes. One that refuses without blocking is passed over and the rest is tried again.
-    async fn decide_budget(&mut self, case: &Case<'_>) -> Result<Decided, Fault> {
-        let mut needs: Vec<Need> = case
-            .envelopes
-            .iter()
-            .map(|(limit, row)| Need {
-                envelope: row.envelope_key,
-                amount: case.amounts.of(limit.spec.unit),
-                waive: None,
-            })
-            .collect();
+    /// Reserves in all envelopes. One that refuses without blocking is passed over and the rest is tried again. Where
+    /// something blocks nothing is reserved, and the envelopes are only asked.
+    async fn decide_budget(
+        &mut self,
+        case: &Case<'_>,
+        findings: &mut Vec<(Finding, Effect)>,
+    ) -> Result<Option<Vec<Line>>, Fault> {
+        let need = |(limit, row): &Applicable| Need {
+            envelope: row.envelope_key,
+            amount: case.amounts.of(limit.spec.unit),
+            waive: None,
+        };
+        let mut needs: Vec<Need> = case.budgets().map(need).collect();
         let (run, now, holds) = (case.key.0, case.now, case.ask.step.is_some());
-        let mut findings: Vec<(Finding, Effect)> = Vec::new();
         loop {
+            let blocked = findings.iter().any(|(_, effect)| effect.blocks());
             let tried = self
-                .with_book(
-                    |book| if holds { book.reserve(run, &needs, now) } else { book.open(run, &needs, now) },
-                )
+                .with_book(|book| match (blocked, holds) {
+                    (true, _) => book.probe(run, &needs, now),
+                    (false, true) => book.reserve(run, &needs, now),
+                    (false, false) => book.open(run, &needs, now),
+                })
                 .await?;
             let refusals = match tried {
-                Reserved::Held(lines) => {
-                    return Ok(Decided { answer: combine(findings), lines: Some(lines) });
-                }
+                Reserved::Held(lines) => return Ok((!blocked).then_some(lines)),
                 Reserved::Refused(refusals) => refusals,
             };
             let judged = self.judge(case, &refusals).await?;
-            let blocked = judged.iter().any(|(_, effect, _)| matches!(effect, Effect::Blocks(_)));
+            let refused = judged.iter().any(|(_, effect, _)| effect.blocks());
             for (finding, effect, envelope) in judged {
                 waive(&mut needs, envelope, effect.waive());
                 findings.push((finding, effect));
             }
-            if blocked {
-                return Ok(Decided { answer: combine(findings), lines: None });
+            if refused {
+                return Ok(None);
             }
         }
     }
@@ -167,13 +194,11 @@ impl Desk<'_> {
         refusals: &[Refusal],
     ) -> Result<Vec<(Finding, Effect, Key)>, Fault> {
         let phase = if case.ask.step.is_some() { Phase::Step } else { Phase::Run };
-        let waited = self.first_answered(case.key.0, case.key.1, Verdict::Defer.code());
-        let waited = waited.map_or(0, |first| case.now.millis_since(first).max(0));
         let mut judged = Vec::with_capacity(refusals.len());
         for refusal in refusals {
             let Some((limit, _)) = self.envelope(refusal.envelope) else { continue };
-            let effect = admission::effect(&limit, phase, case.ask.profile, waited);
-            judged.push((budget_finding(&limit, refusal, effect), effect, refusal.envelope));
+            let effect = admission::effect(&limit, phase, case.ask.profile, case.waited_ms);
+            judged.push((budget_finding(&limit, refusal, effect.verdict()), effect, refusal.envelope));
             let run = case.key.0;
             self.with_book(|book| book.exhausted(refusal, run)).await?;
             let blocks = matches!(effect, Effect::Blocks(_) | Effect::WouldBlock(_));
@@ -194,6 +219,7 @@ impl Desk<'_> {
     /// Puts the hold of an allowed step on the desk, and the lease of an admitted run.
     fn take(&mut self, case: &Case<'_>, decided: &Decided) -> Result<Option<Hold>, Fault> {
         let Some(lines) = &decided.lines else { return Ok(None) };
+        self.take_gates(case.key, &decided.takings);
         let (fence, expires_at, scope) = (case.ask.fence, case.ask.expires_at, case.lease.scope.clone());
         if case.ask.step.is_none() {
             self.change_run(case.key.0, |row| {
@@ -236,10 +262,10 @@ impl Desk<'_> {
             let allocations = if admitted { self.allocations_to(case.key.0) } else { Vec::new() };
             Out::Run(pb::AdmitRunResponse { admission: Some(admission), allocations })
         };
-        if answer.verdict != Verdict::Allow {
+        if !answer.admits() {
             self.publish_denied(case, answer, &evidence_id);
         }
-        self.record_evidence(case, answer, &out, evidence_id, decided.lines.as_deref());
+        self.record_evidence(case, &decided, &out, evidence_id);
         Ok(out)
     }
 
@@ -259,13 +285,13 @@ impl Desk<'_> {
     fn record_evidence(
         &mut self,
         case: &Case<'_>,
-        answer: &Answer,
+        Decided { answer, lines, takings }: &Decided,
         out: &Out,
         evidence_id: String,
-        lines: Option<&[Line]>,
     ) {
         let mut inputs = case.inputs.clone();
-        inputs.envelopes = self.envelope_numbers(case, lines);
+        inputs.envelopes = self.envelope_numbers(case, lines.as_deref());
+        inputs.gates.clone_from(&takings.numbers);
         let freezes = answer.reasons.iter().filter(|r| r.code == admission::FROZEN);
         inputs.freeze_ids = freezes.map(|r| r.source_id.clone()).collect();
         let inputs = inputs.encode_to_vec();
@@ -311,7 +337,7 @@ impl Desk<'_> {
                 reservable: allocation.and_then(|a| self.book.period(a.period())).map(|p| p.available(limit)),
             }
         };
-        case.envelopes.iter().map(row).collect()
+        case.budgets().map(row).collect()
     }
 }
 

@@ -10,7 +10,10 @@ use runspine_controls_domain::{
     estimate::Amounts,
     hold::{Hold, HoldKey, Line, UNRESERVED_ASK},
     reasons,
-    words::{BreachType, Directive, Enforcement, EstimateSource, HoldState, Overage, ReleaseReason, Verdict},
+    words::{
+        BreachType, Category, Directive, Enforcement, EstimateSource, HoldState, Overage, ReleaseReason,
+        Verdict,
+    },
 };
 use runspine_db::{KeptAnswer, Replayed};
 use runspine_errors::{Fault, mesh};
@@ -77,6 +80,8 @@ impl Desk<'_> {
             .await?;
         hold.ambiguous = false;
         self.put_hold(hold.clone(), now);
+        self.correct_rates(key, &actual, now);
+        self.free_step(key.0, key.1);
         self.settled(&work, hold, pb::SettleResult::Settled, &charged)
     }
 
@@ -94,9 +99,9 @@ impl Desk<'_> {
         step: u32,
     ) -> Result<pb::SettleResponse, Fault> {
         let Some(lease) = self.run(run).cloned() else { return Err(unknown_run(&run.run_id)) };
-        let applicable = self.applicable(&lease.run_scope()?);
+        let applicable = self.applicable(&lease.run_scope()?.of_unknown_step(), false);
         let mut lines = Vec::with_capacity(applicable.len());
-        for (_, row) in applicable {
+        for (_, row) in applicable.into_iter().filter(|(l, _)| l.spec.category == Category::Budget) {
             let envelope = row.envelope_key;
             let (_, period_start) = self.with_book(|book| book.current(envelope, work.now)).await?;
             lines.push(Line { envelope, period_start, amount: 0, unfunded: observes(work.caller.profile) });
@@ -196,17 +201,11 @@ impl Desk<'_> {
             });
             let overdraft = limit.spec.overage == Overage::AllowWithOverdraft;
             let unit = limit.spec.unit.name();
-            let finding = Finding {
-                check: Check::Limits,
-                code: if overdraft { OVERDRAFT_LIMIT_EXCEEDED } else { BUDGET_EXCEEDED },
-                source_id: limit.id.clone(),
-                version: limit.version,
-                verdict: Verdict::Deny,
-                directive: Directive::Terminate,
-                rank: limit.spec.scope.rank(),
-                numbers: Some((value, limit_value, unit)),
-                message: format!("{} {unit} were used that nothing funds", row.unfunded),
-            };
+            let code = if overdraft { OVERDRAFT_LIMIT_EXCEEDED } else { BUDGET_EXCEEDED };
+            let message = format!("{} {unit} were used that nothing funds", row.unfunded);
+            let numbers = (value, limit_value);
+            let finding = Finding::of_limit(&limit, (Check::Budget, code), Verdict::Deny, numbers, message);
+            let finding = Finding { directive: Directive::Terminate, ..finding };
             let stops = limit.spec.enforcement == Enforcement::Block && !observes(work.caller.profile);
             findings.push((finding, if stops { Effect::Blocks(Verdict::Deny) } else { Effect::Silent }));
         }
@@ -244,7 +243,7 @@ impl Desk<'_> {
                 let blocks = Effect::Blocks(Verdict::Deny);
                 let findings = refusals.iter().filter_map(|r| {
                     let (limit, _) = self.envelope(r.envelope)?;
-                    Some((budget_finding(&limit, r, blocks), blocks))
+                    Some((budget_finding(&limit, r, Verdict::Deny), blocks))
                 });
                 combine(findings.collect())
             }
@@ -270,6 +269,7 @@ impl Desk<'_> {
         if let Target::Run(run) = target {
             let key = self.run(run).map(|r| r.run_key).ok_or_else(|| unknown_run(&run.run_id))?;
             self.with_book(|book| book.return_free(key)).await?;
+            self.free_step(key, -1);
             return Ok(pb::ReleaseResponse { hold: None });
         }
         let key = self.find(caller, target)?.ok_or_else(no_hold)?;
@@ -278,6 +278,7 @@ impl Desk<'_> {
             (HoldState::Active, _) => {
                 self.book.release(&mut hold, reason);
                 self.put_hold(hold.clone(), now);
+                self.free_step(key.0, key.1);
             }
             (HoldState::Released, Some(first)) if first != reason && first != ReleaseReason::RunEnded => {
                 let text = "the hold was released for another reason";

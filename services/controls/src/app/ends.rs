@@ -106,6 +106,7 @@ impl Desk<'_> {
         for hold in holds {
             self.put_hold(hold, now);
         }
+        self.free_run(run);
         self.change_run(run, |row| {
             row.state = lease_state::ENDED;
             row.expires_at = None;
@@ -259,6 +260,7 @@ impl Desk<'_> {
             book.lapse(run, &mut holds)
         })
         .await?;
+        self.free_run(run);
         self.change_run(run, |row| row.state = lease_state::LAPSED);
         let hold_ids: Vec<String> = holds.iter().map(|h| h.id.clone()).collect();
         for hold in holds {

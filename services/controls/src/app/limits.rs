@@ -6,13 +6,13 @@ use bytes::Bytes;
 use contracts_controls::v1 as pb;
 use prost::Message;
 use runspine_controls_domain::{
-    limit::{EACH, Limit, LimitChange, LimitSpec},
+    limit::{EACH, Limit, LimitChange, LimitSpec, MESH},
     reasons,
-    words::{LimitSource, LimitState, Scope},
+    words::{Category, LimitSource, LimitState, PeriodKind, Scope},
 };
 use runspine_db::{KeptAnswer, Replayed, Tx};
-use runspine_errors::{Fault, Violations};
-use runspine_types::{Digest, Micros, new_id};
+use runspine_errors::Fault;
+use runspine_types::{Digest, Micros, PLATFORM_TENANT, new_id};
 use serde_json::Value;
 
 use super::{App, defect, records::Caller};
@@ -23,6 +23,7 @@ use crate::{
         desk::Desk,
         events::{About, publish},
         limits,
+        locks::Locking,
     },
 };
 
@@ -123,10 +124,12 @@ async fn create(
     if let Some(first) = keyed.first(tx).await? {
         return Ok(first);
     }
-    let mut found = Violations::new();
-    spec.check(&mut found);
-    found.into_result(&reasons::LIMIT_INVALID)?;
+    spec.validate()?;
     let tenant = keyed.caller.tenant_id.clone();
+    if spec.scope == Scope::Global && tenant != PLATFORM_TENANT {
+        let text = "only an operator limits the whole mesh";
+        return Err(Fault::new(&reasons::OPERATOR_REQUIRED, text));
+    }
     expect_room(tx, &tenant, &spec.name).await?;
     let limit = Limit {
         key: 0,
@@ -162,14 +165,18 @@ async fn expect_room(tx: &mut Tx, tenant: &str, name: &str) -> Result<(), Fault>
 
 /// The envelope and first period of a limit that names one scope id.
 async fn begin_account(tx: &mut Tx, tenant: &str, limit: &Limit, now: Micros) -> Result<(), Fault> {
+    if limit.spec.category != Category::Budget {
+        return Ok(());
+    }
     let scope_id = match limit.spec.scope {
+        Scope::Global => MESH.to_owned(),
         Scope::Tenant => tenant.to_owned(),
         _ if limit.spec.scope_id == EACH => return Ok(()),
         _ => limit.spec.scope_id.clone(),
     };
     // Nothing of an open transaction may stay in the memory of the batch.
     let caches = Caches::default();
-    let mut desk = Desk::open(tx, &caches, &[tenant]).await?;
+    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded).await?;
     let key = desk.envelope_for(limit, tenant, &scope_id, now).await?;
     desk.with_book(|book| book.current(key, now)).await?;
     Ok(desk.flush(now).await?)
@@ -191,7 +198,7 @@ async fn change(
     let before = limits::one(tx, &tenant, &id).await?;
     let before =
         before.ok_or_else(|| Fault::new(&reasons::LIMIT_NOT_FOUND, "no such limit").with("limit_id", &id))?;
-    if matches!(before.source, LimitSource::Plan | LimitSource::System) {
+    if matches!(before.source, LimitSource::Plan | LimitSource::System) && tenant != PLATFORM_TENANT {
         let text = "the limit comes from the plan or the mesh: only an operator changes it";
         return Err(Fault::new(&reasons::OPERATOR_REQUIRED, text));
     }
@@ -216,7 +223,7 @@ async fn repay(tx: &mut Tx, tenant: &str, limit_key: i64, now: Micros) -> Result
         return Ok(());
     }
     let caches = Caches::default();
-    let mut desk = Desk::open(tx, &caches, &[tenant]).await?;
+    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded).await?;
     let envelopes: Vec<i64> = periods.iter().map(|p| p.0).collect();
     desk.load_envelopes(&envelopes).await?;
     for period in periods {
@@ -263,6 +270,8 @@ fn about(before: Option<&Limit>, after: &Limit, reason: &str) -> About {
 /// A limit as canonical JSON: keys in order, no spaces.
 fn json(limit: &Limit) -> String {
     let spec = &limit.spec;
+    let params = spec.params.pairs().into_iter().map(|(key, value)| (key.to_owned(), value.into()));
+    let params = Value::Object(params.collect());
     let fields: BTreeMap<&str, Value> = BTreeMap::from([
         ("ambiguous_charge", spec.ambiguous_charge.name().into()),
         ("block_permille", spec.block_permille.into()),
@@ -276,7 +285,13 @@ fn json(limit: &Limit) -> String {
         ("name", spec.name.as_str().into()),
         ("overage", spec.overage.name().into()),
         ("overdraft_limit", spec.overdraft_limit.into()),
-        ("period", spec.period.name().into()),
+        ("burst", spec.burst.into()),
+        (
+            "degrade",
+            spec.degrade.obligations().into_iter().map(|(n, a)| format!("{n}({})", a.join(","))).collect(),
+        ),
+        ("params", params),
+        ("period", spec.period.map_or("", PeriodKind::name).into()),
         ("rollover", spec.rollover.into()),
         ("rollover_max_permille", spec.rollover_max_permille.into()),
         ("scope", spec.scope.name().into()),
@@ -287,6 +302,7 @@ fn json(limit: &Limit) -> String {
         ("utc_offset_minutes", spec.utc_offset_minutes.into()),
         ("version", limit.version.into()),
         ("warn_permille", spec.warn_permille.into()),
+        ("window_s", spec.window_s.into()),
     ]);
     serde_json::to_string(&fields).unwrap_or_default()
 }

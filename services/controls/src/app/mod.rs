@@ -6,8 +6,11 @@ mod charge;
 mod ends;
 pub mod epochs;
 pub mod freezes;
+mod gates;
 pub mod limits;
+mod prepare;
 mod present;
+pub mod rates;
 pub mod records;
 mod simulate;
 

@@ -1,17 +1,19 @@
 //! The admission that AdmitRun would give: it is given, read, and undone.
 
+use std::collections::BTreeSet;
+
 use contracts_controls::v1 as pb;
-use runspine_controls_domain::limit::RunScope;
+use runspine_controls_domain::{limit::RunScope, words::Category};
 use runspine_db::{DbError, Tx};
 use runspine_errors::Fault;
 use runspine_types::Micros;
 
 use super::{
     App,
-    accounts::{Ask, Out},
+    accounts::{Ask, Call, Out},
     defect,
 };
-use crate::store::{caches::Caches, desk::Desk, envelopes::Applicable};
+use crate::store::{caches::Caches, desk::Desk, envelopes::Applicable, locks::Locking};
 
 /// Why the trial is undone: it has its answer, or it failed.
 enum Undone {
@@ -64,11 +66,10 @@ async fn attempt(tx: &mut Tx, ask: Ask, now: Micros) -> Undone {
 async fn answer(tx: &mut Tx, ask: Ask, now: Micros) -> Result<pb::SimulateAdmissionResponse, Fault> {
     let caches = Caches::default();
     let at = ask.now.unwrap_or(now);
-    let mut desk = Desk::open(tx, &caches, &[ask.caller.tenant_id.as_str()]).await?;
-    let tuple = ask.scope.clone().unwrap_or_default();
-    desk.intern_runs(&[(&ask.run, prost::Message::encode_to_vec(&tuple))], at).await?;
-    let scope = desk.run(&ask.run).ok_or_else(|| defect("a run was not made"))?.run_scope()?;
-    desk.ensure_envelopes(std::slice::from_ref(&scope), at).await?;
+    let mut desk = Desk::open(tx, &caches, &[ask.caller.tenant_id.as_str()], Locking::Nothing).await?;
+    desk.prepare(&[Call::Ask(Box::new(ask.clone()))], &BTreeSet::new(), at).await?;
+    let lease = desk.run(&ask.run).cloned().ok_or_else(|| defect("a run was not made"))?;
+    let (scope, _) = ask.counted(&lease)?;
     let headroom = headroom(&mut desk, &scope, at).await?;
     let Out::Run(response) = desk.answer(&ask, at).await? else {
         return Err(defect("the answer is of another call"));
@@ -83,19 +84,33 @@ async fn headroom(
     scope: &RunScope,
     at: Micros,
 ) -> Result<Vec<pb::LimitHeadroom>, Fault> {
-    let applicable: Vec<Applicable> = desk.applicable(scope);
+    let applicable: Vec<Applicable> = desk.applicable(scope, true);
     let mut rows = Vec::with_capacity(applicable.len());
     for (limit, envelope) in applicable {
         let key = envelope.envelope_key;
-        let state = desk.with_book(|book| book.standing(key, at)).await?;
+        let (usage, held, limit_value, headroom) = match limit.spec.category {
+            Category::Budget => {
+                let state = desk.with_book(|book| book.standing(key, at)).await?;
+                (state.usage, state.held, state.limit_value, state.reservable)
+            }
+            Category::Rate => {
+                let tokens = desk.gates.bucket(key, &limit, at).at(&limit, at).tokens();
+                (limit.spec.burst - tokens, 0, limit.spec.burst, tokens.max(0))
+            }
+            Category::Concurrency => {
+                let taken = i64::try_from(desk.gates.slots(key, (0, 0)).0).unwrap_or(i64::MAX);
+                (taken, taken, limit.spec.max_value, (limit.spec.max_value - taken).max(0))
+            }
+            Category::Threshold => continue,
+        };
         rows.push(pb::LimitHeadroom {
             limit_id: limit.id.clone(),
             envelope_id: envelope.envelope_id.clone(),
             unit: limit.spec.unit.code(),
-            usage: state.usage,
-            held: state.held,
-            limit_value: state.limit_value,
-            headroom: state.reservable,
+            usage,
+            held,
+            limit_value,
+            headroom,
         });
     }
     Ok(rows)

@@ -2,25 +2,31 @@
 
 use contracts_controls::v1::{self as pb, limit_service_server::LimitService};
 use runspine_controls_domain::{
-    limit::{EACH, LimitChange, LimitSpec},
+    limit::{EACH, Limit, LimitChange, LimitSpec},
     reasons,
     words::{
-        AmbiguousCharge, Category, Consequence, Enforcement, LimitState, Overage, PeriodKind, Scope, Unit,
+        AmbiguousCharge, Category, Consequence, Enforcement, LimitSource, LimitState, Overage, PeriodKind,
+        Scope, Unit,
     },
 };
-use runspine_errors::{Fault, Violations, mesh};
+use runspine_errors::{Fault, mesh};
 use runspine_rpc::{context, status};
+use runspine_types::Digest;
 use tonic::{Request, Response, Status};
 
 use super::{
     Rpc, after,
     checks::Checks,
     cut, keyed, query_of,
-    words::{limit_to, spec_from},
+    words::{degrade_from, limit_to, params_from, spec_from},
 };
 use crate::{
     app::limits::LimitAct,
-    store::views::{self, EnvelopeFilter, EnvelopeView},
+    store::{
+        caches::ControlSet,
+        rates,
+        views::{self, EnvelopeFilter, EnvelopeView},
+    },
 };
 
 const CREATE: &str = "runspine.controls.v1.LimitService/CreateLimit";
@@ -91,6 +97,14 @@ impl LimitService for Rpc {
         self.limit(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
+    async fn get_control_set(
+        &self,
+        request: Request<pb::GetControlSetRequest>,
+    ) -> Result<Response<pb::GetControlSetResponse>, Status> {
+        let context = context(&request)?;
+        self.control_set(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
     async fn list_limits(
         &self,
         request: Request<pb::ListLimitsRequest>,
@@ -108,14 +122,60 @@ impl Rpc {
         let read = self.app.db.read();
         let limit = views::limit(read, tenant, &request.limit_id).await?;
         let limit = limit.ok_or_else(|| Fault::new(&reasons::LIMIT_NOT_FOUND, "no such limit"))?;
+        let usage = self.usage_of(tenant, &limit).await?;
+        Ok(pb::GetLimitResponse { limit: Some(limit_to(&limit)), usage: Some(usage) })
+    }
+
+    async fn usage_of(&self, tenant: &str, limit: &Limit) -> Result<pb::LimitUsage, Fault> {
+        let read = self.app.db.read();
         let filter = EnvelopeFilter {
-            limit_id: Some(request.limit_id),
+            limit_id: Some(limit.id.clone()),
             limit: MOST_ENVELOPES,
             ..EnvelopeFilter::default()
         };
+        let most = limit.spec.max_value;
+        if limit.spec.category != Category::Budget {
+            let rows = rates::rates(read, tenant, &filter).await?;
+            let now = self.app.clock.now();
+            let used = rows.iter().map(|row| row.used(now));
+            return Ok(pb::LimitUsage {
+                envelopes: i64::try_from(rows.len()).unwrap_or(i64::MAX),
+                usage: used.clone().sum(),
+                held: 0,
+                unfunded: 0,
+                headroom: used.map(|used| (limit.spec.burst.max(most) - used).max(0)).min().unwrap_or(most),
+            });
+        }
         let envelopes = views::envelopes(read, tenant, &filter).await?;
-        let usage = usage_of(limit.spec.max_value, &envelopes);
-        Ok(pb::GetLimitResponse { limit: Some(limit_to(&limit)), usage: Some(usage) })
+        Ok(pb::LimitUsage {
+            envelopes: i64::try_from(envelopes.len()).unwrap_or(i64::MAX),
+            usage: envelopes.iter().map(EnvelopeView::usage).sum(),
+            held: envelopes.iter().map(|v| v.held).sum(),
+            unfunded: envelopes.iter().map(|v| v.period.unfunded).sum(),
+            headroom: envelopes.iter().map(EnvelopeView::headroom).min().unwrap_or(most),
+        })
+    }
+
+    async fn control_set(
+        &self,
+        tenant: &str,
+        request: pb::GetControlSetRequest,
+    ) -> Result<pb::GetControlSetResponse, Fault> {
+        let mut checks = Checks::default();
+        let length = matches!(request.digest.len(), 0 | 32);
+        checks.require(length, &mesh::FIELD_INVALID, "digest", "must be 32 bytes, or empty");
+        checks.done(Some(()))?;
+        let read = self.app.db.read();
+        let (digest, content) = if request.digest.is_empty() {
+            let set = ControlSet::new(views::in_force(read, tenant).await?);
+            (set.digest.to_vec(), set.content)
+        } else {
+            let kept = views::control_set(read, tenant, &request.digest).await?;
+            let none = || Fault::new(&reasons::LIMIT_NOT_FOUND, "no admission was stamped with this set");
+            (request.digest.to_vec(), kept.ok_or_else(none)?)
+        };
+        let entries = content.lines().filter_map(set_entry).collect();
+        Ok(pb::GetControlSetResponse { digest: digest.into(), content: content.into_bytes().into(), entries })
     }
 
     async fn limits(
@@ -126,6 +186,8 @@ impl Rpc {
         let mut checks = Checks::default();
         checks.filter("scopes", &request.scopes, Scope::from_code);
         checks.filter("states", &request.states, LimitState::from_code);
+        checks.filter("categories", &request.categories, Category::from_code);
+        checks.filter("sources", &request.sources, LimitSource::from_code);
         let size = checks.page_size(request.page_size);
         let size = checks.done(size)?;
         let bare = pb::ListLimitsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
@@ -137,14 +199,12 @@ impl Rpc {
     }
 }
 
-fn usage_of(max_value: i64, envelopes: &[EnvelopeView]) -> pb::LimitUsage {
-    pb::LimitUsage {
-        envelopes: i64::try_from(envelopes.len()).unwrap_or(i64::MAX),
-        usage: envelopes.iter().map(EnvelopeView::usage).sum(),
-        held: envelopes.iter().map(|v| v.held).sum(),
-        unfunded: envelopes.iter().map(|v| v.period.unfunded).sum(),
-        headroom: envelopes.iter().map(EnvelopeView::headroom).min().unwrap_or(max_value),
-    }
+/// A line of a control set: id, version, digest of the spec.
+fn set_entry(line: &str) -> Option<pb::ControlSetEntry> {
+    let mut parts = line.split(':');
+    let (limit_id, version) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+    let spec_digest = Digest::from_hex(parts.next()?)?.to_vec().into();
+    Some(pb::ControlSetEntry { limit_id, version, spec_digest })
 }
 
 /// Reads the words, fills the defaults in, and has the rules say what is wrong with the limit, all at once.
@@ -153,12 +213,10 @@ fn parse_create(request: &pb::CreateLimitRequest) -> Result<LimitSpec, Fault> {
     checks.request_id(&request.request_id);
     checks.require(request.spec.is_some(), &mesh::FIELD_INVALID, "spec", "is required");
     let mut spec = request.spec.clone().unwrap_or_default();
-    check_words(&mut checks, &spec);
     fill(&mut spec);
+    check_words(&mut checks, &spec);
     let spec = checks.done(spec_from(&spec))?;
-    let mut found = Violations::new();
-    spec.check(&mut found);
-    found.into_result(&reasons::LIMIT_INVALID)?;
+    spec.validate()?;
     Ok(spec)
 }
 
@@ -166,9 +224,8 @@ fn check_words(checks: &mut Checks, spec: &pb::LimitSpec) {
     checks.word("spec.category", spec.category, Category::from_code);
     checks.word("spec.unit", spec.unit, Unit::from_code);
     checks.word("spec.scope", spec.scope, Scope::from_code);
-    let budget = spec.category == Category::Budget.code();
-    if budget && spec.period == 0 {
-        checks.require(false, &reasons::PERIOD_REQUIRED, "spec.period", "a budget needs a period");
+    for (field, reason, what) in params_from(&spec.params, "spec.params").1 {
+        checks.require(false, reason, &field, &what);
     }
     checks.optional_word("spec.period", spec.period, PeriodKind::from_code);
     checks.optional_word("spec.enforcement", spec.enforcement, Enforcement::from_code);
@@ -183,13 +240,24 @@ fn fill(spec: &mut pb::LimitSpec) {
             *word = default;
         }
     };
-    word(&mut spec.enforcement, Enforcement::Block.code());
+    let category = Category::from_code(spec.category);
+    let enforcement = match category {
+        Some(Category::Rate) => Enforcement::Queue,
+        Some(Category::Threshold) => Enforcement::Warn,
+        _ => Enforcement::Block,
+    };
+    word(&mut spec.enforcement, enforcement.code());
     word(&mut spec.consequence, Consequence::Alert.code());
     word(&mut spec.overage, Overage::AllowIfAvailable.code());
     word(&mut spec.ambiguous_charge, AmbiguousCharge::Release.code());
-    // A category that is not served has no period; the rules refuse it by its category.
-    if spec.category != Category::Budget.code() {
-        word(&mut spec.period, PeriodKind::Total.code());
+    if category == Some(Category::Rate) && spec.burst == 0 {
+        spec.burst = spec.max_value;
+    }
+    if category == Some(Category::Threshold)
+        && let Some((unit, value)) = params_from(&spec.params, "").0.primary()
+    {
+        word(&mut spec.unit, unit.code());
+        spec.max_value = if spec.max_value == 0 { value } else { spec.max_value };
     }
     let permille = |value: &mut u32, default: u32| {
         if *value == 0 {
@@ -209,6 +277,10 @@ fn parse_update(request: &pb::UpdateLimitRequest) -> Result<LimitChange, Fault> 
     checks.request_id(&request.request_id);
     checks.id("limit_id", &request.limit_id);
     checks.words_of("reason", &request.reason, 10, 500);
+    let (params, wrong) = params_from(&request.params, "params");
+    for (field, reason, what) in wrong {
+        checks.require(false, reason, &field, &what);
+    }
     let change = LimitChange {
         max_value: request.max_value,
         warn_permille: request.warn_permille,
@@ -222,6 +294,9 @@ fn parse_update(request: &pb::UpdateLimitRequest) -> Result<LimitChange, Fault> 
         overage: request.overage.and_then(|code| checks.word("overage", code, Overage::from_code)),
         overdraft_limit: request.overdraft_limit,
         max_wait_s: request.max_wait_s,
+        params: (!request.params.is_empty()).then_some(params),
+        burst: request.burst,
+        degrade: request.degrade.as_ref().map(|degrade| degrade_from(Some(degrade))),
     };
     checks.require(change != LimitChange::default(), &mesh::FIELD_INVALID, "max_value", "nothing is changed");
     checks.done(Some(change))

@@ -7,6 +7,7 @@ mod checks;
 mod events;
 mod freeze;
 mod limit;
+mod rate;
 mod signal;
 pub mod words;
 
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use contracts_controls::v1::{
     admission_service_server::AdmissionServiceServer, budget_service_server::BudgetServiceServer,
     event_service_server::EventServiceServer, freeze_service_server::FreezeServiceServer,
-    limit_service_server::LimitServiceServer, signal_service_server::SignalServiceServer,
+    limit_service_server::LimitServiceServer, rate_service_server::RateServiceServer,
+    signal_service_server::SignalServiceServer,
 };
 use prost::Message;
 use runspine_errors::{Fault, mesh};
@@ -40,6 +42,7 @@ pub fn routes(app: App) -> Routes {
         .add(AdmissionServiceServer::from_arc(rpc.clone()))
         .add(BudgetServiceServer::from_arc(rpc.clone()))
         .add(LimitServiceServer::from_arc(rpc.clone()))
+        .add(RateServiceServer::from_arc(rpc.clone()))
         .add(FreezeServiceServer::from_arc(rpc.clone()))
         .add(SignalServiceServer::from_arc(rpc.clone()))
         .add(EventServiceServer::from_arc(rpc))

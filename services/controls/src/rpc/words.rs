@@ -5,7 +5,8 @@ use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
     admission::{Answer, Finding},
     estimate::Amounts,
-    limit::{Limit, LimitSpec},
+    limit::{Degrade, Limit, LimitSpec},
+    threshold::{Params, Wrong},
     words::{AmbiguousCharge, Category, Consequence, Enforcement, Overage, PeriodKind, Scope, Unit},
 };
 use runspine_db::DbError;
@@ -38,12 +39,41 @@ pub fn spec_to(spec: &LimitSpec) -> pb::LimitSpec {
         consequence: spec.consequence.code(),
         overage: spec.overage.code(),
         overdraft_limit: spec.overdraft_limit,
-        period: spec.period.code(),
+        period: spec.period.map_or(0, PeriodKind::code),
         utc_offset_minutes: spec.utc_offset_minutes,
         rollover: spec.rollover,
         rollover_max_permille: Some(spec.rollover_max_permille),
         ambiguous_charge: spec.ambiguous_charge.code(),
+        window_s: spec.window_s,
+        burst: spec.burst,
+        params: params_to(&spec.params),
+        degrade: degrade_to(&spec.degrade),
     }
+}
+
+/// The bounds of a threshold as they travel.
+#[must_use]
+pub fn params_to(params: &Params) -> Vec<pb::ThresholdValue> {
+    let value = |(key, value): (&str, i64)| pb::ThresholdValue { key: key.to_owned(), value };
+    params.pairs().into_iter().map(value).collect()
+}
+
+/// The bounds of a threshold, and what is wrong with their keys.
+#[must_use]
+pub fn params_from(values: &[pb::ThresholdValue], field: &str) -> (Params, Vec<Wrong>) {
+    Params::parse(values.iter().map(|v| (v.key.as_str(), v.value)), field)
+}
+
+fn degrade_to(degrade: &Degrade) -> Option<pb::Degrade> {
+    let Degrade { cap_tokens, use_model, dry_run } = degrade.clone();
+    (!degrade.is_empty()).then_some(pb::Degrade { cap_tokens, use_model, dry_run })
+}
+
+/// The obligations of a DEGRADE limit.
+#[must_use]
+pub fn degrade_from(degrade: Option<&pb::Degrade>) -> Degrade {
+    let stated = degrade.cloned().unwrap_or_default();
+    Degrade { cap_tokens: stated.cap_tokens, use_model: stated.use_model, dry_run: stated.dry_run }
 }
 
 /// A spec that has every word set; `None` when one is missing or unknown.
@@ -64,11 +94,15 @@ pub fn spec_from(spec: &pb::LimitSpec) -> Option<LimitSpec> {
         consequence: Consequence::from_code(spec.consequence)?,
         overage: Overage::from_code(spec.overage)?,
         overdraft_limit: spec.overdraft_limit,
-        period: PeriodKind::from_code(spec.period)?,
+        period: if spec.period == 0 { None } else { Some(PeriodKind::from_code(spec.period)?) },
         utc_offset_minutes: spec.utc_offset_minutes,
         rollover: spec.rollover,
         rollover_max_permille: spec.rollover_max_permille.unwrap_or(200),
         ambiguous_charge: AmbiguousCharge::from_code(spec.ambiguous_charge)?,
+        window_s: spec.window_s,
+        burst: spec.burst,
+        params: params_from(&spec.params, "spec.params").0,
+        degrade: degrade_from(spec.degrade.as_ref()),
     })
 }
 
@@ -143,6 +177,11 @@ pub fn admission_to(answer: &Answer, epoch: u64, digest: &[u8; 32], evidence_id:
         control_set_digest: digest.to_vec().into(),
         evidence_id,
         degraded: false,
+        obligations: answer
+            .obligations()
+            .into_iter()
+            .map(|(name, args)| common::Obligation { name: name.to_owned(), args })
+            .collect(),
     }
 }
 

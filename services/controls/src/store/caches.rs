@@ -3,37 +3,55 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
+use prost::Message as _;
 use runspine_controls_domain::{
     freeze::Freeze,
-    limit::{Key, Limit, control_set_digest},
-    words::LimitState,
+    limit::{Key, Limit, control_set_digest, control_set_line},
+    words::{Category, LimitState, Unit},
 };
+use runspine_types::hash;
 
 use super::rows::{EnvelopeName, EnvelopeRow};
+use crate::rpc::words::spec_to;
 
 /// Beyond this many envelopes the memory of them is begun anew.
 const MOST_ENVELOPES: usize = 50_000;
 
-/// Every limit of a tenant.
+/// The numbers of the changes of a tenant's limits and of the mesh's.
+pub type SetVersion = (i64, i64);
+
+/// Every limit that counts for a tenant.
 #[derive(Debug)]
 pub struct ControlSet {
     /// All, by key.
     pub all: HashMap<Key, Arc<Limit>>,
     /// Those in force, by id.
     pub active: Vec<Arc<Limit>>,
-    /// Digest of those in force.
+    /// The lines of those in force: id, version, digest of the spec.
+    pub content: String,
+    /// Digest of the content.
     pub digest: [u8; 32],
 }
 
 impl ControlSet {
-    /// From all limits of a tenant.
+    /// From all limits of a tenant, and those of the whole mesh.
     #[must_use]
     pub fn new(limits: Vec<Limit>) -> Self {
         let all: Vec<Arc<Limit>> = limits.into_iter().map(Arc::new).collect();
         let mut active: Vec<_> = all.iter().filter(|l| l.state == LimitState::Active).cloned().collect();
         active.sort_by(|a, b| a.id.cmp(&b.id));
-        let digest = control_set_digest(active.iter().map(AsRef::as_ref));
-        Self { all: all.into_iter().map(|l| (l.key, l)).collect(), active, digest }
+        let content: String = active
+            .iter()
+            .map(|l| control_set_line(&l.id, l.version, &hash(&spec_to(&l.spec).encode_to_vec())))
+            .collect();
+        let digest = control_set_digest(&content);
+        Self { all: all.into_iter().map(|l| (l.key, l)).collect(), active, content, digest }
+    }
+
+    /// Whether a limit of this category and one of these units exists, in force or not.
+    #[must_use]
+    pub fn has(&self, category: Category, units: &[Unit]) -> bool {
+        self.all.values().any(|l| l.spec.category == category && units.contains(&l.spec.unit))
     }
 }
 
@@ -45,7 +63,7 @@ pub struct Caches {
 
 #[derive(Debug, Default)]
 struct Inner {
-    sets: HashMap<String, (i64, Arc<ControlSet>)>,
+    sets: HashMap<String, (SetVersion, Arc<ControlSet>)>,
     by_name: HashMap<EnvelopeName, Arc<EnvelopeRow>>,
     by_key: HashMap<Key, Arc<EnvelopeRow>>,
     freezes: Option<(u64, Arc<Vec<Freeze>>)>,
@@ -59,12 +77,12 @@ impl Caches {
 
     /// The limits of a tenant, when they are those of `version`.
     #[must_use]
-    pub fn set(&self, tenant: &str, version: i64) -> Option<Arc<ControlSet>> {
+    pub fn set(&self, tenant: &str, version: SetVersion) -> Option<Arc<ControlSet>> {
         self.inner.lock().sets.get(tenant).filter(|(known, _)| *known == version).map(|(_, set)| set.clone())
     }
 
     /// Keeps the limits of a tenant.
-    pub fn keep_set(&self, tenant: &str, version: i64, set: &Arc<ControlSet>) {
+    pub fn keep_set(&self, tenant: &str, version: SetVersion, set: &Arc<ControlSet>) {
         self.inner.lock().sets.insert(tenant.to_owned(), (version, set.clone()));
     }
 

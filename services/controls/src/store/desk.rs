@@ -2,7 +2,7 @@
 //! with few statements at the end.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -14,11 +14,13 @@ use runspine_controls_domain::{
     limit::Key,
 };
 use runspine_db::{AssertSqlSafe, DbError, Tx, args};
-use runspine_types::{Digest, Micros};
+use runspine_types::{Digest, Micros, PLATFORM_TENANT};
 
 use super::{
-    caches::{Caches, ControlSet},
+    caches::{Caches, ControlSet, SetVersion},
+    gates::Gates,
     lists::{CHUNK, list},
+    locks::Locking,
     rows::{AllocationRow, AskRow, LeaseRow, PeriodRow},
 };
 use crate::app::records::{Evidence, NewBreach};
@@ -69,6 +71,12 @@ pub struct Desk<'a> {
     pub(super) breaches: Vec<NewBreach>,
     pub(super) transitions: Vec<(HoldKey, i64, i32, i32, Micros)>,
     pub(crate) settlement_ids: HashMap<Key, String>,
+    /// Buckets and slots.
+    pub gates: Gates,
+    pub(super) fresh_sets: Vec<String>,
+    pub(super) locking: Locking,
+    pub(super) locked: BTreeSet<Key>,
+    pub(super) unlocked: BTreeSet<Key>,
 }
 
 impl<'a> Desk<'a> {
@@ -77,7 +85,12 @@ impl<'a> Desk<'a> {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn open(tx: &'a mut Tx, caches: &'a Caches, tenants: &[&str]) -> Result<Self, DbError> {
+    pub async fn open(
+        tx: &'a mut Tx,
+        caches: &'a Caches,
+        tenants: &[&str],
+        locking: Locking,
+    ) -> Result<Self, DbError> {
         let mut desk = Self {
             tx,
             book: Book::new(),
@@ -95,6 +108,11 @@ impl<'a> Desk<'a> {
             breaches: Vec::new(),
             transitions: Vec::new(),
             settlement_ids: HashMap::new(),
+            gates: Gates::default(),
+            fresh_sets: Vec::new(),
+            locking,
+            locked: BTreeSet::new(),
+            unlocked: BTreeSet::new(),
         };
         desk.load_marks(tenants).await?;
         Ok(desk)
@@ -103,6 +121,7 @@ impl<'a> Desk<'a> {
     async fn load_marks(&mut self, tenants: &[&str]) -> Result<(), DbError> {
         let mut names: Vec<String> = tenants.iter().map(|t| super::limits::mark(t)).collect();
         names.push("epoch".to_owned());
+        names.push(super::limits::mark(PLATFORM_TENANT));
         names.sort_unstable();
         names.dedup();
         let keys = list(names.into_iter().map(|n| args![n]).collect());
@@ -122,21 +141,23 @@ impl<'a> Desk<'a> {
                 read
             }
         };
-        for tenant in tenants {
-            let version = marks.get(&super::limits::mark(tenant)).copied().unwrap_or(0);
-            self.load_set(tenant, version).await?;
+        let version = |tenant: &str| marks.get(&super::limits::mark(tenant)).copied().unwrap_or(0);
+        let mesh = version(PLATFORM_TENANT);
+        for tenant in tenants.iter().chain([&PLATFORM_TENANT]) {
+            self.load_set(tenant, (version(tenant), mesh)).await?;
         }
         Ok(())
     }
 
-    async fn load_set(&mut self, tenant: &str, version: i64) -> Result<(), DbError> {
+    async fn load_set(&mut self, tenant: &str, version: SetVersion) -> Result<(), DbError> {
         let set = match self.caches.set(tenant, version) {
             Some(known) => known,
             None => {
-                let limits =
-                    if version == 0 { Vec::new() } else { super::limits::all(self.tx, tenant).await? };
+                let none = version == (0, 0);
+                let limits = if none { Vec::new() } else { super::limits::all(self.tx, tenant).await? };
                 let set = Arc::new(ControlSet::new(limits));
                 self.caches.keep_set(tenant, version, &set);
+                self.fresh_sets.push(tenant.to_owned());
                 set
             }
         };
@@ -150,28 +171,41 @@ impl<'a> Desk<'a> {
         self.sets.get(tenant).cloned().unwrap_or_else(|| Arc::new(ControlSet::new(Vec::new())))
     }
 
-    /// Loads the leases of runs, and locks them on PostgreSQL.
+    /// Loads the leases of runs, by name and by key, and locks them on PostgreSQL.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn load_runs(&mut self, refs: &[&RunRef]) -> Result<(), DbError> {
+    pub async fn load_runs(&mut self, refs: &[&RunRef], keys: &[Key]) -> Result<(), DbError> {
         let mut wanted: Vec<&RunRef> = refs.to_vec();
         wanted.sort_unstable();
         wanted.dedup();
+        if !keys.is_empty() {
+            // One statement locks the leases, so all of them are looked for by their keys.
+            let mut all = keys.to_vec();
+            for part in wanted.chunks(CHUNK) {
+                all.extend(self.fetch_leases(part, "").await?.iter().map(|row| row.run_key));
+            }
+            all.sort_unstable();
+            all.dedup();
+            return self.load_run_keys(&all).await;
+        }
+        let lock = self.lock();
         for part in wanted.chunks(CHUNK) {
-            let rows = part.iter().map(|r| args![&r.tenant_id, &r.run_id, r.attempt]).collect();
-            let keys = list(rows);
-            let lock = self.tx.dialect().pick("", " FOR UPDATE");
-            let sql = format!(
-                "SELECT {} FROM run_leases WHERE (tenant_id, run_id, attempt) IN \
-                 (SELECT column1, column2, column3 FROM {}) ORDER BY run_key{lock}",
-                LeaseRow::COLUMNS,
-                keys.sql
-            );
-            let found: Vec<LeaseRow> = self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await?;
+            let found = self.fetch_leases(part, lock).await?;
             found.into_iter().for_each(|row| self.put_run(row));
         }
         Ok(())
+    }
+
+    async fn fetch_leases(&mut self, part: &[&RunRef], lock: &str) -> Result<Vec<LeaseRow>, DbError> {
+        let keys = list(part.iter().map(|r| args![&r.tenant_id, &r.run_id, r.attempt]).collect());
+        let sql = format!(
+            "SELECT {} FROM run_leases WHERE (tenant_id, run_id, attempt) IN \
+             (SELECT column1, column2, column3 FROM {}) ORDER BY run_key{lock}",
+            LeaseRow::COLUMNS,
+            keys.sql
+        );
+        self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await
     }
 
     /// Loads the lease of one run by its key.
@@ -181,7 +215,7 @@ impl<'a> Desk<'a> {
     pub async fn load_run_keys(&mut self, keys: &[Key]) -> Result<(), DbError> {
         for part in keys.chunks(CHUNK) {
             let keys = list(part.iter().map(|k| args![*k]).collect());
-            let lock = self.tx.dialect().pick("", " FOR UPDATE");
+            let lock = self.lock();
             let sql = format!(
                 "SELECT {} FROM run_leases WHERE run_key IN (SELECT column1 FROM {}) ORDER BY run_key{lock}",
                 LeaseRow::COLUMNS,
@@ -220,7 +254,7 @@ impl<'a> Desk<'a> {
         let rows = rows.collect();
         self.tx.insert_rows("run_leases", &columns, rows, "ON CONFLICT DO NOTHING").await?;
         let names: Vec<&RunRef> = fresh.into_keys().collect();
-        self.load_runs(&names).await
+        self.load_runs(&names, &[]).await
     }
 
     /// The lease of a run.
@@ -250,7 +284,7 @@ impl<'a> Desk<'a> {
     pub async fn load_allocations(&mut self, runs: &[Key]) -> Result<(), DbError> {
         for part in runs.chunks(CHUNK) {
             let keys = list(part.iter().map(|k| args![*k]).collect());
-            let lock = self.tx.dialect().pick("", " FOR UPDATE");
+            let lock = self.lock();
             let sql = format!(
                 "SELECT {} FROM allocations WHERE run_key IN (SELECT column1 FROM {}) \
                  ORDER BY run_key, envelope_key, period_start{lock}",
@@ -283,7 +317,7 @@ impl<'a> Desk<'a> {
     async fn load_latest(&mut self, envelope: Key) -> Result<(), DbError> {
         self.load_envelopes(&[envelope]).await?;
         // One row of each envelope is the lock under which its next period is made.
-        if self.tx.dialect().pick(false, true) {
+        if !self.lock().is_empty() && !self.locked.contains(&envelope) {
             let sql = "SELECT envelope_key FROM envelopes WHERE envelope_key = $1 FOR UPDATE";
             let _: Option<(i64,)> = self.tx.fetch_optional(sql, args![envelope]).await?;
         }
@@ -298,7 +332,7 @@ impl<'a> Desk<'a> {
 
     async fn load_period(&mut self, key: PeriodKey) -> Result<bool, DbError> {
         self.load_envelopes(&[key.0]).await?;
-        let lock = self.tx.dialect().pick("", " FOR UPDATE");
+        let lock = self.lock();
         let sql = format!(
             "SELECT {} FROM envelope_periods WHERE envelope_key = $1 AND period_start = $2{lock}",
             PeriodRow::COLUMNS
@@ -313,7 +347,7 @@ impl<'a> Desk<'a> {
     }
 
     async fn load_open(&mut self, key: PeriodKey) -> Result<(), DbError> {
-        let lock = self.tx.dialect().pick("", " FOR UPDATE");
+        let lock = self.lock();
         let sql = format!(
             "SELECT {} FROM allocations WHERE envelope_key = $1 AND period_start = $2 AND open = 1 ORDER BY run_key{lock}",
             AllocationRow::COLUMNS

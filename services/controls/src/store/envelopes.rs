@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use runspine_controls_domain::limit::{Key, Limit, RunScope};
+use runspine_controls_domain::{
+    limit::{Key, Limit, RunScope},
+    words::Scope,
+};
 use runspine_db::{AssertSqlSafe, DbError, args};
-use runspine_types::{Micros, new_id};
+use runspine_types::{Micros, PLATFORM_TENANT, new_id};
 
 use super::{
     desk::Desk,
@@ -12,22 +15,29 @@ use super::{
     rows::{EnvelopeName, EnvelopeRow},
 };
 
-/// An envelope that a run is counted in, with the limit behind it.
+/// The envelope of a limit for one scope id. Whatever the category, its row is what buckets, slots and breaches of the
+/// limit hang on, and the one lock of them.
 pub type Applicable = (Arc<Limit>, Arc<EnvelopeRow>);
 
 impl Desk<'_> {
-    /// Makes the envelopes of these runs that do not exist yet, with one statement for all.
+    /// Makes the envelopes of these starts (`true`) and steps that do not exist yet, with one statement for all.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn ensure_envelopes(&mut self, scopes: &[RunScope], now: Micros) -> Result<(), DbError> {
+    pub async fn ensure_envelopes(
+        &mut self,
+        scopes: &[(RunScope, bool)],
+        now: Micros,
+    ) -> Result<(), DbError> {
         let mut unknown: Vec<(EnvelopeName, Arc<Limit>, String)> = Vec::new();
-        for scope in scopes {
-            for limit in &self.set(&scope.tenant_id).active {
+        for (scope, at_start) in scopes {
+            for limit in self.set(&scope.tenant_id).active.iter().filter(|l| l.looked_at(*at_start)) {
+                let owner =
+                    if limit.spec.scope == Scope::Global { PLATFORM_TENANT } else { &scope.tenant_id };
                 for id in limit.scope_ids(scope) {
                     let name = (limit.key, id);
                     if self.caches.named(&name).is_none() {
-                        unknown.push((name, limit.clone(), scope.tenant_id.clone()));
+                        unknown.push((name, limit.clone(), owner.to_owned()));
                     }
                 }
             }
@@ -82,11 +92,12 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// The envelopes that a run is counted in, in ascending order of their keys. They must have been ensured.
-    pub fn applicable(&mut self, scope: &RunScope) -> Vec<Applicable> {
+    /// The envelopes of all limits that are looked at when a run starts or a step is asked for, in ascending order of
+    /// their keys. They must have been ensured.
+    pub fn applicable(&mut self, scope: &RunScope, at_start: bool) -> Vec<Applicable> {
         let set = self.set(&scope.tenant_id);
         let mut found = Vec::new();
-        for limit in &set.active {
+        for limit in set.active.iter().filter(|l| l.looked_at(at_start)) {
             for id in limit.scope_ids(scope) {
                 if let Some(row) = self.caches.named(&(limit.key, id)) {
                     self.book.put_envelope(row.envelope_key, limit.clone());

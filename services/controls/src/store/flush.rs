@@ -105,6 +105,8 @@ impl Desk<'_> {
         self.flush_holds().await?;
         self.flush_entries(now).await?;
         self.flush_evidence().await?;
+        self.flush_gates(now).await?;
+        self.flush_sets(now).await?;
         self.flush_breaches().await?;
         self.publish_notices(now);
         Ok(())
@@ -235,7 +237,16 @@ impl Desk<'_> {
         self.insert("evidence", &EVIDENCE, rows, "").await
     }
 
-    async fn insert(
+    /// Keeps the content of control sets that were read for this transaction.
+    async fn flush_sets(&mut self, now: Micros) -> Result<(), DbError> {
+        let fresh = std::mem::take(&mut self.fresh_sets);
+        let sets = fresh.iter().filter_map(|tenant| Some((tenant, self.sets.get(tenant)?)));
+        let rows = sets.map(|(tenant, set)| args![tenant, set.digest.to_vec(), &set.content, now]).collect();
+        let columns = ["tenant_id", "digest", "content", "first_used_at"];
+        self.insert("control_sets", &columns, rows, "ON CONFLICT DO NOTHING").await
+    }
+
+    pub(super) async fn insert(
         &mut self,
         table: &str,
         columns: &[&str],

@@ -89,6 +89,24 @@ impl Desk<'_> {
         Ok(())
     }
 
+    /// The runs that holds belong to.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn load_hold_runs(&mut self, ids: &[&str]) -> Result<Vec<Key>, DbError> {
+        let mut runs = Vec::new();
+        for part in ids.chunks(CHUNK) {
+            let keys = list(part.iter().map(|id| args![*id]).collect());
+            let sql = format!(
+                "SELECT DISTINCT run_key FROM holds WHERE hold_id IN (SELECT column1 FROM {})",
+                keys.sql
+            );
+            let rows: Vec<(Key,)> = self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await?;
+            runs.extend(rows.into_iter().map(|row| row.0));
+        }
+        Ok(runs)
+    }
+
     /// Loads holds by their ids.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use contracts_controls::v1 as pb;
 use prost::Message as _;
 use runspine_controls_domain::limit::Limit;
 use runspine_db::{AssertSqlSafe, DbError, Tx, args};
-use runspine_types::Micros;
+use runspine_types::{Micros, PLATFORM_TENANT};
 
 use super::rows::LimitRow;
 use crate::rpc::words::spec_to;
@@ -15,13 +15,16 @@ pub fn mark(tenant: &str) -> String {
     format!("limits/{tenant}")
 }
 
-/// Every limit of a tenant.
+/// Every limit that counts for a tenant: its own, and those of the whole mesh.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn all(tx: &mut Tx, tenant: &str) -> Result<Vec<Limit>, DbError> {
-    let sql = format!("SELECT {} FROM limits WHERE tenant_id = $1 ORDER BY limit_key", LimitRow::COLUMNS);
-    let rows: Vec<LimitRow> = tx.fetch_all(AssertSqlSafe(sql), args![tenant]).await?;
+    let sql = format!(
+        "SELECT {} FROM limits WHERE tenant_id = $1 OR (tenant_id = $2 AND scope = 1) ORDER BY limit_key",
+        LimitRow::COLUMNS
+    );
+    let rows: Vec<LimitRow> = tx.fetch_all(AssertSqlSafe(sql), args![tenant, PLATFORM_TENANT]).await?;
     rows.into_iter().map(Limit::try_from).collect()
 }
 
@@ -60,6 +63,7 @@ pub async fn add(tx: &mut Tx, tenant: &str, limit: Limit, actor: &str) -> Result
         "name",
         "scope",
         "scope_id",
+        "category",
         "state",
         "source",
         "version",
@@ -74,6 +78,7 @@ pub async fn add(tx: &mut Tx, tenant: &str, limit: Limit, actor: &str) -> Result
         &limit.spec.name,
         limit.spec.scope.code(),
         &limit.spec.scope_id,
+        limit.spec.category.code(),
         limit.state.code(),
         limit.source.code(),
         limit.version,

@@ -6,10 +6,14 @@ pub mod envelopes;
 pub mod events;
 pub mod evidence;
 mod flush;
+pub mod gates;
+
 pub mod freezes;
 mod holds;
 pub mod limits;
 mod lists;
+pub mod locks;
+pub mod rates;
 pub mod rows;
 pub mod views;
 
@@ -17,9 +21,9 @@ use runspine_db::Migrations;
 
 /// The schema.
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
-    steps: [1 => "0001_budgets", 2 => "0002_freezes"],
+    steps: [1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates"],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",
-        "breaches", "freeze_events", "unfreeze_requests",
+        "breaches", "freeze_events", "unfreeze_requests", "control_sets",
     ],
 };

@@ -232,6 +232,10 @@ impl LeaseRow {
             agent_id: tuple.agent_id,
             agent_groups: tuple.agent_groups,
             api_key_id: tuple.api_key_id,
+            human_actor_id: tuple.human_actor_id,
+            provider: tuple.provider,
+            model: tuple.model,
+            tool: String::new(),
         })
     }
 

@@ -7,7 +7,7 @@ use runspine_controls_domain::{
     words::{EntryKind, Funding},
 };
 use runspine_db::{Args, AssertSqlSafe, DbError, FromRow, Read, Row, args};
-use runspine_types::Micros;
+use runspine_types::{Micros, PLATFORM_TENANT};
 
 use super::{
     freezes::WishRow,
@@ -81,18 +81,18 @@ pub struct EnvelopeFilter {
 }
 
 /// Builds a condition out of what is set.
-struct Where {
-    text: String,
-    args: Args,
+pub(super) struct Where {
+    pub text: String,
+    pub args: Args,
 }
 
 impl Where {
-    fn new(text: &str, args: Args) -> Self {
+    pub fn new(text: &str, args: Args) -> Self {
         Self { text: text.to_owned(), args }
     }
 
     /// Adds ` AND …` where `?` stands for the value.
-    fn and<V: Into<runspine_db::Value>>(&mut self, text: &str, value: Option<V>) {
+    pub fn and<V: Into<runspine_db::Value>>(&mut self, text: &str, value: Option<V>) {
         if let Some(value) = value {
             self.args.push(value.into());
             self.text.push_str(" AND ");
@@ -100,14 +100,14 @@ impl Where {
         }
     }
 
-    fn one_of(&mut self, column: &str, codes: &[i32]) {
+    pub fn one_of(&mut self, column: &str, codes: &[i32]) {
         if !codes.is_empty() {
             let list: Vec<String> = codes.iter().map(ToString::to_string).collect();
             self.text.push_str(&format!(" AND {column} IN ({})", list.join(",")));
         }
     }
 
-    fn place(&mut self, value: impl Into<runspine_db::Value>) -> String {
+    pub fn place(&mut self, value: impl Into<runspine_db::Value>) -> String {
         self.args.push(value.into());
         format!("${}", self.args.len())
     }
@@ -168,6 +168,28 @@ pub async fn limit(read: &Read, tenant: &str, id: &str) -> Result<Option<Limit>,
     row.map(Limit::try_from).transpose()
 }
 
+/// Every limit that counts for a tenant: its own, and those of the whole mesh.
+///
+/// # Errors
+/// When the store fails.
+pub async fn in_force(read: &Read, tenant: &str) -> Result<Vec<Limit>, DbError> {
+    let sql = format!(
+        "SELECT {} FROM limits WHERE tenant_id = $1 OR (tenant_id = $2 AND scope = 1) ORDER BY limit_key",
+        LimitRow::COLUMNS
+    );
+    let rows: Vec<LimitRow> = read.fetch_all(AssertSqlSafe(sql), args![tenant, PLATFORM_TENANT]).await?;
+    rows.into_iter().map(Limit::try_from).collect()
+}
+
+/// The content of a control set that an admission of the tenant was stamped with.
+///
+/// # Errors
+/// When the store fails.
+pub async fn control_set(read: &Read, tenant: &str, digest: &[u8]) -> Result<Option<String>, DbError> {
+    let sql = "SELECT content FROM control_sets WHERE tenant_id = $1 AND digest = $2";
+    Ok(read.fetch_optional::<(String,)>(sql, args![tenant, digest]).await?.map(|row| row.0))
+}
+
 /// Limits of a tenant, oldest first, behind a key.
 ///
 /// # Errors
@@ -182,6 +204,8 @@ pub async fn limits(
     let mut when = Where::new("tenant_id = $1 AND limit_key > $2", args![tenant, after]);
     when.one_of("scope", &filter.scopes);
     when.one_of("state", &filter.states);
+    when.one_of("category", &filter.categories);
+    when.one_of("source", &filter.sources);
     when.and("scope_id = ?", Some(&filter.scope_id).filter(|id| !id.is_empty()));
     let most = when.place(most);
     let sql = format!(

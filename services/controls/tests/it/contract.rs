@@ -56,6 +56,11 @@ async fn every_operation_is_served() {
         enable_limit: "EnableLimit" => EnableLimitRequest,
         get_limit: "GetLimit" => GetLimitRequest,
         list_limits: "ListLimits" => ListLimitsRequest,
+        get_control_set: "GetControlSet" => GetControlSetRequest,
+    ));
+    served.extend(answers!(house, rates, "RateService",
+        get_rate_status: "GetRateStatus" => GetRateStatusRequest,
+        reset_bucket: "ResetBucket" => ResetBucketRequest,
     ));
     served.extend(answers!(house, freezes, "FreezeService",
         freeze: "Freeze" => FreezeRequest,
@@ -80,6 +85,8 @@ async fn every_operation_is_served() {
         "BudgetService/ListEnvelopes",
         "BudgetService/ListBudgetEntries",
         "LimitService/ListLimits",
+        "LimitService/GetControlSet",
+        "RateService/GetRateStatus",
         "FreezeService/ListFreezes",
     ];
     for (operation, refusal) in served {
@@ -117,8 +124,17 @@ async fn a_store_that_fails_is_told() {
 #[test]
 fn every_reason_has_a_page() {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors/controls");
-    let results =
-        ["FROZEN", "LEASE_LAPSED", "BUDGET_EXCEEDED", "DEBT_OUTSTANDING", "OVERDRAFT_LIMIT_EXCEEDED"];
+    let results = [
+        "FROZEN",
+        "LEASE_LAPSED",
+        "RATE_LIMITED",
+        "RATE_UNSATISFIABLE",
+        "CONCURRENCY_EXCEEDED",
+        "THRESHOLD_EXCEEDED",
+        "BUDGET_EXCEEDED",
+        "DEBT_OUTSTANDING",
+        "OVERDRAFT_LIMIT_EXCEEDED",
+    ];
     let names = reasons::ALL.iter().map(|r| r.name).chain(results);
     let mut count = 0;
     for name in names {

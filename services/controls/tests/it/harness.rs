@@ -1,19 +1,20 @@
 //! The service over a store of its own, called as the spine calls it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::{Actor, Amounts, CallContext, EventEnvelope, Lease};
 use contracts_controls::v1::{
     self as pb, admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
     event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
-    limit_service_client::LimitServiceClient, signal_service_client::SignalServiceClient,
+    limit_service_client::LimitServiceClient, rate_service_client::RateServiceClient,
+    signal_service_client::SignalServiceClient,
 };
 use runspine_boot::{Deps, Service};
 use runspine_controls::{app::App, rpc, store::MIGRATIONS};
 use runspine_db::{AssertSqlSafe, Db, FromRow, args};
 use runspine_errors::Reason;
 use runspine_rpc::{Context, Registry, Transport, details, timestamp};
-use runspine_testkit::{TestStore, run, tenant, test_id};
+use runspine_testkit::{TestStore, run, tenant, test_id, until_ok};
 use runspine_types::{Clock, FixedClock, Micros};
 use tonic::{Request, Response, Status};
 
@@ -28,6 +29,7 @@ pub struct House {
     pub admissions: AdmissionServiceClient<Transport>,
     pub budgets: BudgetServiceClient<Transport>,
     pub limits: LimitServiceClient<Transport>,
+    pub rates: RateServiceClient<Transport>,
     pub freezes: FreezeServiceClient<Transport>,
     pub signals: SignalServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
@@ -65,6 +67,7 @@ impl House {
             admissions: AdmissionServiceClient::new(way.clone()),
             budgets: BudgetServiceClient::new(way.clone()),
             limits: LimitServiceClient::new(way.clone()),
+            rates: RateServiceClient::new(way.clone()),
             freezes: FreezeServiceClient::new(way.clone()),
             signals: SignalServiceClient::new(way.clone()),
             events: EventServiceClient::new(way),
@@ -193,6 +196,11 @@ pub fn daily(name: &str, max_value: i64) -> pb::LimitSpec {
     }
 }
 
+/// A limit of the tenant without a budget's fields.
+pub fn plain(name: &str, category: i32, unit: pb::LimitUnit, max_value: i64) -> pb::LimitSpec {
+    pb::LimitSpec { category, unit: unit as i32, period: 0, ..daily(name, max_value) }
+}
+
 /// Step `step` of run `number` that needs `amount`.
 pub fn step(number: u64, step_index: u32, amount: i64) -> pb::AdmitStepRequest {
     pb::AdmitStepRequest {
@@ -233,4 +241,12 @@ pub fn refused<T>(answer: Result<T, Status>, reason: &Reason) -> Status {
     let status = answer.err().expect("a refusal");
     assert_eq!(details(&status).reason, reason.name, "{status:?}");
     status
+}
+
+/// Asks again under the same key while the answer is an outage or comes too late, as the kernel does.
+pub async fn insist<T, F>(ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    until_ok(Duration::from_secs(60), ask).await
 }

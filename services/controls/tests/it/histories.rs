@@ -10,7 +10,7 @@ use runspine_testkit::{TestStore, on_both_engines, run};
 
 use crate::{
     call,
-    harness::{House, daily, settled, step},
+    harness::{House, daily, insist, settled, step},
 };
 
 /// A small generator of numbers: the same seed gives the same history on every machine.
@@ -56,9 +56,7 @@ async fn round(house: &House, dice: &mut Dice, next: &mut u32) {
             steps.push(message);
         }
     }
-    for answer in join_all(steps.iter().map(|s| house.step(s.clone()))).await {
-        answer.unwrap();
-    }
+    join_all(steps.iter().map(|s| insist(|| house.step(s.clone())))).await;
     let settles: Vec<pb::SettleRequest> = (0..dice.roll(5))
         .map(|_| {
             let index = u32::try_from(dice.roll(u64::from(*next))).unwrap();
@@ -71,7 +69,7 @@ async fn round(house: &House, dice: &mut Dice, next: &mut u32) {
     let number = dice.roll(4);
     match dice.roll(8) {
         0 => {
-            house.settle_run(number, 1).await.unwrap();
+            insist(|| house.settle_run(number, 1)).await;
             restart(house, dice, number).await;
         }
         1 => house.clock.advance(Duration::from_secs(36)),
@@ -99,7 +97,10 @@ async fn renew(house: &House, number: u64) {
         expires_at: Some(timestamp(house.in_ms(30_000))),
         freeze_epoch_seen: 0,
     };
-    call!(house, admissions.renew_run_lease, "AdmissionService/RenewRunLease", message).unwrap();
+    let again = || async {
+        call!(house, admissions.renew_run_lease, "AdmissionService/RenewRunLease", message.clone())
+    };
+    insist(again).await;
 }
 
 async fn check(house: &House) {

@@ -9,5 +9,6 @@ mod harness;
 mod histories;
 mod leases;
 mod limits;
+mod rates;
 mod replicas;
 mod schema;

@@ -6,7 +6,7 @@ use contracts_controls::v1 as pb;
 use futures::future::join_all;
 use runspine_testkit::{TestStore, on_both_engines, run};
 
-use crate::harness::{House, daily, inner, settled, step};
+use crate::harness::{House, daily, inner, insist, settled, step};
 
 on_both_engines! {
     /// What one process has answered, another answers again, byte for byte.
@@ -59,7 +59,11 @@ on_both_engines! {
                 let client = if number % 2 == 0 { &house.admissions } else { other };
                 let mut held = 0;
                 for index in 0..30 {
-                    held += usize::from(persist(house, client, number, index).await);
+                    let ask = || async {
+                        let request = house.ask("AdmissionService/AdmitStep", step(number, index, 1));
+                        inner(client.clone().admit_step(request).await)
+                    };
+                    held += usize::from(insist(ask).await.hold.is_some());
                 }
                 held
             }
@@ -70,27 +74,4 @@ on_both_engines! {
         assert_eq!(envelope.held, 300);
         assert_eq!(house.verify(&envelope.envelope_id).await.differences, []);
     }
-}
-
-/// Asks as the kernel does: an outage is asked again under the same key.
-async fn persist(
-    house: &House,
-    client: &pb::admission_service_client::AdmissionServiceClient<runspine_rpc::Transport>,
-    number: u64,
-    index: u32,
-) -> bool {
-    for _ in 0..20 {
-        let request = house.ask("AdmissionService/AdmitStep", step(number, index, 1));
-        match client.clone().admit_step(request).await {
-            Ok(answer) => return answer.into_inner().hold.is_some(),
-            Err(status) => assert!(
-                matches!(
-                    status.code(),
-                    tonic::Code::Unavailable | tonic::Code::Aborted | tonic::Code::DeadlineExceeded
-                ),
-                "{status:?}"
-            ),
-        }
-    }
-    panic!("step {index} of run {number} was never answered");
 }

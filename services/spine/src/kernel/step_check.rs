@@ -227,6 +227,7 @@ pub fn limits_finding(admission: &Admission) -> Finding {
         verdict,
         directive: admission.directive(),
         reasons,
+        obligations: admission.obligations.clone(),
         warnings: admission.warnings.iter().map(|w| w.message.clone()).collect(),
         retry_after_ms: u64::try_from(admission.retry_after_ms.unwrap_or(0)).unwrap_or(0),
         degraded: admission.degraded,

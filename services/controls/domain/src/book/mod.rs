@@ -39,6 +39,17 @@ pub enum Missing {
     Allocations(PeriodKey),
 }
 
+impl Missing {
+    /// The envelope that it is about.
+    #[must_use]
+    pub fn envelope(self) -> Key {
+        match self {
+            Self::Latest(envelope) => envelope,
+            Self::Period(key) | Self::Allocations(key) => key.0,
+        }
+    }
+}
+
 /// Something that is said once in a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Notice {
@@ -226,7 +237,7 @@ impl Book {
     pub fn current(&mut self, envelope: Key, now: Micros) -> Result<PeriodKey, Missing> {
         let Some(limit) = self.limits.get(&envelope).cloned() else { return Err(Missing::Latest(envelope)) };
         let spec = &limit.spec;
-        let wanted = bounds(spec.period, spec.utc_offset_minutes, limit.created_at, now);
+        let wanted = bounds(spec.period(), spec.utc_offset_minutes, limit.created_at, now);
         let key = (envelope, wanted.start);
         if self.periods.contains_key(&key) {
             return Ok(key);

@@ -53,13 +53,32 @@ pub enum Reserved {
     Refused(Vec<Refusal>),
 }
 
+/// What a reserve leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The hold.
+    Hold,
+    /// Escrow, and nothing is held.
+    Open,
+    /// Nothing.
+    Probe,
+}
+
 impl Book {
     /// Holds what a step needs in every envelope, or nothing. `needs` are in ascending order of their envelopes.
     ///
     /// # Errors
     /// What has to be loaded first; nothing was changed.
     pub fn reserve(&mut self, run: Key, needs: &[Need], now: Micros) -> Result<Reserved, Missing> {
-        self.all_or_none(run, needs, now, true)
+        self.all_or_none(run, needs, now, Mode::Hold)
+    }
+
+    /// Whether a reserve could be done: the same answer, and nothing is changed.
+    ///
+    /// # Errors
+    /// What has to be loaded first.
+    pub fn probe(&mut self, run: Key, needs: &[Need], now: Micros) -> Result<Reserved, Missing> {
+        self.all_or_none(run, needs, now, Mode::Probe)
     }
 
     /// Gives a run its first chunks, without holding anything: every need could be held then.
@@ -67,7 +86,7 @@ impl Book {
     /// # Errors
     /// What has to be loaded first; nothing was changed.
     pub fn open(&mut self, run: Key, needs: &[Need], now: Micros) -> Result<Reserved, Missing> {
-        self.all_or_none(run, needs, now, false)
+        self.all_or_none(run, needs, now, Mode::Open)
     }
 
     fn all_or_none(
@@ -75,13 +94,13 @@ impl Book {
         run: Key,
         needs: &[Need],
         now: Micros,
-        hold: bool,
+        mode: Mode,
     ) -> Result<Reserved, Missing> {
         let mark = self.mark();
         let mut lines = Vec::with_capacity(needs.len());
         let mut refused = Vec::new();
         for need in needs {
-            match self.reserve_one(run, need, now, hold) {
+            match self.reserve_one(run, need, now, mode == Mode::Hold) {
                 Ok(Ok(line)) => lines.push(line),
                 Ok(Err(refusal)) => refused.push(refusal),
                 Err(missing) => {
@@ -90,11 +109,10 @@ impl Book {
                 }
             }
         }
-        if refused.is_empty() {
-            return Ok(Reserved::Held(lines));
+        if !refused.is_empty() || mode == Mode::Probe {
+            self.rollback(mark);
         }
-        self.rollback(mark);
-        Ok(Reserved::Refused(refused))
+        Ok(if refused.is_empty() { Reserved::Held(lines) } else { Reserved::Refused(refused) })
     }
 
     fn reserve_one(

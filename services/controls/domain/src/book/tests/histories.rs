@@ -49,9 +49,9 @@ fn limits(overage: usize, block: u32, rollover: bool) -> Vec<Limit> {
     daily.spec.ambiguous_charge = AmbiguousCharge::Estimate;
     let mut total = sample(2, 40);
     total.spec.unit = Unit::Steps;
-    total.spec.period = PeriodKind::Total;
+    total.spec.period = Some(PeriodKind::Total);
     let mut hourly = sample(3, 200);
-    hourly.spec.period = PeriodKind::Hourly;
+    hourly.spec.period = Some(PeriodKind::Hourly);
     hourly.spec.overage = Overage::Reject;
     vec![daily, total, hourly]
 }

@@ -82,7 +82,7 @@ fn a_hold_is_settled_in_the_period_it_was_reserved_in() {
 #[test]
 fn total_never_rolls_and_a_clock_that_goes_back_reopens_nothing() {
     let mut total = sample(1, 1_000);
-    total.spec.period = PeriodKind::Total;
+    total.spec.period = Some(PeriodKind::Total);
     let mut world = World::with(vec![total, sample(2, 1_000)]);
     world.reserve(1, cost(1)).unwrap();
     world.now = Micros(world.now.0 + 3 * DAY);
