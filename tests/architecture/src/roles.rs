@@ -7,6 +7,8 @@ use crate::{DOMAINS, graph::Kind};
 pub enum Role {
     /// Words that everything is built from: `runspine-types`, `runspine-errors`.
     Base,
+    /// Metrics and trace context.
+    Telemetry,
     /// The store facade.
     Db,
     /// Transport, stack and contracts of operations.
@@ -44,6 +46,7 @@ impl Role {
     pub fn of(name: &str) -> Option<Self> {
         let fixed = match name {
             "runspine-types" | "runspine-errors" => Self::Base,
+            "runspine-telemetry" => Self::Telemetry,
             "runspine-db" => Self::Db,
             "runspine-rpc" => Self::Rpc,
             "runspine-events" => Self::Events,
@@ -86,6 +89,7 @@ impl Role {
             (_, R::Base) => !matches!(self, R::CommonContracts | R::Contracts(_) | R::Codegen),
             (R::Contracts(_) | R::Pure(_) | R::Rpc | R::Events | R::Boot, R::CommonContracts) => true,
             (R::Events | R::Testkit, R::Db) | (R::Boot, R::Rpc) => true,
+            (R::Db | R::Rpc | R::Events | R::Boot | R::Server(_) | R::Spine, R::Telemetry) => true,
             (R::Pure(own), R::Contracts(other)) => own == other,
             (R::Server(own), R::Contracts(other) | R::Pure(other)) => own == other,
             (R::Server(_), R::Db | R::Rpc | R::Events | R::Boot | R::CommonContracts) => true,
