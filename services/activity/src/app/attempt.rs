@@ -83,7 +83,7 @@ async fn make(
     lease::set_alarms(&mut held, &made, orphan_ms, now);
     lease::save(tx, vec![held]).await?;
     facts::unpark(tx, who, &request.run_id, request.attempt, now).await?;
-    projection::refresh(tx, last.run_key, &who.tenant).await?;
+    projection::refresh_run(tx, &who.tenant, last.run_key).await?;
     let about = About {
         run_id: &request.run_id,
         project_id: &last.project_id,

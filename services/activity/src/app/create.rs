@@ -105,7 +105,7 @@ async fn make(
     lease::set_alarms(&mut held, &made, orphan_ms, now);
     lease::save(tx, vec![held]).await?;
     facts::unpark(tx, who, &request.run_id, 1, now).await?;
-    projection::refresh(tx, run_key, &who.tenant).await?;
+    projection::refresh_run(tx, &who.tenant, run_key).await?;
     announce(tx, who, request, now);
     let shown = list::run_in(tx, &who.tenant, &request.run_id).await?;
     Ok(CreateRunResponse {

@@ -15,7 +15,7 @@ use runspine_types::{Micros, is_uuid};
 use crate::{
     app::{App, Keyed, Who},
     store::{
-        facts::{self as store, Place},
+        facts::{self as store, Gathered},
         placeholders, projection,
     },
 };
@@ -24,74 +24,63 @@ pub(crate) async fn apply(app: &App, who: Who, request: ApplyFactsRequest) -> Ou
     let clock = app.clock.clone();
     let write = app.db.write("ApplyFacts", move |tx| {
         Box::pin(async move {
-            let now = clock.now();
-            let (mut touched, mut receipts) = (BTreeSet::new(), Vec::with_capacity(request.facts.len()));
-            for fact in &request.facts {
-                let (result, reason) = match one(tx, &who.tenant, fact, now).await? {
-                    Applied::Counts(place) => {
-                        touched.insert(place.run_key);
-                        (FactResult::Applied, "")
-                    }
-                    Applied::Seen => (FactResult::Duplicate, ""),
-                    Applied::Parked => (FactResult::Parked, ""),
-                    Applied::Refused(reason) => (FactResult::Refused, reason),
-                };
-                let (fact_id, reason) = (fact.fact_id.clone(), reason.to_owned());
-                receipts.push(FactReceipt { fact_id, result: result as i32, reason });
-            }
-            for run_key in touched {
-                projection::refresh(tx, run_key, &who.tenant).await?;
-            }
+            let (receipts, touched) = count(tx, &who.tenant, &request.facts, clock.now()).await?;
+            projection::refresh(tx, &who.tenant, &touched).await?;
             Ok(ApplyFactsResponse { receipts })
         })
     });
     write.await
 }
 
-/// What became of a fact.
-enum Applied {
-    Counts(Place),
-    Seen,
-    Parked,
-    Refused(&'static str),
+/// Counts facts, and gives each its receipt, and the runs whose projection has to be refreshed.
+async fn count(
+    tx: &mut Tx,
+    tenant: &str,
+    facts: &[Fact],
+    now: Micros,
+) -> Outcome<(Vec<FactReceipt>, BTreeSet<i64>)> {
+    let rows: Vec<Result<Row, &'static str>> = facts.iter().map(checked).collect();
+    let good = || facts.iter().zip(&rows).filter(|(_, row)| row.is_ok()).map(|(fact, _)| fact);
+    let places = store::places(tx, tenant, good()).await?;
+    let place = |fact: &Fact| places.get(&(fact.run_id.clone(), fact.attempt)).copied();
+    let mut fresh = store::mark(tx, tenant, good().filter(|fact| place(fact).is_some()), now).await?;
+    let (mut gathered, mut touched) = (Gathered::default(), BTreeSet::new());
+    let mut receipts = Vec::with_capacity(facts.len());
+    for (fact, row) in facts.iter().zip(&rows) {
+        let (result, reason) = match (row, place(fact)) {
+            (Err(reason), _) => (FactResult::Refused, *reason),
+            (Ok(_), None) => {
+                store::park(tx, tenant, fact, now).await?;
+                (FactResult::Parked, "")
+            }
+            (Ok(row), Some(place)) if fresh.remove(&fact.fact_id) => {
+                gathered.push(place, fact, row);
+                touched.insert(place.run_key);
+                (FactResult::Applied, "")
+            }
+            (Ok(_), Some(_)) => (FactResult::Duplicate, ""),
+        };
+        let (fact_id, reason) = (fact.fact_id.clone(), reason.to_owned());
+        receipts.push(FactReceipt { fact_id, result: result.into(), reason });
+    }
+    gathered.write(tx).await?;
+    Ok((receipts, touched))
 }
 
-async fn one(tx: &mut Tx, tenant: &str, fact: &Fact, now: Micros) -> Outcome<Applied> {
+fn checked(fact: &Fact) -> Result<Row, &'static str> {
     if !is_uuid(&fact.fact_id) || !is_uuid(&fact.run_id) || fact.attempt == 0 {
-        return Ok(Applied::Refused("FIELD_INVALID"));
+        return Err("FIELD_INVALID");
     }
-    let row = match rules::row(fact) {
-        Ok(row) => row,
-        Err(reason) => return Ok(Applied::Refused(reason)),
-    };
-    let Some(place) = store::place(tx, tenant, fact).await? else {
-        store::park(tx, tenant, fact, now).await?;
-        return Ok(Applied::Parked);
-    };
-    if !store::mark(tx, tenant, &fact.fact_id, now).await? {
-        return Ok(Applied::Seen);
-    }
-    count(tx, place, fact, &row).await?;
-    Ok(Applied::Counts(place))
-}
-
-async fn count(tx: &mut Tx, place: Place, fact: &Fact, row: &Row) -> Outcome<()> {
-    match row {
-        Row::Step(step) => store::step(tx, place, fact, step).await?,
-        Row::Usage(usage) => store::correct(tx, place, fact, usage).await?,
-        Row::Member(member) => store::join(tx, place, fact, member).await?,
-        Row::Nothing => {}
-    }
-    Ok(())
+    rules::row(fact)
 }
 
 /// Counts the facts that waited for an attempt. The caller refreshes the projection.
 pub(crate) async fn unpark(tx: &mut Tx, who: &Who, run_id: &str, attempt: u32, now: Micros) -> Outcome<()> {
-    for bytes in store::unpark(tx, &who.tenant, run_id, attempt).await? {
-        let fact = Fact::decode(bytes)
-            .map_err(|error| Fault::new(&mesh::INTERNAL, "a parked fact can't be read").caused_by(error))?;
-        one(tx, &who.tenant, &fact, now).await?;
-    }
+    let waited = store::unpark(tx, &who.tenant, run_id, attempt).await?;
+    let facts: Result<Vec<Fact>, _> = waited.into_iter().map(Fact::decode).collect();
+    let facts =
+        facts.map_err(|error| Fault::new(&mesh::INTERNAL, "a parked fact can't be read").caused_by(error))?;
+    count(tx, &who.tenant, &facts, now).await?;
     Ok(())
 }
 
@@ -104,19 +93,15 @@ pub(crate) async fn rebuild(
     let tenant = who.tenant.clone();
     app.keyed(&tenant, call, move |tx| {
         Box::pin(async move {
-            let mut answer = RebuildProjectionResponse::default();
-            for run_key in runs(tx, &who.tenant, &request.run_ids).await? {
-                let (rebuilt, differing) = projection::refresh(tx, run_key, &who.tenant).await?;
-                answer.rebuilt += rebuilt;
-                answer.differing += differing;
-            }
-            Ok(answer)
+            let runs = runs(tx, &who.tenant, &request.run_ids).await?;
+            let (rebuilt, differing) = projection::refresh(tx, &who.tenant, &runs).await?;
+            Ok(RebuildProjectionResponse { rebuilt, differing })
         })
     })
     .await
 }
 
-async fn runs(tx: &mut Tx, tenant: &str, run_ids: &[String]) -> Outcome<Vec<i64>> {
+async fn runs(tx: &mut Tx, tenant: &str, run_ids: &[String]) -> Outcome<BTreeSet<i64>> {
     let mut args = args![tenant];
     let scope = if run_ids.is_empty() {
         String::new()

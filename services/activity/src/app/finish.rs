@@ -75,7 +75,7 @@ async fn apply(
     };
     let moving = Moving { state: &mut found, lease: &mut held, who, orphan_ms, now };
     let row = moves::perform(tx, moving, mv, end, Some(finished)).await?;
-    projection::refresh(tx, found.run_key, &who.tenant).await?;
+    projection::refresh_run(tx, &who.tenant, found.run_key).await?;
     let shown = list::run_in(tx, &who.tenant, &request.run_id).await?;
     Ok(FinishRunResponse {
         run: Some(present::run(&shown, now)),

@@ -136,7 +136,7 @@ async fn announce(
                WHERE a.attempt_key = $1";
     let (project_id, run_key): (String, i64) = tx.fetch_one(sql, args![held.attempt_key]).await?;
     if held.stale_since.is_some() {
-        crate::store::projection::refresh(tx, run_key, &lapsed.tenant_id).await?;
+        crate::store::projection::refresh_run(tx, &lapsed.tenant_id, run_key).await?;
     }
     let cause = LapseCause::try_from(lapsed.cause).unwrap_or_default();
     let about = About {

@@ -1,9 +1,11 @@
 //! Facts as rows of their sets.
 
+use std::collections::{HashMap, HashSet};
+
 use contracts_activity::v1::{Fact, StepFact, UsageFact};
 use prost::Message as _;
-use runspine_activity_domain::facts::Member;
-use runspine_db::{DbError, Tx, args};
+use runspine_activity_domain::facts::{Member, Row};
+use runspine_db::{Args, AssertSqlSafe, DbError, Tuples, Tx, args};
 use runspine_rpc::optional_micros;
 use runspine_types::Micros;
 
@@ -14,19 +16,48 @@ pub(crate) struct Place {
     pub(crate) attempt_key: i64,
 }
 
-/// The attempt that a fact is about, if it is known.
-pub(crate) async fn place(tx: &mut Tx, tenant: &str, fact: &Fact) -> Result<Option<Place>, DbError> {
-    let sql = "SELECT r.run_key, a.attempt_key FROM runs r JOIN run_attempts a ON a.run_key = r.run_key \
-               WHERE r.tenant_id = $1 AND r.run_id = $2 AND a.attempt = $3";
-    let found: Option<(i64, i64)> = tx.fetch_optional(sql, args![tenant, &fact.run_id, fact.attempt]).await?;
-    Ok(found.map(|(run_key, attempt_key)| Place { run_key, attempt_key }))
+/// The attempts of a tenant, by run and number, that facts are about. Those that are not known are left out.
+pub(crate) async fn places<'f>(
+    tx: &mut Tx,
+    tenant: &str,
+    facts: impl Iterator<Item = &'f Fact>,
+) -> Result<HashMap<(String, u32), Place>, DbError> {
+    let mut wanted = Tuples::new(3);
+    for (run_id, attempt) in facts.map(|f| (&f.run_id, f.attempt)).collect::<HashSet<_>>() {
+        wanted.push(args![tenant, run_id, attempt]);
+    }
+    let mut places = HashMap::new();
+    for (list, args) in wanted.parts() {
+        let sql = format!(
+            "SELECT r.run_id, a.attempt, r.run_key, a.attempt_key FROM {list} AS w \
+             CROSS JOIN runs r JOIN run_attempts a ON a.run_key = r.run_key AND a.attempt = w.column3 \
+             WHERE r.tenant_id = w.column1 AND r.run_id = w.column2"
+        );
+        let rows: Vec<(String, u32, i64, i64)> = tx.fetch_all(AssertSqlSafe(sql), args).await?;
+        places.extend(
+            rows.into_iter().map(|(run, n, run_key, attempt_key)| ((run, n), Place { run_key, attempt_key })),
+        );
+    }
+    Ok(places)
 }
 
-/// Notes that a fact counts; false: it did before.
-pub(crate) async fn mark(tx: &mut Tx, tenant: &str, fact_id: &str, now: Micros) -> Result<bool, DbError> {
-    let sql = "INSERT INTO applied_facts (tenant_id, fact_id, applied_at) VALUES ($1, $2, $3) \
-               ON CONFLICT (tenant_id, fact_id) DO NOTHING";
-    Ok(tx.execute(sql, args![tenant, fact_id, now]).await? == 1)
+/// Notes that facts count, and gives the ids of those that did not before.
+pub(crate) async fn mark<'f>(
+    tx: &mut Tx,
+    tenant: &str,
+    facts: impl Iterator<Item = &'f Fact>,
+    now: Micros,
+) -> Result<HashSet<String>, DbError> {
+    let mut seen = HashSet::new();
+    let rows: Vec<Args> = facts
+        .filter(|fact| seen.insert(&fact.fact_id))
+        .map(|fact| args![tenant, &fact.fact_id, now])
+        .collect();
+    let columns = ["tenant_id", "fact_id", "applied_at"];
+    let once = "ON CONFLICT (tenant_id, fact_id) DO NOTHING";
+    let fresh: Vec<(String,)> =
+        tx.insert_rows_returning("applied_facts", &columns, rows, once, "fact_id").await?;
+    Ok(fresh.into_iter().map(|(id,)| id).collect())
 }
 
 /// Keeps a fact of an attempt that is not known yet.
@@ -50,12 +81,92 @@ pub(crate) async fn unpark(
     Ok(rows.into_iter().map(|(fact,)| fact).collect())
 }
 
-/// Joins a member to its set. The result does not depend on the order: numbers are maxima, and the text is that of the
-/// earliest fact, or for sets of which the latest stands for all, everything is that of the latest.
-pub(crate) async fn join(tx: &mut Tx, place: Place, fact: &Fact, m: &Member) -> Result<(), DbError> {
-    let sql = if m.kind.is_latest() { LATEST } else { UNION };
+/// Rows for one statement each round: no key is twice in a round, because one statement can't change a row twice.
+/// Rows of one key keep their order.
+#[derive(Default)]
+struct Rounds<K> {
+    seen: HashMap<K, usize>,
+    rounds: Vec<Vec<Args>>,
+}
+
+impl<K: std::hash::Hash + Eq> Rounds<K> {
+    fn push(&mut self, key: K, row: Args) {
+        let times = self.seen.entry(key).or_default();
+        if self.rounds.len() == *times {
+            self.rounds.push(Vec::new());
+        }
+        self.rounds[*times].push(row);
+        *times += 1;
+    }
+
+    async fn write(
+        self,
+        tx: &mut Tx,
+        table: &str,
+        columns: &[&str],
+        on_conflict: &str,
+    ) -> Result<(), DbError> {
+        for rows in self.rounds {
+            tx.insert_rows(table, columns, rows, on_conflict).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Facts on their way into their sets.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    steps: Rounds<(i64, u64)>,
+    corrections: Rounds<(i64, u64)>,
+    latest: Rounds<(i64, i64, String)>,
+    joined: Rounds<(i64, i64, String)>,
+}
+
+impl Gathered {
+    /// Adds a fact.
+    pub(crate) fn push(&mut self, place: Place, fact: &Fact, row: &Row) {
+        match row {
+            Row::Step(step) => {
+                self.steps.push((place.attempt_key, step.position), step_row(place, fact, step))
+            }
+            Row::Usage(usage) => {
+                self.corrections.push((place.attempt_key, usage.position), usage_row(place, fact, usage));
+            }
+            Row::Member(member) => {
+                let rounds = if member.kind.is_latest() { &mut self.latest } else { &mut self.joined };
+                let key = (place.attempt_key, member.kind as i64, member.id.clone());
+                rounds.push(key, member_row(place, fact, member));
+            }
+            Row::Nothing => {}
+        }
+    }
+
+    /// Writes all of it. The result does not depend on the order in which facts came.
+    pub(crate) async fn write(self, tx: &mut Tx) -> Result<(), DbError> {
+        self.steps.write(tx, "step_facts", &STEP_COLUMNS, FIRST_STANDS).await?;
+        self.corrections.write(tx, "step_facts", &USAGE_COLUMNS, LATEST_CORRECTS).await?;
+        self.latest.write(tx, "fact_members", &MEMBER_COLUMNS, LATEST_STANDS).await?;
+        self.joined.write(tx, "fact_members", &MEMBER_COLUMNS, MAXIMA_JOIN).await
+    }
+}
+
+const MEMBER_COLUMNS: [&str; 11] = [
+    "attempt_key",
+    "run_key",
+    "kind",
+    "member",
+    "v1",
+    "v2",
+    "v3",
+    "body",
+    "source_seq",
+    "occurred_at",
+    "fact_id",
+];
+
+fn member_row(place: Place, fact: &Fact, m: &Member) -> Args {
     let [v1, v2, v3] = m.values;
-    let args = args![
+    args![
         place.attempt_key,
         place.run_key,
         m.kind as i64,
@@ -67,21 +178,18 @@ pub(crate) async fn join(tx: &mut Tx, place: Place, fact: &Fact, m: &Member) -> 
         fact.source_seq,
         optional_micros(fact.occurred_at.as_ref()).unwrap_or_default(),
         &fact.fact_id,
-    ];
-    tx.execute(sql, args).await?;
-    Ok(())
+    ]
 }
 
-const LATEST: &str = "INSERT INTO fact_members (attempt_key, run_key, kind, member, v1, v2, v3, body, source_seq, \
-    occurred_at, fact_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-    ON CONFLICT (attempt_key, kind, member) DO UPDATE SET v1 = excluded.v1, v2 = excluded.v2, v3 = excluded.v3, \
+/// For sets of which the latest member stands for all.
+const LATEST_STANDS: &str = "ON CONFLICT (attempt_key, kind, member) DO UPDATE SET \
+    v1 = excluded.v1, v2 = excluded.v2, v3 = excluded.v3, \
     body = excluded.body, source_seq = excluded.source_seq, occurred_at = excluded.occurred_at, \
     fact_id = excluded.fact_id WHERE excluded.source_seq > fact_members.source_seq \
     OR (excluded.source_seq = fact_members.source_seq AND excluded.fact_id > fact_members.fact_id)";
 
-const UNION: &str = "INSERT INTO fact_members (attempt_key, run_key, kind, member, v1, v2, v3, body, source_seq, \
-    occurred_at, fact_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-    ON CONFLICT (attempt_key, kind, member) DO UPDATE SET \
+/// For the others: numbers are maxima, and the text is that of the earliest fact.
+const MAXIMA_JOIN: &str = "ON CONFLICT (attempt_key, kind, member) DO UPDATE SET \
     v1 = CASE WHEN excluded.v1 > fact_members.v1 THEN excluded.v1 ELSE fact_members.v1 END, \
     v2 = CASE WHEN excluded.v2 > fact_members.v2 THEN excluded.v2 ELSE fact_members.v2 END, \
     v3 = CASE WHEN excluded.v3 > fact_members.v3 THEN excluded.v3 ELSE fact_members.v3 END, \
@@ -94,23 +202,45 @@ const UNION: &str = "INSERT INTO fact_members (attempt_key, run_key, kind, membe
     occurred_at = CASE WHEN excluded.occurred_at < fact_members.occurred_at THEN excluded.occurred_at \
         ELSE fact_members.occurred_at END";
 
-/// Puts a step at its position. A record of the trace never changes, so the first one stands.
-pub(crate) async fn step(tx: &mut Tx, place: Place, fact: &Fact, s: &StepFact) -> Result<(), DbError> {
-    let sql = "INSERT INTO step_facts (attempt_key, position, recorded, step_index, kind, name, tool, model, outcome, \
-               retry_count, input_tokens, output_tokens, cost_microusd, duration_us, unauthorized, despite_denial, \
-               gap, parameters_digest, occurred_at, corrected_seq, corrected_by) \
-               VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, '') \
-               ON CONFLICT (attempt_key, position) DO UPDATE SET recorded = 1, step_index = excluded.step_index, \
-               kind = excluded.kind, name = excluded.name, tool = excluded.tool, model = excluded.model, \
-               outcome = excluded.outcome, retry_count = excluded.retry_count, input_tokens = excluded.input_tokens, \
-               output_tokens = excluded.output_tokens, cost_microusd = excluded.cost_microusd, \
-               duration_us = excluded.duration_us, unauthorized = excluded.unauthorized, \
-               despite_denial = excluded.despite_denial, gap = excluded.gap, \
-               parameters_digest = excluded.parameters_digest, occurred_at = excluded.occurred_at \
-               WHERE step_facts.recorded = 0";
-    let args = args![
+const STEP_COLUMNS: [&str; 21] = [
+    "attempt_key",
+    "position",
+    "recorded",
+    "step_index",
+    "kind",
+    "name",
+    "tool",
+    "model",
+    "outcome",
+    "retry_count",
+    "input_tokens",
+    "output_tokens",
+    "cost_microusd",
+    "duration_us",
+    "unauthorized",
+    "despite_denial",
+    "gap",
+    "parameters_digest",
+    "occurred_at",
+    "corrected_seq",
+    "corrected_by",
+];
+
+/// A record of the trace never changes, so the first step at a position stands; a correction may have come before it.
+const FIRST_STANDS: &str = "ON CONFLICT (attempt_key, position) DO UPDATE SET recorded = 1, \
+    step_index = excluded.step_index, kind = excluded.kind, name = excluded.name, tool = excluded.tool, \
+    model = excluded.model, outcome = excluded.outcome, retry_count = excluded.retry_count, \
+    input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
+    cost_microusd = excluded.cost_microusd, duration_us = excluded.duration_us, \
+    unauthorized = excluded.unauthorized, despite_denial = excluded.despite_denial, gap = excluded.gap, \
+    parameters_digest = excluded.parameters_digest, occurred_at = excluded.occurred_at \
+    WHERE step_facts.recorded = 0";
+
+fn step_row(place: Place, fact: &Fact, s: &StepFact) -> Args {
+    args![
         place.attempt_key,
         s.position,
+        1_i64,
         s.step_index,
         s.kind,
         &s.name,
@@ -127,34 +257,59 @@ pub(crate) async fn step(tx: &mut Tx, place: Place, fact: &Fact, s: &StepFact) -
         s.gap,
         &s.parameters_digest,
         optional_micros(fact.occurred_at.as_ref()).unwrap_or_default(),
-    ];
-    tx.execute(sql, args).await?;
-    Ok(())
+        0_i64,
+        "",
+    ]
 }
 
-/// Corrects the usage at a position, whether its step is known already or not; the latest correction stands.
-pub(crate) async fn correct(tx: &mut Tx, place: Place, fact: &Fact, u: &UsageFact) -> Result<(), DbError> {
-    let sql = "INSERT INTO step_facts (attempt_key, position, recorded, step_index, kind, name, tool, model, outcome, \
-               retry_count, input_tokens, output_tokens, cost_microusd, duration_us, unauthorized, despite_denial, \
-               gap, parameters_digest, occurred_at, corrected_seq, corrected_by, corrected_input_tokens, \
-               corrected_output_tokens, corrected_cost_microusd) \
-               VALUES ($1, $2, 0, 0, 0, '', '', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, $3, 0, $4, $5, $6, $7, $8) \
-               ON CONFLICT (attempt_key, position) DO UPDATE SET corrected_seq = excluded.corrected_seq, \
-               corrected_by = excluded.corrected_by, corrected_input_tokens = excluded.corrected_input_tokens, \
-               corrected_output_tokens = excluded.corrected_output_tokens, \
-               corrected_cost_microusd = excluded.corrected_cost_microusd \
-               WHERE excluded.corrected_seq > step_facts.corrected_seq OR (excluded.corrected_seq = \
-               step_facts.corrected_seq AND excluded.corrected_by > step_facts.corrected_by)";
-    let args = args![
-        place.attempt_key,
-        u.position,
+const USAGE_COLUMNS: [&str; 24] = [
+    "attempt_key",
+    "position",
+    "recorded",
+    "step_index",
+    "kind",
+    "name",
+    "tool",
+    "model",
+    "outcome",
+    "retry_count",
+    "input_tokens",
+    "output_tokens",
+    "cost_microusd",
+    "duration_us",
+    "unauthorized",
+    "despite_denial",
+    "gap",
+    "parameters_digest",
+    "occurred_at",
+    "corrected_seq",
+    "corrected_by",
+    "corrected_input_tokens",
+    "corrected_output_tokens",
+    "corrected_cost_microusd",
+];
+
+/// Whether the step at a position is known already or not; the latest correction stands.
+const LATEST_CORRECTS: &str = "ON CONFLICT (attempt_key, position) DO UPDATE SET \
+    corrected_seq = excluded.corrected_seq, corrected_by = excluded.corrected_by, \
+    corrected_input_tokens = excluded.corrected_input_tokens, \
+    corrected_output_tokens = excluded.corrected_output_tokens, \
+    corrected_cost_microusd = excluded.corrected_cost_microusd \
+    WHERE excluded.corrected_seq > step_facts.corrected_seq OR (excluded.corrected_seq = \
+    step_facts.corrected_seq AND excluded.corrected_by > step_facts.corrected_by)";
+
+fn usage_row(place: Place, fact: &Fact, u: &UsageFact) -> Args {
+    let mut row = args![place.attempt_key, u.position, 0_i64, 0_i64, 0_i64, "", "", ""];
+    // Nothing of the step is known yet.
+    row.extend((0..9).flat_map(|_| args![0_i64]));
+    row.extend(args![
         bytes::Bytes::new(),
+        0_i64,
         fact.source_seq,
         &fact.fact_id,
         u.input_tokens,
         u.output_tokens,
         u.cost_microusd,
-    ];
-    tx.execute(sql, args).await?;
-    Ok(())
+    ]);
+    row
 }

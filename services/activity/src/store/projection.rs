@@ -1,6 +1,6 @@
 //! Sums over the sets of facts, and the rows that they make.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use contracts_common::{
     common::v1::{RunPhase, RunStatus, TerminationReason},
@@ -10,12 +10,12 @@ use runspine_activity_domain::{
     facts::SetKind,
     projection::{Projection, SetSums, Standing, StepSums, combine, project},
 };
-use runspine_db::{AssertSqlSafe, DbError, Dialect, Tx, args};
+use runspine_db::{Args, AssertSqlSafe, DbError, Dialect, FromRow, Tuples, Tx, args};
 use runspine_types::Micros;
 
 use crate::store::row::ProjectionRow;
 
-const SUM_STEPS: &str = "SELECT \
+const SUM_STEPS: &str = "SELECT attempt_key, \
     CAST(COALESCE(SUM(recorded), 0) AS BIGINT) AS steps, \
     CAST(COALESCE(SUM(CASE WHEN recorded = 1 THEN COALESCE(corrected_input_tokens, input_tokens) ELSE 0 END), 0) AS BIGINT) AS input_tokens, \
     CAST(COALESCE(SUM(CASE WHEN recorded = 1 THEN COALESCE(corrected_output_tokens, output_tokens) ELSE 0 END), 0) AS BIGINT) AS output_tokens, \
@@ -29,10 +29,11 @@ const SUM_STEPS: &str = "SELECT \
     CAST(COALESCE(SUM(despite_denial), 0) AS BIGINT) AS despite_denial, \
     CAST(COALESCE(SUM(gap), 0) AS BIGINT) AS gaps, \
     COALESCE(MAX(CASE WHEN recorded = 1 THEN occurred_at ELSE 0 END), 0) AS last_at \
-    FROM step_facts s WHERE attempt_key = $1";
+    FROM step_facts s WHERE attempt_key IN (SELECT column1 FROM {list} AS w) GROUP BY attempt_key";
 
 runspine_db::row! {
     struct StepSumsRow {
+        attempt_key: i64,
         steps: i64,
         input_tokens: i64,
         output_tokens: i64,
@@ -47,12 +48,13 @@ runspine_db::row! {
     }
 }
 
-const SUM_SETS: &str = "SELECT kind, COUNT(*), CAST(SUM(v1) AS BIGINT), CAST(SUM(v2) AS BIGINT), \
+const SUM_SETS: &str = "SELECT attempt_key, kind, COUNT(*), CAST(SUM(v1) AS BIGINT), CAST(SUM(v2) AS BIGINT), \
     CAST(SUM(v3) AS BIGINT), CAST(SUM(CASE WHEN v1 = 1 AND v2 = 0 THEN 1 ELSE 0 END) AS BIGINT), MAX(body) \
-    FROM fact_members WHERE attempt_key = $1 GROUP BY kind";
+    FROM fact_members WHERE attempt_key IN (SELECT column1 FROM {list} AS w) GROUP BY attempt_key, kind";
 
 runspine_db::row! {
     struct StandingRow {
+        run_key: i64,
         attempt_key: i64,
         phase: i32,
         status: i32,
@@ -61,59 +63,109 @@ runspine_db::row! {
     }
 }
 
-/// Computes the projection rows of a run and of its attempts again, and says how many differed from what was stored.
-pub(crate) async fn refresh(tx: &mut Tx, run_key: i64, tenant: &str) -> Result<(u64, u64), DbError> {
+/// Computes the projection rows of runs and of their attempts again, and says how many attempts there are and how many
+/// of their rows differed from what was stored.
+pub(crate) async fn refresh(tx: &mut Tx, tenant: &str, runs: &BTreeSet<i64>) -> Result<(u64, u64), DbError> {
     if tx.dialect() == Dialect::Postgres {
-        // Another replica that counts facts of this run must see these, or be seen.
-        tx.fetch_optional::<(i64,)>("SELECT run_key FROM runs WHERE run_key = $1 FOR UPDATE", args![run_key])
-            .await?;
+        // Another replica that counts facts of these runs must see these, or be seen.
+        let sql = "SELECT run_key FROM runs WHERE run_key IN (SELECT column1 FROM {list} AS w) \
+                   ORDER BY run_key FOR UPDATE";
+        let _: Vec<(i64,)> = of_keys(tx, sql, runs.iter().copied()).await?;
     }
-    let sql = "SELECT a.attempt_key, a.phase, a.status, a.termination_reason, l.stale_since FROM run_attempts a \
-               JOIN leases l ON l.attempt_key = a.attempt_key WHERE a.run_key = $1 ORDER BY a.attempt";
-    let attempts: Vec<StandingRow> = tx.fetch_all(sql, args![run_key]).await?;
-    let (mut projections, mut differing) = (Vec::with_capacity(attempts.len()), 0);
+    let sql = "SELECT a.run_key, a.attempt_key, a.phase, a.status, a.termination_reason, l.stale_since \
+               FROM run_attempts a JOIN leases l ON l.attempt_key = a.attempt_key \
+               WHERE a.run_key IN (SELECT column1 FROM {list} AS w) ORDER BY a.run_key, a.attempt";
+    let attempts: Vec<StandingRow> = of_keys(tx, sql, runs.iter().copied()).await?;
+    let mut sums = sums(tx, &attempts).await?;
+    let (mut rows, mut of_run) = (Vec::with_capacity(attempts.len()), HashMap::<i64, Vec<Projection>>::new());
     for attempt in &attempts {
-        let projection = of_attempt(tx, attempt).await?;
-        differing += u64::from(save(tx, "attempt", attempt.attempt_key, run_key, tenant, &projection).await?);
-        projections.push(projection);
+        let (steps, sets) = sums.remove(&attempt.attempt_key).unwrap_or_default();
+        let set = |kind: SetKind| sets.get(&(kind as i64)).cloned().unwrap_or_default();
+        let projection = project(steps, set, standing(attempt));
+        rows.push((attempt.attempt_key, attempt.run_key, ProjectionRow::from(&projection)));
+        of_run.entry(attempt.run_key).or_default().push(projection);
     }
-    let sql = "SELECT COUNT(DISTINCT member) FROM fact_members WHERE run_key = $1 AND kind = $2 AND v1 = 1 AND v2 = 0";
-    let (incidents,): (i64,) = tx.fetch_one(sql, args![run_key, SetKind::Incident as i64]).await?;
-    if let Some(run) = combine(&projections, incidents) {
-        save(tx, "run", run_key, run_key, tenant, &run).await?;
-    }
-    Ok((attempts.len() as u64, differing))
+    let (count, differing) = (rows.len() as u64, save(tx, "attempt", tenant, rows).await?);
+    let incidents = incidents(tx, runs).await?;
+    let combined = runs.iter().filter_map(|key| {
+        let incidents = incidents.get(key).copied().unwrap_or(0);
+        Some((*key, *key, ProjectionRow::from(&combine(of_run.get(key)?, incidents)?)))
+    });
+    save(tx, "run", tenant, combined.collect()).await?;
+    Ok((count, differing))
 }
 
-async fn of_attempt(tx: &mut Tx, attempt: &StandingRow) -> Result<Projection, DbError> {
-    let s: StepSumsRow = tx.fetch_one(SUM_STEPS, args![attempt.attempt_key]).await?;
-    let steps = StepSums {
-        steps: s.steps,
-        input_tokens: s.input_tokens,
-        output_tokens: s.output_tokens,
-        cost_microusd: s.cost,
-        retries: s.retries,
-        ambiguous: s.ambiguous,
-        unresolved: s.unresolved,
-        unauthorized: s.unauthorized,
-        despite_denial: s.despite_denial,
-        gaps: s.gaps,
-        last_at: s.last_at,
-    };
-    let rows: Vec<(i64, i64, i64, i64, i64, i64, String)> =
-        tx.fetch_all(SUM_SETS, args![attempt.attempt_key]).await?;
-    let mut sets: HashMap<i64, SetSums> = rows
-        .into_iter()
-        .map(|(kind, count, a, b, c, net, text)| (kind, SetSums { count, sums: [a, b, c], net, text }))
-        .collect();
-    if let Some(violations) = sets.get_mut(&(SetKind::Violation as i64)) {
-        // The rule of the first violation, not of the greatest name.
-        let sql = "SELECT body FROM fact_members WHERE attempt_key = $1 AND kind = $2 \
-                   ORDER BY occurred_at, fact_id LIMIT 1";
-        let args = args![attempt.attempt_key, SetKind::Violation as i64];
-        violations.text = tx.fetch_one::<(String,)>(sql, args).await?.0;
+/// [`refresh`] of one run.
+pub(crate) async fn refresh_run(tx: &mut Tx, tenant: &str, run_key: i64) -> Result<(), DbError> {
+    refresh(tx, tenant, &BTreeSet::from([run_key])).await.map(|_| ())
+}
+
+/// Runs `sql`, which names its keys as `{list}`, for all `keys`.
+async fn of_keys<R: FromRow>(
+    tx: &mut Tx,
+    sql: &str,
+    keys: impl Iterator<Item = i64>,
+) -> Result<Vec<R>, DbError> {
+    let mut tuples = Tuples::new(1);
+    keys.for_each(|key| tuples.push(args![key]));
+    let mut rows = Vec::new();
+    for (list, args) in tuples.parts() {
+        rows.extend(tx.fetch_all(AssertSqlSafe(sql.replace("{list}", &list)), args).await?);
     }
-    Ok(project(steps, |kind| sets.get(&(kind as i64)).cloned().unwrap_or_default(), standing(attempt)))
+    Ok(rows)
+}
+
+/// Incidents that are linked to runs and not voided.
+async fn incidents(tx: &mut Tx, runs: &BTreeSet<i64>) -> Result<HashMap<i64, i64>, DbError> {
+    let kind = SetKind::Incident as i64;
+    let sql = format!(
+        "SELECT run_key, COUNT(DISTINCT member) FROM fact_members WHERE run_key IN (SELECT column1 FROM {{list}} AS w) \
+         AND kind = {kind} AND v1 = 1 AND v2 = 0 GROUP BY run_key"
+    );
+    let rows: Vec<(i64, i64)> = of_keys(tx, &sql, runs.iter().copied()).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Attempt, set, members, their three sums, those with v1 and without v2, text.
+type SetRow = (i64, i64, i64, i64, i64, i64, i64, String);
+
+/// Sums over the steps and over each set of an attempt.
+type Sums = (StepSums, HashMap<i64, SetSums>);
+
+async fn sums(tx: &mut Tx, attempts: &[StandingRow]) -> Result<HashMap<i64, Sums>, DbError> {
+    let keys = || attempts.iter().map(|a| a.attempt_key);
+    let mut sums: HashMap<i64, Sums> = HashMap::new();
+    for s in of_keys::<StepSumsRow>(tx, SUM_STEPS, keys()).await? {
+        sums.entry(s.attempt_key).or_default().0 = StepSums {
+            steps: s.steps,
+            input_tokens: s.input_tokens,
+            output_tokens: s.output_tokens,
+            cost_microusd: s.cost,
+            retries: s.retries,
+            ambiguous: s.ambiguous,
+            unresolved: s.unresolved,
+            unauthorized: s.unauthorized,
+            despite_denial: s.despite_denial,
+            gaps: s.gaps,
+            last_at: s.last_at,
+        };
+    }
+    let sets: Vec<SetRow> = of_keys(tx, SUM_SETS, keys()).await?;
+    for (attempt_key, kind, count, a, b, c, net, mut text) in sets {
+        if kind == SetKind::Violation as i64 {
+            text = first_violation(tx, attempt_key).await?;
+        }
+        let set = SetSums { count, sums: [a, b, c], net, text };
+        sums.entry(attempt_key).or_default().1.insert(kind, set);
+    }
+    Ok(sums)
+}
+
+/// The rule of the first violation, not of the greatest name.
+async fn first_violation(tx: &mut Tx, attempt_key: i64) -> Result<String, DbError> {
+    let sql = "SELECT body FROM fact_members WHERE attempt_key = $1 AND kind = $2 \
+               ORDER BY occurred_at, fact_id LIMIT 1";
+    Ok(tx.fetch_one::<(String,)>(sql, args![attempt_key, SetKind::Violation as i64]).await?.0)
 }
 
 fn standing(row: &StandingRow) -> Standing {
@@ -123,35 +175,54 @@ fn standing(row: &StandingRow) -> Standing {
     Standing { ended: pair.filter(|_| ended), stale: row.stale_since.is_some() }
 }
 
-/// Writes one row; says whether another one was there before.
+/// A projection row as stored, with its key.
+struct Stored {
+    key: i64,
+    row: ProjectionRow,
+}
+
+impl FromRow for Stored {
+    fn from_row(row: &runspine_db::Row) -> Result<Self, DbError> {
+        Ok(Self { key: row.get("row_key")?, row: ProjectionRow::from_row(row)? })
+    }
+}
+
+/// Writes the rows (key, run, row) that are not there as they are; says for how many another one was there before.
 async fn save(
     tx: &mut Tx,
     scope: &str,
-    key: i64,
-    run_key: i64,
     tenant: &str,
-    p: &Projection,
-) -> Result<bool, DbError> {
-    let row = ProjectionRow::from(p);
-    let sql = format!("SELECT {} FROM {scope}_projection WHERE {scope}_key = $1", ProjectionRow::COLUMNS);
-    let stored: Option<ProjectionRow> = tx.fetch_optional(AssertSqlSafe(sql), args![key]).await?;
-    if stored.as_ref() == Some(&row) {
-        return Ok(false);
-    }
+    rows: Vec<(i64, i64, ProjectionRow)>,
+) -> Result<u64, DbError> {
+    let sql = format!(
+        "SELECT {scope}_key AS row_key, {} FROM {scope}_projection \
+         WHERE {scope}_key IN (SELECT column1 FROM {{list}} AS w)",
+        ProjectionRow::COLUMNS
+    );
+    let stored: Vec<Stored> = of_keys(tx, &sql, rows.iter().map(|(key, ..)| *key)).await?;
+    let stored: HashMap<i64, ProjectionRow> = stored.into_iter().map(|s| (s.key, s.row)).collect();
+    let changed = rows.into_iter().filter(|(key, _, row)| stored.get(key) != Some(row));
+    let mut differing = 0;
+    let values: Vec<Args> = changed
+        .map(|(key, run_key, row)| {
+            differing += u64::from(stored.contains_key(&key));
+            let mut values = args![key, run_key, tenant];
+            values.extend(row.values());
+            values
+        })
+        .collect();
+    let key_column = format!("{scope}_key");
     let columns: Vec<&str> = ProjectionRow::COLUMNS.split(", ").collect();
     let updates: Vec<String> = columns.iter().map(|c| format!("{c} = excluded.{c}")).collect();
-    let on_conflict = format!("ON CONFLICT ({scope}_key) DO UPDATE SET {}", updates.join(", "));
-    let key_column = format!("{scope}_key");
+    let on_conflict = format!("ON CONFLICT ({key_column}) DO UPDATE SET {}", updates.join(", "));
     let mut names = vec![key_column.as_str(), "run_ref", "tenant_id"];
     names.extend(columns);
-    let mut values = args![key, run_key, tenant];
-    values.extend(row.values());
-    tx.insert_rows(&format!("{scope}_projection"), &names, vec![values], &on_conflict).await?;
-    Ok(stored.is_some())
+    tx.insert_rows(&format!("{scope}_projection"), &names, values, &on_conflict).await?;
+    Ok(differing)
 }
 
 impl ProjectionRow {
-    fn values(self) -> runspine_db::Args {
+    fn values(self) -> Args {
         args![
             self.step_count,
             self.denied_steps,

@@ -10,7 +10,6 @@ pub mod records;
 pub mod seals;
 pub mod secrets;
 pub mod traces;
-mod values;
 
 use runspine_db::Migrations;
 

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, Value, args};
+use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tuples, Tx, Value, args};
 use runspine_logs_domain::trace::{Appended, Body, Columns, Fact, Item, Wanted};
 use runspine_types::{Digest, Micros};
-
-use super::values::Tuples;
 
 const INSERTED: [&str; 28] = [
     "trace_key",

@@ -1,10 +1,8 @@
 //! Seals.
 
 use bytes::Bytes;
-use runspine_db::{AssertSqlSafe, DbError, Read, Tx, args};
+use runspine_db::{AssertSqlSafe, DbError, Read, Tuples, Tx, args};
 use runspine_types::{Digest, Micros};
-
-use super::values::Tuples;
 
 runspine_db::row! {
     /// A seal as it was signed.

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, args};
+use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tuples, Tx, args};
 use runspine_logs_domain::trace::{Facts, TraceState};
 use runspine_types::{Digest, Micros};
-
-use super::values::Tuples;
 
 runspine_db::row! {
     /// A trace with its head.

@@ -72,7 +72,7 @@ impl Kernel {
         let index = ask.step_index.unwrap_or_else(|| session.next_index());
         ask.step_index = Some(index);
         let digest = ask_digest(&ask);
-        if let Some(known) = session.steps.get(&index)
+        if let Some(known) = session.step(index)
             && !known.decision_id.is_empty()
             && ask.ask <= known.ask
         {
@@ -116,7 +116,7 @@ impl Kernel {
             return Err(Fault::new(&reasons::STEP_GAP, "an index before this one has no step")
                 .with("next_step_index", session.next_index()));
         }
-        let follows = match session.steps.get(&index) {
+        let follows = match session.step(index) {
             None => ask.ask == 0,
             Some(known) => {
                 known.may_ask_again

@@ -300,7 +300,7 @@ fn record(
     decision: &Decision,
     hold_id: &str,
 ) -> logs::Decision {
-    let before = slot.session.as_ref().and_then(|s| s.steps.get(&ask.step_index.unwrap_or(0)));
+    let before = slot.session.as_ref().and_then(|s| s.step(ask.step_index.unwrap_or(0)));
     logs::Decision {
         decision_id: decision.decision_id.clone(),
         verdict: combined.effective_verdict.into(),

@@ -84,7 +84,7 @@ impl Kernel {
         };
         let stored =
             self.append(context, &report.run_id, report.attempt, item).await.map_err(not_recorded)?;
-        let step = slot.session.as_ref().and_then(|s| s.steps.get(&report.step_index)).cloned();
+        let step = slot.session.as_ref().and_then(|s| s.step(report.step_index)).cloned();
         if let Some(session) = &mut slot.session
             && !stored.duplicate
         {

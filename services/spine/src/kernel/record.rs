@@ -79,7 +79,7 @@ impl Kernel {
         slot: &Slot,
     ) -> Outcome<Standing> {
         let session = slot.session.as_ref();
-        let step = session.and_then(|s| s.steps.get(&report.step_index)).cloned();
+        let step = session.and_then(|s| s.step(report.step_index)).cloned();
         let decided = step.as_ref().is_some_and(|s| !s.decision_id.is_empty());
         let matches = step.as_ref().is_some_and(|s| decided && s.decision_id == report.decision_id);
         let executed = report.outcome() != StepOutcome::Skipped;

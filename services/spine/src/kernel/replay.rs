@@ -71,7 +71,7 @@ impl Kernel {
             .decision
             .as_ref()
             .is_some_and(|d| matches!(d.effective_verdict(), Verdict::Allow | Verdict::Modify));
-        let known = slot.session.as_ref().and_then(|s| s.steps.get(&index));
+        let known = slot.session.as_ref().and_then(|s| s.step(index));
         if permitted && known.is_some_and(|s| s.ask == ask.ask && !s.permitted) {
             freeze_over(&mut answer, self.revoking_directive(context, ask, index).await?);
         }

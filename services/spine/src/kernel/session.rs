@@ -3,7 +3,7 @@
 //! A session holds no truth of its own: it is the fold of the records of one trace, kept in memory so that a step does
 //! not read the trace again. Whoever lost it rebuilds it from the trace and goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use contracts_common::common::v1::{Amounts, StepKind, StepOutcome, Totals};
@@ -76,8 +76,9 @@ pub struct Used {
 pub struct Session {
     /// Position of the last record that it knows.
     pub head: u64,
-    /// Steps by index.
-    pub steps: BTreeMap<u32, Step>,
+    steps: BTreeMap<u32, Step>,
+    /// Indices of the steps in flight and of those whose outcome nobody knows: few, however long the run.
+    open: BTreeSet<u32>,
     /// STEP records so far: the sequence of facts that policies has to learn.
     pub facts: u64,
     /// Facts that policies has learned.
@@ -99,6 +100,26 @@ impl Session {
         self.steps.keys().next_back().map_or(0, |last| last.saturating_add(1))
     }
 
+    /// The step at an index.
+    #[must_use]
+    pub fn step(&self, index: u32) -> Option<&Step> {
+        self.steps.get(&index)
+    }
+
+    /// The open steps by index.
+    fn open(&self) -> impl Iterator<Item = (u32, &Step)> {
+        self.open.iter().filter_map(|index| Some((*index, self.steps.get(index)?)))
+    }
+
+    /// Notes whether the step at `index` is open still.
+    fn sort(&mut self, index: u32) {
+        if self.steps.get(&index).is_some_and(|s| s.in_flight() || s.is_ambiguous()) {
+            self.open.insert(index);
+        } else {
+            self.open.remove(&index);
+        }
+    }
+
     /// Whether an index before `index` has no step.
     #[must_use]
     pub fn is_gap(&self, index: u32) -> bool {
@@ -107,21 +128,18 @@ impl Session {
 
     /// Steps authorized and not yet recorded.
     pub fn in_flight(&self) -> impl Iterator<Item = (u32, &Step)> {
-        self.steps.iter().filter(|(_, s)| s.in_flight()).map(|(i, s)| (*i, s))
+        self.open().filter(|(_, s)| s.in_flight())
     }
 
     /// Steps whose outcome nobody knows, with the position of the record that says so.
     pub fn ambiguous(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.steps
-            .iter()
-            .filter(|(_, s)| s.is_ambiguous())
-            .filter_map(|(i, s)| Some((*i, s.last_try?.position)))
+        self.open().filter(|(_, s)| s.is_ambiguous()).filter_map(|(i, s)| Some((i, s.last_try?.position)))
     }
 
     /// Whether the same action has an unknown outcome: it is never repeated blindly.
     #[must_use]
     pub fn repeats_ambiguous(&self, kind: StepKind, resource: &str, arguments_digest: &[u8]) -> bool {
-        self.steps.values().any(|s| {
+        self.open().any(|(_, s)| {
             s.is_ambiguous()
                 && s.kind == kind
                 && s.resource == resource
@@ -158,6 +176,7 @@ impl Session {
             self.recorded.denials += 1;
         }
         self.steps.insert(index, step);
+        self.sort(index);
     }
 
     /// A decision was revoked by a freeze between its record and its answer.
@@ -169,6 +188,7 @@ impl Session {
             step.permitted = false;
             self.recorded.denials += 1;
         }
+        self.sort(index);
     }
 
     /// A try was put on the trace.
@@ -193,21 +213,20 @@ impl Session {
         if attempt.outcome == StepOutcome::Failure {
             totals.failures += 1;
         }
+        self.sort(index);
     }
 
     /// An unknown outcome was settled.
     pub fn resolved(&mut self, position: u64, resolves: u64, outcome: StepOutcome) {
         self.head = self.head.max(position);
-        for step in self.steps.values_mut() {
-            if let Some(last) = &mut step.last_try
-                && last.position == resolves
-            {
-                last.outcome = outcome;
-                if outcome == StepOutcome::Failure {
-                    self.recorded.failures += 1;
-                }
-            }
+        let Some((index, _)) = self.ambiguous().find(|(_, position)| *position == resolves) else { return };
+        if let Some(last) = self.steps.get_mut(&index).and_then(|step| step.last_try.as_mut()) {
+            last.outcome = outcome;
         }
+        if outcome == StepOutcome::Failure {
+            self.recorded.failures += 1;
+        }
+        self.sort(index);
     }
 
     /// A record that changes no step.

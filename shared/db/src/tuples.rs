@@ -1,6 +1,6 @@
 //! Lists of tuples as a table to join with: one statement looks up any number of rows.
 
-use runspine_db::{Args, Value};
+use crate::{Args, Value};
 
 /// Most arguments of one statement; SQLite binds at most 32,766.
 const BINDS: usize = 30_000;
