@@ -163,7 +163,7 @@ impl Work {
             let stamp = Stamp { now: self.now, record_id: new_id() };
             let Outcome::Appended(new) = state.append(item, stamp)? else { continue };
             summary.take(&new.record, &new.columns);
-            facts.extend(events::fact(new.record.position, &new.columns, 0, new.gap));
+            facts.extend(events::fact(&new, 0));
             receipts.push(Receipt::new(&row.trace_id, &new));
             rows.push(records::row(row.trace_key, item, &new));
         }

@@ -315,7 +315,7 @@ impl Open {
             trace_record::Body::Step(step) => step.verdict,
             _ => 0,
         };
-        self.facts.extend(events::fact(new.record.position, &new.columns, verdict, new.gap));
+        self.facts.extend(events::fact(new, verdict));
         self.first.get_or_insert_with(|| About {
             tenant_id: self.row.tenant_id.clone(),
             run_id: self.row.run_id.clone(),

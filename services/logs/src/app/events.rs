@@ -7,7 +7,7 @@ use prost::Message;
 use runspine_db::{OutboxEvent, Tx};
 use runspine_logs_domain::{
     bytes::timestamp,
-    trace::{Body, Columns},
+    trace::{Appended, Body},
 };
 use runspine_types::{Micros, new_id};
 
@@ -102,7 +102,8 @@ pub fn emit<M: Event>(tx: &mut Tx, about: About, data: &M, now: Micros) -> Strin
 }
 
 /// What a projection needs of a record; `None` for bodies that change no projection.
-pub fn fact(position: u64, c: &Columns, verdict: i32, gap: bool) -> Option<pb::RecordFact> {
+pub fn fact(new: &Appended, verdict: i32) -> Option<pb::RecordFact> {
+    let c = &new.columns;
     let body = Body::of_number(c.body)?;
     let told = matches!(body, Body::Decision | Body::Step | Body::Resolution | Body::Correction);
     if !told {
@@ -110,8 +111,10 @@ pub fn fact(position: u64, c: &Columns, verdict: i32, gap: bool) -> Option<pb::R
     }
     let decided = body == Body::Decision;
     let decision_id = if decided { c.reference.clone() } else { c.decision_id.clone() };
+    let degraded =
+        matches!(&new.record.body, Some(pb::trace_record::Body::Decision(decision)) if decision.degraded);
     Some(pb::RecordFact {
-        position,
+        position: new.record.position,
         body: c.body,
         step_index: c.step_index,
         kind: c.kind,
@@ -127,6 +130,7 @@ pub fn fact(position: u64, c: &Columns, verdict: i32, gap: bool) -> Option<pb::R
         duration_us: c.duration_us,
         unauthorized: c.unauthorized,
         occurred_at: Some(timestamp(c.occurred_at)),
-        gap,
+        gap: new.gap,
+        degraded,
     })
 }

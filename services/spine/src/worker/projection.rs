@@ -100,7 +100,7 @@ fn decided(f: &RecordFact) -> DecisionFact {
         step_index: f.step_index,
         verdict: f.verdict,
         effective_verdict: f.verdict,
-        degraded: false,
+        degraded: f.degraded,
         reason_code: String::new(),
         rule_id: String::new(),
         blocking: f.verdict() == Verdict::Deny,
@@ -164,6 +164,17 @@ mod tests {
     use runspine_types::is_uuid;
 
     use super::*;
+
+    #[test]
+    fn a_decision_that_nobody_could_make_marks_its_run() {
+        let degraded = |degraded| RecordFact {
+            position: 1,
+            body: RecordBody::Decision.into(),
+            degraded,
+            ..RecordFact::default()
+        };
+        assert!(decided(&degraded(true)).degraded && !decided(&degraded(false)).degraded);
+    }
 
     #[test]
     fn every_record_of_an_event_is_a_fact_with_an_id_of_its_own() {

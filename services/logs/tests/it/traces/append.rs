@@ -218,6 +218,17 @@ on_both_engines! {
         assert_eq!((data.last_position, data.facts.len()), (2, 2));
         assert_eq!((data.facts[1].cost_microusd, data.facts[1].decision_id.as_str()), (1_500, "d0"));
         assert_eq!(told[0].correlation_id, "");
+        assert!(data.facts.iter().all(|f| !f.degraded));
+
+        let mut unsure = decision("d1", 1);
+        if let Some(pb::record_item::Body::Decision(decision)) = &mut unsure.body {
+            decision.degraded = true;
+        }
+        house.append(1, vec![unsure]).await.unwrap();
+        let events = house.published().await;
+        let last = events.iter().rfind(|e| e.r#type == "logs.RecordsAppended").unwrap();
+        let facts = pb::RecordsAppended::decode(last.data.clone()).unwrap().facts;
+        assert_eq!(facts.iter().map(|f| (f.position, f.degraded)).collect::<Vec<_>>(), [(3, true)]);
     }
 
     async fn lists_are_paged_and_filtered(store: TestStore) {
