@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::door::DoorConfig;
+use crate::{door::DoorConfig, kernel::again::Backoff};
 
 /// Settings of the spine.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,6 +26,15 @@ pub struct KernelConfig {
     pub run_timeout_ms: u64,
     /// Time to live of a lease whose run names none, in milliseconds. 5,000 to 300,000, default 30,000.
     pub lease_ttl_ms: u64,
+    /// Most attempts of a run that names none. 1 to 10, default 1: who does not say that it comes back gets a run that
+    /// ends.
+    pub max_attempts: u32,
+    /// How long the second attempt waits, in milliseconds; each further one twice as long. Default 60,000.
+    pub retry_base_ms: u64,
+    /// The longest wait of an attempt before jitter, in milliseconds. Default 3,600,000.
+    pub retry_cap_ms: u64,
+    /// The most that is added to the wait of an attempt, per mille. Default 200.
+    pub retry_jitter_permille: u64,
     /// Most steps in flight of a run that names none. 1 to 256, default 16.
     pub max_inflight: u32,
     /// A step begun later than this after its decision is late, in milliseconds. Default 60,000.
@@ -55,6 +64,10 @@ impl Default for KernelConfig {
         Self {
             run_timeout_ms: 300_000,
             lease_ttl_ms: 30_000,
+            max_attempts: 1,
+            retry_base_ms: 60_000,
+            retry_cap_ms: 3_600_000,
+            retry_jitter_permille: 200,
             max_inflight: 16,
             step_not_after_ms: 60_000,
             contract_deadline_ms: 5_000,
@@ -66,6 +79,18 @@ impl Default for KernelConfig {
             sessions: 8_192,
             stream_window: 64,
             stream_max_minutes: 60,
+        }
+    }
+}
+
+impl KernelConfig {
+    /// How long further attempts wait.
+    #[must_use]
+    pub fn backoff(&self) -> Backoff {
+        Backoff {
+            base_ms: self.retry_base_ms,
+            cap_ms: self.retry_cap_ms,
+            jitter_permille: self.retry_jitter_permille,
         }
     }
 }

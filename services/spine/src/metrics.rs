@@ -28,6 +28,10 @@ pub(crate) static UNAUTHORIZED: Counter =
 pub(crate) static TERMINATIONS: Counter =
     Counter::new("runspine_spine_terminations_total", "Attempts that ended, by reason");
 
+/// Attempts beyond the first, by what the one before ended for.
+pub(crate) static ATTEMPTS: Counter =
+    Counter::new("runspine_spine_attempts_total", "Further attempts made, by the reason of the one before");
+
 /// Sagas, by what a drive of them came to.
 pub(crate) static SAGAS: Counter =
     Counter::new("runspine_spine_saga_total", "Drives of sagas, by saga and result");

@@ -10,7 +10,7 @@ use runspine_rpc::Context;
 
 use super::source::ask;
 use crate::{
-    kernel::{Kernel, contract_key, run_of_view, transition, validate},
+    kernel::{Kernel, contract_key, run_attempt, run_of_view, transition, validate},
     reasons,
     sagas::completion::saga,
 };
@@ -48,9 +48,13 @@ impl Kernel {
         let saga = contract.as_ref().map(saga);
         let phase = saga.as_ref().map_or(TransactionPhase::Unspecified, |s| s.transaction_phase());
         let ttl = view.run.as_ref().and_then(|r| r.attributes.as_ref()).map_or(0, |a| a.lease_ttl_ms);
-        let mut answer =
-            GetRunResponse { run: view.run.map(|run| run_of_view(run, phase)), ..GetRunResponse::default() };
-        if let (Some(run), Some(contract)) = (&mut answer.run, &contract) {
+        let mut answer = GetRunResponse {
+            run: view.run.map(|run| run_of_view(run, phase)),
+            attempts: view.attempts.into_iter().map(run_attempt).collect(),
+            ..GetRunResponse::default()
+        };
+        if let (Some(run), Some(contract)) = (answer.run.as_mut().filter(|r| r.attempt == attempt), &contract)
+        {
             // The contract has it before the event that tells the projection has arrived.
             run.audit_status = contract.audit_status;
         }

@@ -63,8 +63,8 @@ impl Kernel {
                 }
                 if let Some(last_seq) = end {
                     let status = status_of(&bridges, &context, &request.run_id).await;
-                    // Another attempt may follow; only the end of the run ends the watch.
-                    if status.is_some_and(|s| s == RunStatus::Retry) {
+                    // Another attempt follows, or is there already; only the end of the run ends the watch.
+                    if status.is_some_and(|s| !is_over(s)) {
                         continue;
                     }
                     let end = WatchEnd { status: status.unwrap_or(RunStatus::Unspecified).into(), last_seq };
@@ -100,6 +100,12 @@ async fn status_of(bridges: &crate::bridges::Bridges, context: &Context, run_id:
         with_start_input: false,
     };
     bridges.runs.run_state(context, get).await.ok()?.state.map(|s| s.status())
+}
+
+/// Whether a run whose latest attempt has this status is over.
+fn is_over(status: RunStatus) -> bool {
+    use RunStatus::{Cancelled, Failed, FailedPolicy, Succeeded};
+    matches!(status, Succeeded | Failed | FailedPolicy | Cancelled)
 }
 
 /// What an item of the ledger's stream says to a watcher, and whether it is a seal.

@@ -63,7 +63,7 @@ pub fn charter(
         priority: request.priority.unwrap_or(5),
         run_timeout_ms: or(request.run_timeout_ms, config.run_timeout_ms),
         lease_ttl_ms: or(request.lease_ttl_ms, config.lease_ttl_ms),
-        max_attempts: 1,
+        max_attempts: or_u32(request.max_attempts, config.max_attempts),
         max_inflight: or_u32(request.max_inflight, config.max_inflight),
         request_digest: start_digest(request).to_vec().into(),
         labels: request.labels.clone(),

@@ -75,12 +75,13 @@ impl Kernel {
         Ok(granted)
     }
 
-    /// The charter that activity keeps with the run.
+    /// The charter that activity keeps with the run, for this attempt of it.
     async fn stored_charter(&self, context: &Context, attempt: &Attempt) -> Outcome<RunCharter> {
         let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
         let stored = self.read_attempt(context, run_id, number, true).await?;
         let input = stored.map(|s| s.state.start_input).unwrap_or_default();
-        RunCharter::decode(input)
-            .map_err(|e| Fault::new(&mesh::INTERNAL, "a stored charter can't be read").caused_by(e))
+        let charter = RunCharter::decode(input)
+            .map_err(|e| Fault::new(&mesh::INTERNAL, "a stored charter can't be read").caused_by(e))?;
+        Ok(RunCharter { attempt: number, ..charter })
     }
 }

@@ -2,7 +2,7 @@
 
 use contracts_activity::v1::GetRunViewRequest;
 use contracts_common::common::v1::{ErrorClass, GovernanceProfile, StepOutcome, TerminationReason};
-use contracts_spine::v1::{CompleteRunRequest, CompleteRunResponse, CompletionIntent};
+use contracts_spine::v1::{CompleteRunRequest, CompleteRunResponse, CompletionIntent, NextAttempt};
 use prost::Message;
 use runspine_errors::{Fault, Outcome};
 use runspine_rpc::Context;
@@ -78,6 +78,7 @@ impl Kernel {
             error_class: ErrorClass::try_from(request.error_class).unwrap_or(ErrorClass::Unspecified),
             error_message: redacted(&request.error_message),
             stopped_at_step: request.stopped_at_step,
+            retryable: request.retryable.unwrap_or(true),
             reward_permille: request.reward_permille,
             request_digest: digest.to_vec(),
             ..Ending::new(OpenedBy::Agent)
@@ -125,12 +126,17 @@ impl Kernel {
         let get = GetRunViewRequest { run_id: request.run_id.clone() };
         let view = self.bridges.views.run_view(context, get).await;
         let view = view.map_err(|miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
+        let next_attempt = view
+            .attempts
+            .last()
+            .filter(|a| a.attempt > request.attempt)
+            .map(|next| NextAttempt { attempt: next.attempt, not_before: next.next_attempt_at });
         let mut run = view.run.map(|run| present::run_of_view(run, saga.transaction_phase()));
-        if let Some(run) = &mut run {
+        if let Some(run) = run.as_mut().filter(|run| run.attempt == request.attempt) {
             // The projection learns it from an event; the contract has it now.
             run.audit_status = contract.audit_status;
         }
-        Ok(CompleteRunResponse { run, saga: Some(saga) })
+        Ok(CompleteRunResponse { run, saga: Some(saga), next_attempt })
     }
 }
 

@@ -5,7 +5,7 @@ use contracts_common::common::v1::{Directive, Reason, RunPhase, RunStatus, Verdi
 use contracts_controls::v1::RenewRunLeaseRequest;
 use contracts_spine::v1::{RenewLeaseRequest, RenewLeaseResponse, RunLease};
 use runspine_errors::{Fault, Outcome};
-use runspine_rpc::Context;
+use runspine_rpc::{Context, micros};
 use runspine_types::new_id;
 
 use super::{Kernel, combine::Check, sessions::Slot, state::Attempt};
@@ -163,6 +163,12 @@ impl Kernel {
         if !(attempt.phase() == RunPhase::Authorized || resumed) {
             return Err(Fault::new(&reasons::RUN_NOT_CLAIMABLE, "nobody can claim the run now")
                 .with("phase", attempt.phase().as_str_name()));
+        }
+        let wait = attempt.state.next_attempt_at.as_ref().map_or(0, |at| micros(at).millis_since(self.now()));
+        if !resumed && wait > 0 {
+            let mut answer = self.lease_answer(context, attempt, None);
+            answer.retry_after_ms = u64::try_from(wait).unwrap_or(0);
+            return Ok(answer);
         }
         let holder = Self::holder(context, &request.holder);
         let granted = if resumed {

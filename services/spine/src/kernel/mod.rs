@@ -1,5 +1,6 @@
 //! The run kernel: decides nothing of its own, moves every phase, and answers only when what it says is durable.
 
+pub mod again;
 pub mod combine;
 pub mod session;
 pub mod termination;
@@ -42,7 +43,7 @@ pub use freeze::FreezeView;
 pub(crate) use freeze::frozen;
 pub(crate) use history::{FACTS, expected_seq};
 pub use ledger::{LedgerNote, note};
-pub(crate) use present::{charter_of, pause, run_of_view, transition};
+pub(crate) use present::{charter_of, pause, run_attempt, run_of_view, transition};
 use runspine_rpc::Context;
 use runspine_types::{Clock, Micros};
 pub use sessions::Sessions;

@@ -3,7 +3,9 @@
 use contracts_activity::v1 as activity;
 use contracts_common::common::v1::Amounts;
 use contracts_logs::v1::AuditContract;
-use contracts_spine::v1::{Pause, PauseTimeout, Run, RunCharter, RunTransition, TransactionPhase};
+use contracts_spine::v1::{
+    Pause, PauseTimeout, Run, RunAttempt, RunCharter, RunTransition, TransactionPhase,
+};
 use prost::Message;
 
 /// The charter of a run, from the contract that promises to finalize it.
@@ -59,6 +61,26 @@ pub fn run_of_view(run: activity::Run, transaction_phase: TransactionPhase) -> R
         governance_config_digest: attributes.governance_config_digest,
         parent_run_id: attributes.parent_run_id,
         incident_count: u64::from(run.incident_count),
+    }
+}
+
+/// An attempt as the spine shows it.
+#[must_use]
+pub fn run_attempt(of: activity::Attempt) -> RunAttempt {
+    RunAttempt {
+        attempt: of.attempt,
+        phase: of.phase,
+        status: of.status,
+        trace_id: of.trace_id,
+        reason: of.reason,
+        created_at: of.created_at,
+        not_before: of.next_attempt_at,
+        started_at: of.started_at,
+        completed_at: of.completed_at,
+        termination_reason: of.termination_reason,
+        error_code: of.error_code,
+        audit_status: of.audit_status,
+        integrity_status: of.integrity_status,
     }
 }
 

@@ -110,8 +110,7 @@ pub fn start(r: &StartRunRequest) -> Outcome<()> {
     c.amounts("requested", r.requested.as_ref());
     c.optional_range("run_timeout_ms", r.run_timeout_ms, 1_000..=86_400_000);
     c.optional_range("lease_ttl_ms", r.lease_ttl_ms, 5_000..=300_000);
-    let what = "1: further attempts are not served by this version";
-    c.0.require(r.max_attempts <= 1, "max_attempts", INVALID, what);
+    c.optional_range("max_attempts", u64::from(r.max_attempts), 1..=10);
     c.optional_range("max_inflight", u64::from(r.max_inflight), 1..=256);
     labels(&mut c, r);
     c.0.require(r.declared_tools.len() <= limits::TOOLS, "declared_tools", INVALID, "at most 256 names");

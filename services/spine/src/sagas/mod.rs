@@ -2,3 +2,4 @@
 //! audit contract before and after.
 
 pub mod completion;
+pub(crate) mod retry;

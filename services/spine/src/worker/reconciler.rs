@@ -24,7 +24,10 @@ use crate::{
     config::ReconcilerConfig,
     kernel::{Attempt, Kernel, LedgerNote, termination::code},
     metrics,
-    sagas::completion::{Driven, Ending, OpenedBy},
+    sagas::{
+        completion::{Driven, Ending, OpenedBy, first_intent},
+        retry,
+    },
 };
 
 /// Calls that the reconciler makes.
@@ -36,6 +39,7 @@ pub const CALLS: &[&str] = &[
     "runspine.logs.v1.AuditContractService/Acknowledge",
     "runspine.logs.v1.AuditContractService/Reconcile",
     "runspine.logs.v1.AuditContractService/MoveDeadline",
+    "runspine.logs.v1.AuditContractService/DeclareExpectations",
     "runspine.logs.v1.TraceService/StartTrace",
     "runspine.logs.v1.TraceService/AppendRecords",
     "runspine.logs.v1.TraceService/ListRecords",
@@ -45,6 +49,7 @@ pub const CALLS: &[&str] = &[
     "runspine.activity.v1.RunStoreService/ClaimLapsed",
     "runspine.activity.v1.RunStoreService/GetRunState",
     "runspine.activity.v1.RunStoreService/CreateRun",
+    "runspine.activity.v1.RunStoreService/CreateAttempt",
     "runspine.activity.v1.RunStoreService/TransitionRun",
     "runspine.activity.v1.RunStoreService/FinishRun",
     "runspine.activity.v1.RunStoreService/ClearPauses",
@@ -52,12 +57,14 @@ pub const CALLS: &[&str] = &[
     "runspine.incidents.v1.IncidentReportService/ReportRunOutcome",
     "runspine.incidents.v1.IncidentReportService/ReportIncident",
     "runspine.incidents.v1.IncidentReportService/VoidIncident",
+    "runspine.policies.v1.DecisionService/EvaluateRun",
     "runspine.policies.v1.DecisionService/RecordEvaluation",
     "runspine.policies.v1.DecisionService/ObserveSteps",
     "runspine.policies.v1.DecisionService/SupersedeEvaluation",
     "runspine.controls.v1.BudgetService/SettleRun",
     "runspine.controls.v1.BudgetService/ReverseSettlement",
     "runspine.controls.v1.AdmissionService/RenewRunLease",
+    "runspine.controls.v1.AdmissionService/SimulateAdmission",
 ];
 
 /// The deadline of StartRun: a start that is older has stopped.
@@ -274,7 +281,12 @@ impl Reconciler {
         let Some(contract) = claim.contract else { return };
         let Some(key) = contract.key.clone() else { return };
         let context = self.context_for(&contract.tenant_id, &key.subject_id);
-        let (result, reason) = match self.drive_one(&context, &key.subject_id, key.attempt, &contract).await {
+        let driven = match key.saga.as_str() {
+            // The completion makes the attempt that follows it.
+            retry::SAGA => self.drive_run(&context, &key.subject_id, key.attempt).await,
+            _ => self.drive_one(&context, &key.subject_id, key.attempt, &contract).await,
+        };
+        let (result, reason) = match driven {
             Ok(done) => done,
             Err(fault) => (DriveResult::Retry, fault.to_string()),
         };
@@ -305,6 +317,9 @@ impl Reconciler {
         contract: &contracts_logs::v1::AuditContract,
     ) -> Outcome<(DriveResult, String)> {
         let state = self.kernel.read_attempt(context, run_id, attempt, false).await?;
+        if attempt > 1 && is_unmade(contract, state.as_ref()) {
+            return self.drive_run(context, run_id, attempt - 1).await;
+        }
         if self.is_abandoned(contract, state.as_ref()) {
             let abandoned = Ending {
                 causes: vec![TerminationReason::SystemFailure],
@@ -313,20 +328,31 @@ impl Reconciler {
             };
             self.kernel.end(context, run_id, attempt, abandoned).await?;
         }
+        let (result, why) = self.drive_run(context, run_id, attempt).await?;
+        if result == DriveResult::Retry {
+            // Nothing can be driven now: the audit says what it sees, once per change.
+            let check = ReconcileRequest { key: contract.key.clone(), pass: ReconcilePass::Check.into() };
+            if let Err(miss) = self.kernel.bridges.contracts.reconcile(context, check).await {
+                tracing::warn!(run_id, ?miss, "an overdue contract was not judged");
+            }
+        }
+        Ok((result, why))
+    }
+
+    /// Drives the completion of an attempt, and the making of the one that follows it.
+    async fn drive_run(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+    ) -> Outcome<(DriveResult, String)> {
         match self.kernel.drive(context, run_id, attempt).await? {
             Driven::Done(_) => Ok((DriveResult::Driven, String::new())),
             Driven::Stuck(why) => {
                 tracing::error!(run_id, why, alert = "SAGA_PARKED", "a completion is parked");
                 Ok((DriveResult::Park, why))
             }
-            Driven::Open(why) => {
-                // Nothing can be driven now: the audit says what it sees, once per change.
-                let check = ReconcileRequest { key: contract.key.clone(), pass: ReconcilePass::Check.into() };
-                if let Err(miss) = self.kernel.bridges.contracts.reconcile(context, check).await {
-                    tracing::warn!(run_id, ?miss, "an overdue contract was not judged");
-                }
-                Ok((DriveResult::Retry, why))
-            }
+            Driven::Open(why) => Ok((DriveResult::Retry, why)),
         }
     }
 
@@ -344,6 +370,12 @@ impl Reconciler {
         let due = finalize.and_then(|e| e.due_at.as_ref()).map(runspine_rpc::micros);
         begun && due.is_some_and(|at| at <= now)
     }
+}
+
+/// Whether a further attempt was promised and its making stopped half-way: the one before goes on with it.
+fn is_unmade(contract: &contracts_logs::v1::AuditContract, state: Option<&Attempt>) -> bool {
+    let waits = |s: &Attempt| matches!(s.phase(), RunPhase::Created | RunPhase::Authorized);
+    first_intent(contract).is_none() && state.is_none_or(waits)
 }
 
 fn ending(cause: LapseCause) -> Ending {

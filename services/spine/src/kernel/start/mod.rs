@@ -6,6 +6,7 @@ mod admission;
 mod answer;
 mod going;
 mod kept;
+mod next;
 mod room;
 mod trace;
 

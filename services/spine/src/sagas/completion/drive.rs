@@ -46,6 +46,11 @@ pub(crate) enum Hitch {
 }
 
 impl Hitch {
+    /// Nothing that a repetition could mend.
+    pub(crate) fn stuck(why: &str) -> Self {
+        Self::Stuck(why.to_owned())
+    }
+
     /// What a miss means where the saga can only go forward.
     pub(crate) fn forward(miss: &Miss) -> Self {
         let text = format!("{miss:?}");
@@ -93,7 +98,11 @@ impl Kernel {
                 Ok(true) => {
                     self.sessions.drop_attempt(&context.tenant_id, run_id, attempt);
                     let contract = self.contract(context, run_id, attempt).await?;
-                    return Ok(Driven::Done(Box::new(contract)));
+                    match self.follow_up(context, run_id, attempt, &contract).await {
+                        Ok(()) => return Ok(Driven::Done(Box::new(contract))),
+                        Err(Hitch::Stuck(why)) => return Ok(Driven::Stuck(why)),
+                        Err(Hitch::Later(why)) => why,
+                    }
                 }
                 Ok(false) => return Ok(Driven::Open("nobody has said how the run ends".to_owned())),
                 Err(Hitch::Stuck(why)) => return Ok(Driven::Stuck(why)),
@@ -148,6 +157,9 @@ impl Kernel {
                     journal.progress.run = Some((RunPhase::Finalizing, RunStatus::Running));
                 }
                 Next::Finish => {
+                    if intent.status() == RunStatus::Retry {
+                        self.promise_retry(context, run_id, attempt).await?;
+                    }
                     self.finish(&run, &intent, &journal, state).await?;
                     let reason = intent.reason().as_str_name().trim_start_matches("TERMINATION_REASON_");
                     metrics::TERMINATIONS.increment(&[("reason", reason)]);

@@ -11,7 +11,11 @@ use runspine_rpc::{Context, timestamp};
 use runspine_types::Hasher;
 
 use crate::{
-    kernel::{Attempt, Kernel, contract_key, termination},
+    kernel::{
+        Attempt, Kernel,
+        again::{Again, Ended, again},
+        contract_key, termination,
+    },
     reasons,
 };
 
@@ -69,6 +73,8 @@ pub struct Ending {
     pub violation_policy_id: String,
     /// The step in hand. `None`: the last one.
     pub stopped_at_step: Option<u32>,
+    /// Whether the agent would have another attempt.
+    pub retryable: bool,
     /// How well the task was done.
     pub reward_permille: Option<u32>,
     /// Digest of the request that asked for it.
@@ -88,6 +94,7 @@ impl Ending {
             error_message: String::new(),
             violation_policy_id: String::new(),
             stopped_at_step: None,
+            retryable: true,
             reward_permille: None,
             request_digest: Vec::new(),
         }
@@ -178,18 +185,31 @@ impl Kernel {
             }
         });
         let error_code = if agent { ending.agent_code.clone() } else { kernel_code };
+        let error_code = if ending.error_code == termination::code::AMBIGUOUS_OUTCOME {
+            ending.error_code.clone()
+        } else {
+            error_code
+        };
+        let ended = Ended {
+            causes: &causes,
+            class: ending.error_class,
+            retryable: ending.retryable,
+            attempt,
+            max_attempts: state.map_or(1, |s| s.attributes.max_attempts),
+            executed: state.is_some_and(|s| s.state.executing_since.is_some()),
+            ambiguous: session.ambiguous().next().is_some(),
+            frozen: state
+                .is_some_and(|s| self.freezes.covering(Self::subject(context, s), self.now()).is_some()),
+        };
+        let told = concluded(again(&ended), reason, error_code, ending.agent_code);
         let running_ms = state.map_or(0, |s| s.running_ms(self.now()));
         let policy = stop.map(|s| s.violation_policy_id).filter(|id| !id.is_empty());
         Ok(CompletionIntent {
-            status: termination::status(reason).into(),
+            status: told.status.into(),
             reason: reason.into(),
             causes: causes.iter().map(|c| i32::from(*c)).collect(),
-            error_code: if ending.error_code == termination::code::AMBIGUOUS_OUTCOME {
-                ending.error_code
-            } else {
-                error_code
-            },
-            agent_code: ending.agent_code,
+            error_code: told.error_code,
+            agent_code: told.detail,
             error_class: ending.error_class.into(),
             error_message: ending.error_message,
             // A run that went to its end was stopped nowhere.
@@ -198,7 +218,7 @@ impl Kernel {
                 .or_else(|| session.in_hand())
                 .filter(|_| reason != TerminationReason::Completed),
             violation_policy_id: policy.unwrap_or(ending.violation_policy_id),
-            retryable: false,
+            retryable: told.status == RunStatus::Retry,
             opened_by: ending.opened_by.name().to_owned(),
             usage: Some(session.totals(None, running_ms)),
             reward_permille: ending.reward_permille,
@@ -243,6 +263,27 @@ impl Kernel {
             self.load(context, run_id, attempt, slot).await?;
         }
         Ok(())
+    }
+}
+
+/// What an attempt ends as, once it is known whether another follows.
+struct Concluded {
+    status: RunStatus,
+    error_code: String,
+    /// The code beside it.
+    detail: String,
+}
+
+fn concluded(again: Again, reason: TerminationReason, error_code: String, agent_code: String) -> Concluded {
+    match again {
+        Again::Yes => Concluded { status: RunStatus::Retry, error_code, detail: agent_code },
+        Again::No => Concluded { status: termination::status(reason), error_code, detail: agent_code },
+        // What the last attempt failed with stays beside it.
+        Again::Exhausted => Concluded {
+            status: termination::status(reason),
+            error_code: termination::code::RETRY_EXHAUSTED.to_owned(),
+            detail: if agent_code.is_empty() { error_code } else { agent_code },
+        },
     }
 }
 

@@ -9,6 +9,8 @@ mod present;
 mod undo;
 
 pub use drive::Driven;
+pub(crate) use drive::{Hitch, system};
+pub(crate) use ending::first_intent;
 pub use ending::{Ending, OpenedBy};
 pub use journal::Journal;
 pub use plan::{Ack, Act, Next, Progress, next};

@@ -1,0 +1,126 @@
+//! The saga `retry`: from an attempt that ends as RETRY to the next one.
+//!
+//! Order: the saga is declared → FinishRun(RETRY) → seal → promises, trace and row of the next attempt → acks. It goes
+//! forward only, and every part has a key: whoever finds the saga open goes on, and one attempt is made.
+
+use contracts_common::common::v1::{AckStatus, RunPhase, RunStatus};
+use contracts_logs::v1::{
+    AckSpec, AcknowledgeRequest, AuditContract, ContractKey, DeclareExpectationsRequest, ExpectationSpec,
+    ReconcilePass, ReconcileRequest,
+};
+use contracts_spine::v1::{CompletionIntent, RunCharter};
+use runspine_rpc::{Context, micros, timestamp};
+use runspine_types::Micros;
+
+use super::completion::{Hitch, first_intent};
+use crate::{
+    kernel::{Kernel, charter_of},
+    metrics,
+};
+
+/// The saga's name.
+pub(crate) const SAGA: &str = "retry";
+
+/// How long the whole of it may take, in milliseconds.
+const FINALIZE_MS: u64 = 60_000;
+
+const DECLARE: (&str, &str) = ("logs", "declare_next");
+const CREATE: (&str, &str) = ("activity", "create_attempt");
+const FINALIZE: (&str, &str) = ("orchestrator", "finalize_saga");
+
+fn key(run_id: &str, attempt: u32) -> ContractKey {
+    ContractKey { saga: SAGA.to_owned(), subject_id: run_id.to_owned(), attempt }
+}
+
+impl Kernel {
+    /// Promises the attempt after `attempt`, before that one ends: from then on it can't be forgotten.
+    pub(super) async fn promise_retry(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+    ) -> Result<(), Hitch> {
+        let soon = self.config.contract_deadline_ms;
+        let promise = |(domain, action): (&str, &str), deadline_ms| ExpectationSpec {
+            domain: domain.to_owned(),
+            action: action.to_owned(),
+            due_phase: RunPhase::Created.into(),
+            deadline_ms,
+            input: bytes::Bytes::new(),
+        };
+        let request = DeclareExpectationsRequest {
+            key: Some(key(run_id, attempt)),
+            expectations: vec![promise(DECLARE, soon), promise(CREATE, soon), promise(FINALIZE, FINALIZE_MS)],
+            run_timeout_ms: FINALIZE_MS,
+        };
+        let declared = self.bridges.contracts.declare(context, request).await;
+        declared.map(|_| ()).map_err(|miss| Hitch::forward(&miss))
+    }
+
+    /// Makes the attempt that follows an ended one, when one follows. `contract` is that of the ended one.
+    pub(super) async fn follow_up(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        contract: &AuditContract,
+    ) -> Result<(), Hitch> {
+        let Some(intent) = first_intent(contract).filter(|i| i.status() == RunStatus::Retry) else {
+            return Ok(());
+        };
+        let Some(state) = self.read_attempt(context, run_id, attempt, false).await? else { return Ok(()) };
+        // After a compensation the attempt failed for good.
+        if state.status() != RunStatus::Retry {
+            return Ok(());
+        }
+        let Some(charter) = charter_of(contract) else {
+            return Err(Hitch::stuck("the contract of the ended attempt holds no charter"));
+        };
+        let next = RunCharter { attempt: attempt + 1, ..charter };
+        // Boxed: a refused attempt ends by the very saga that this one follows.
+        let made = Box::pin(self.make_attempt(
+            context,
+            next,
+            self.not_before(&intent, run_id, attempt),
+            &intent.error_code,
+        ));
+        let trace_id = made.await?;
+        self.close_retry(context, run_id, attempt, &trace_id).await?;
+        let reason = intent.reason().as_str_name().trim_start_matches("TERMINATION_REASON_");
+        metrics::ATTEMPTS.increment(&[("reason", reason)]);
+        Ok(())
+    }
+
+    /// From when on the next attempt may be claimed: by what the journal says, so equal whoever asks.
+    fn not_before(&self, intent: &CompletionIntent, run_id: &str, attempt: u32) -> Micros {
+        let ended = intent.at.as_ref().map_or_else(|| self.now(), micros);
+        let wait = self.config.backoff().after(run_id, attempt);
+        ended.plus_millis(i64::try_from(wait).unwrap_or(i64::MAX))
+    }
+
+    async fn close_retry(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        trace_id: &str,
+    ) -> Result<(), Hitch> {
+        let now = Some(timestamp(self.now()));
+        let done = |(domain, action): (&str, &str)| AckSpec {
+            domain: domain.to_owned(),
+            action: action.to_owned(),
+            status: AckStatus::Success.into(),
+            result_id: trace_id.to_owned(),
+            error_reason: String::new(),
+            idempotency_key: format!("{run_id}/{attempt}/{domain}/{action}/SUCCESS"),
+            observed_at: now,
+        };
+        let acks = vec![done(DECLARE), done(CREATE), done(FINALIZE)];
+        let request = AcknowledgeRequest { key: Some(key(run_id, attempt)), acks, fence: 0 };
+        self.bridges.contracts.acknowledge(context, request).await.map_err(|miss| Hitch::forward(&miss))?;
+        let judge = ReconcileRequest { key: Some(key(run_id, attempt)), pass: ReconcilePass::Final.into() };
+        self.bridges.contracts.reconcile(context, judge).await.map_err(|miss| Hitch::forward(&miss))?;
+        metrics::SAGAS.increment(&[("saga", SAGA), ("result", "DONE")]);
+        Ok(())
+    }
+}
