@@ -1,16 +1,23 @@
 //! Whether the mesh kept what it answered: answers = records = links, and sums = usage.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use contracts_common::common::v1::{AuditStatus, RunStatus};
 use contracts_logs::v1::{GetTraceRequest, trace_service_client::TraceServiceClient};
-use contracts_spine::v1::{GetRunProofRequest, GetRunRequest, ProofStatus};
+use contracts_spine::v1::{GetRunProofRequest, GetRunRequest, ProofStatus, Run};
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
 use crate::{agent::Book, measure::Outcome, wire::Wire};
 
 const AT_ONCE: usize = 16;
+/// The projection of runs follows their traces through the relay; it is given this long to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time between two looks at it.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Differences that are told in full.
 const TOLD: usize = 20;
 
@@ -33,6 +40,8 @@ pub struct Audit {
     pub links: u64,
     /// Recorded cost in micro-USD.
     pub cost_microusd: i64,
+    /// Milliseconds after the load until the projection of every run had arrived.
+    pub projection_lag_ms: u64,
     /// What does not agree.
     pub wrong: Vec<String>,
     /// How many disagree, those that are not told among them.
@@ -49,6 +58,7 @@ impl Audit {
         self.records += other.records;
         self.links += other.links;
         self.cost_microusd += other.cost_microusd;
+        self.projection_lag_ms = self.projection_lag_ms.max(other.projection_lag_ms);
         self.disagreements += other.wrong.len() as u64;
         self.wrong.extend(other.wrong);
         self.wrong.truncate(TOLD);
@@ -57,8 +67,8 @@ impl Audit {
 
 /// Compares every book with what the mesh says now.
 pub async fn check(wire: &Arc<Wire>, books: &[Book]) -> Outcome<Audit> {
-    let mut all = Audit::default();
-    let looks = books.iter().enumerate().map(|(n, book)| look(wire, n, book));
+    let (mut all, ended) = (Audit::default(), Instant::now());
+    let looks = books.iter().enumerate().map(|(n, book)| look(wire, n, book, ended));
     let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
     while let Some(one) = looks.next().await {
         all.add(one?);
@@ -66,16 +76,15 @@ pub async fn check(wire: &Arc<Wire>, books: &[Book]) -> Outcome<Audit> {
     Ok(all)
 }
 
-async fn look(wire: &Wire, caller: usize, book: &Book) -> Outcome<Audit> {
+async fn look(wire: &Wire, caller: usize, book: &Book, ended: Instant) -> Outcome<Audit> {
     let run_id = book.run_id.clone();
     let mut traces = TraceServiceClient::with_interceptor(wire.channel(caller), wire.credential());
     let mut runs = wire.client(caller);
+    let (run, projection_lag_ms) = projected(wire, caller, book, ended).await?;
     let request = GetTraceRequest { run_id: run_id.clone(), attempt: 1 };
     let found = traces.get_trace(request).await?.into_inner();
-    let proof = GetRunProofRequest { run_id: run_id.clone(), attempt: 1 };
+    let proof = GetRunProofRequest { run_id, attempt: 1 };
     let proof = runs.get_run_proof(proof).await?.into_inner();
-    let request = GetRunRequest { run_id, attempt: 1, view: 0 };
-    let run = runs.get_run(request).await?.into_inner().run.unwrap_or_default();
     let (trace, totals) = (found.trace.unwrap_or_default(), found.totals.unwrap_or_default());
     let usage = run.usage.unwrap_or_default();
     // The start is a decision too.
@@ -99,9 +108,24 @@ async fn look(wire: &Wire, caller: usize, book: &Book) -> Outcome<Audit> {
         records: trace.record_count,
         links: proof.records_verified,
         cost_microusd: usage.cost_microusd,
+        projection_lag_ms,
         wrong: agree.wrong,
         disagreements: 0,
     })
+}
+
+/// The run once its projection has all steps and its verdict, and how long after the load that was.
+async fn projected(wire: &Wire, caller: usize, book: &Book, ended: Instant) -> Outcome<(Run, u64)> {
+    let mut runs = wire.client(caller);
+    loop {
+        let request = GetRunRequest { run_id: book.run_id.clone(), attempt: 1, view: 0 };
+        let run = runs.get_run(request).await?.into_inner().run.unwrap_or_default();
+        let arrived = run.step_count == book.steps && run.audit_status() == AuditStatus::Complete;
+        if arrived || ended.elapsed() > PATIENCE {
+            return Ok((run, u64::try_from(ended.elapsed().as_millis()).unwrap_or(u64::MAX)));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 struct Agree<'a> {

@@ -102,7 +102,7 @@ impl Report {
         let a = &self.audit;
         let text = format!(
             "{} runs: {} decisions ({} degraded) + {} steps + {} starts answered ({} put again), {} records, {} links verified, \
-             {} µUSD; {} disagree",
+             {} µUSD; {} disagree; projected {} ms after the load",
             a.runs,
             a.decisions,
             a.degraded,
@@ -112,7 +112,8 @@ impl Report {
             a.records,
             a.links,
             a.cost_microusd,
-            a.disagreements
+            a.disagreements,
+            a.projection_lag_ms
         );
         table.add_row(["ledger".to_owned(), text]);
         table
