@@ -239,6 +239,7 @@ mod tests {
             words::ApprovalState, pb::ApprovalState, "APPROVAL_STATE";
             words::ApprovalLevel, pb::ApprovalLevel, "APPROVAL_LEVEL";
             words::Unusable, pb::ApprovalUnusable, "APPROVAL_UNUSABLE";
+            words::ShadowState, pb::ShadowState, "SHADOW_STATE";
         }
     }
 }

@@ -9,12 +9,15 @@ use runspine_policies_domain::{
         backtest::Range,
         tally::{Cell, Diff, Tally},
     },
-    words::Verdict,
+    words::{ShadowState, Verdict},
 };
 use runspine_rpc::timestamp;
 use runspine_types::{Digest, Micros, hash};
 
-use crate::store::backtests::{BacktestRow, DiffRow};
+use crate::store::{
+    backtests::{BacktestRow, DiffRow},
+    shadows::ShadowRow,
+};
 
 /// A back-test.
 pub(crate) fn backtest(row: &BacktestRow, range: Range, report: Option<pb::SandboxReport>) -> pb::Backtest {
@@ -37,6 +40,22 @@ pub(crate) fn backtest(row: &BacktestRow, range: Range, report: Option<pb::Sandb
         error: row.error.clone(),
         report,
         version: row.version,
+    }
+}
+
+/// A shadow.
+pub(crate) fn shadow(row: &ShadowRow, state: ShadowState) -> pb::Shadow {
+    pb::Shadow {
+        shadow_id: row.shadow_id.clone(),
+        state: state.code(),
+        candidate_digest: row.candidate_digest.to_vec().into(),
+        base_digest: row.base_digest.to_vec().into(),
+        sample_permille: row.sample_permille,
+        ends_at: Some(timestamp(row.ends_at)),
+        dropped: row.dropped,
+        actor: Some(common::Actor { r#type: row.actor_type, id: row.actor_id.clone() }),
+        created_at: Some(timestamp(row.created_at)),
+        stopped_at: (row.stopped_at.0 > 0).then(|| timestamp(row.stopped_at)),
     }
 }
 

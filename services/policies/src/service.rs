@@ -41,6 +41,11 @@ impl Parts {
     pub fn backtests(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         worker::backtests::work(Arc::clone(&self.app), stop)
     }
+
+    /// Looks at what is decided, for the shadows, until `stop`.
+    pub fn shadows(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        worker::shadows::work(Arc::clone(&self.app), stop)
+    }
 }
 
 /// Opens the store and builds the servers.
@@ -54,6 +59,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let parts = parts(db.clone(), Arc::clone(&deps.clock), profile, &config);
     let probed = Arc::clone(&parts.app);
     let (app, every) = (Arc::clone(&parts.app), Duration::from_millis(config.approvals_ms.max(1)));
+    let shadows = Arc::clone(&parts.app);
     let service = Service::new("policies", contracts_policies::DESCRIPTORS, &parts.routes(), deps)?
         .probe("store", move || {
             let app = Arc::clone(&probed);
@@ -61,6 +67,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         })
         .worker("approvals", move |stop| worker::approvals::run(app, every, stop))
         .worker("backtests", move |stop| parts.backtests(stop))
+        .worker("shadows", move |stop| worker::shadows::work(shadows, stop))
         .on_stop("store", move || async move {
             db.close().await;
             Ok(())

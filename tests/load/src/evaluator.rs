@@ -65,7 +65,7 @@ pub fn run(work: &Path) -> Outcome<()> {
         table.add_row(cells);
     }
     let build = if cfg!(debug_assertions) { "NOT optimised: no figure is worth anything\n" } else { "" };
-    write!(std::io::stdout().lock(), "{build}{table}\n")?;
+    writeln!(std::io::stdout().lock(), "{build}{table}")?;
     Ok(())
 }
 
@@ -158,6 +158,7 @@ fn inputs(principal: &Principal, step_index: u32) -> Inputs<'_> {
         ..Run::default()
     };
     Inputs {
+        approval: None,
         bypass: None,
         format: 1,
         now: NOW,

@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no randomness: time and ids are arguments. Same snapshot, same facts, same decision.
 
+pub mod analysis;
 pub mod approval;
 pub mod compile;
 pub mod decide;

@@ -31,6 +31,10 @@ runspine_errors::reasons! { "policies.runspine";
     NotFound: BACKTEST_NOT_FOUND;
     /// The tenant has no such approval.
     NotFound: APPROVAL_NOT_FOUND;
+    /// The tenant has no such finding.
+    NotFound: FINDING_NOT_FOUND;
+    /// The tenant has no such shadow.
+    NotFound: SHADOW_NOT_FOUND;
     /// Another rule of the layer has this slug.
     Conflict: SLUG_TAKEN;
     /// The version is in a state from which this can't be done.
@@ -43,6 +47,8 @@ runspine_errors::reasons! { "policies.runspine";
     Precondition: SNAPSHOT_INVALID;
     /// The back-test is over: nothing can be done to it any more.
     Precondition: BACKTEST_TRANSITION_INVALID;
+    /// The shadow looks at nothing any more.
+    Precondition: SHADOW_TRANSITION_INVALID;
     /// The recorded decision can't be decided again.
     Precondition: NOT_REPLAYABLE;
     /// Facts before the ones sent are missing.
@@ -71,6 +77,8 @@ runspine_errors::reasons! { "policies.runspine";
     Exhausted: RULE_QUOTA;
     /// The tenant has two back-tests that are not done, or the range holds too many decisions.
     Exhausted: BACKTEST_QUOTA;
+    /// The tenant has three shadows that look at what is decided.
+    Exhausted: SHADOW_QUOTA;
 }
 
 /// Codes of decision reasons that no rule carries.

@@ -79,7 +79,7 @@ impl App {
             let text = format!("a slice would hold more than {MAX_SLICE} rules");
             return Err(Fault::new(&reasons::SLICE_TOO_LARGE, text).with("rules", bound + 1));
         }
-        Ok(())
+        self.check_findings(&active.compiled, &who.tenant, meaning)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The use cases. Each opens and commits the one transaction of its call.
 
+pub(crate) mod analysis;
 pub(crate) mod approval;
 pub(crate) mod cache;
 pub(crate) mod emit;
@@ -78,6 +79,7 @@ pub(crate) struct App {
     pub budget: Duration,
     /// Grows with each change of a back-test in this process.
     pub backtests: tokio::sync::watch::Sender<u64>,
+    pub shadows: sandbox::tap::Shadows,
 }
 
 impl App {
@@ -92,6 +94,7 @@ impl App {
             cache: cache::Cache::new(config),
             budget,
             backtests: tokio::sync::watch::Sender::new(0),
+            shadows: sandbox::tap::Shadows::new(),
         }
     }
 

@@ -59,6 +59,9 @@ impl App {
         for _ in 0..TRIES {
             let under = self.under(who, ask).await?;
             let item = self.prepare_run(who, ask, &under).await?;
+            let run = (ask.attempt.run_id.as_str(), ask.attempt.attempt);
+            let digest = under.active.compiled.digest;
+            let seen = self.shadows.sees(&who.tenant, run, digest, item.decision.as_ref(), item.at);
             let (ask, who_) = (ask.clone(), who.clone());
             let bind =
                 Bind { who: who_, ask, active: under.active.clone(), bound_before: under.handle.is_some() };
@@ -67,7 +70,10 @@ impl App {
                 .write("policies.EvaluateRun", move |tx| Box::pin(async move { store(tx, bind, item).await }))
                 .await?;
             match out {
-                Out::Done { answer, .. } => return Ok(answer),
+                Out::Done { answer, .. } => {
+                    self.shadows.tell(seen, &answer);
+                    return Ok(answer);
+                }
                 _ => self.cache.forget_active(&who.tenant),
             }
         }

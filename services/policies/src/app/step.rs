@@ -80,8 +80,15 @@ impl App {
                 Some(Answer::Step(answer)) => observe::authorized_by(answer),
                 _ => None,
             };
+            let run = (ask.attempt.run_id.as_str(), ask.attempt.attempt);
+            let mut seen =
+                self.shadows.sees(&who.tenant, run, handle.digest, item.decision.as_ref(), item.at);
+            if let Some(seen) = &mut seen {
+                seen.facts = item.facts.iter().filter(|f| f.seq >= handle.next_seq).cloned().collect();
+            }
             match self.steps.submit(item).await? {
                 Out::Done { answer, next_seq } => {
+                    self.shadows.tell(seen, &answer);
                     if let Some(authorized) = authorized {
                         self.cache.keep_authorized(handle.run_key, ask.question.step_index, authorized);
                     }

@@ -1,5 +1,6 @@
 //! The door of the domain: requests into domain types, results into messages. Holds no rule.
 
+mod analysis;
 mod approvals;
 mod decisions;
 mod events;
@@ -18,10 +19,10 @@ mod watch;
 use std::sync::Arc;
 
 use contracts_policies::v1::{
-    approval_service_server::ApprovalServiceServer, decision_service_server::DecisionServiceServer,
-    event_service_server::EventServiceServer, rule_service_server::RuleServiceServer,
-    sandbox_service_server::SandboxServiceServer, settings_service_server::SettingsServiceServer,
-    snapshot_service_server::SnapshotServiceServer,
+    analysis_service_server::AnalysisServiceServer, approval_service_server::ApprovalServiceServer,
+    decision_service_server::DecisionServiceServer, event_service_server::EventServiceServer,
+    rule_service_server::RuleServiceServer, sandbox_service_server::SandboxServiceServer,
+    settings_service_server::SettingsServiceServer, snapshot_service_server::SnapshotServiceServer,
 };
 use runspine_errors::Fault;
 use runspine_policies_domain::words::Profile;
@@ -45,6 +46,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Routes {
         .add(RuleServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SnapshotServiceServer::from_arc(Arc::clone(&rpc)))
         .add(DecisionServiceServer::from_arc(Arc::clone(&rpc)))
+        .add(AnalysisServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SandboxServiceServer::from_arc(Arc::clone(&rpc)))
         .add(ApprovalServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SettingsServiceServer::from_arc(Arc::clone(&rpc)))

@@ -7,7 +7,7 @@ use runspine_policies_domain::{
     sandbox::{backtest::Range, candidate::Change},
     words::Profile,
 };
-use runspine_types::Digest;
+use runspine_types::{Digest, Micros};
 
 use super::{parse, parse_rule, parse_step};
 use crate::app::{
@@ -70,6 +70,13 @@ pub(super) fn backtest(r: &pb::StartBacktestRequest) -> Result<AskBacktest, Faul
         until: at(&r.until),
     };
     Ok(AskBacktest { candidate: candidate(r.candidate.clone())?, range })
+}
+
+/// What to look at beside live decisions, and until when.
+pub(super) fn shadow(r: &pb::StartShadowRequest) -> Result<(AskCandidate, Micros), Fault> {
+    parse::request_id(&r.request_id)?;
+    let ends_at = r.ends_at.as_ref().ok_or_else(|| required("ends_at", "when it ends"))?;
+    Ok((candidate(r.candidate.clone())?, runspine_rpc::micros(ends_at)))
 }
 
 /// A candidate and one question.

@@ -94,4 +94,48 @@ impl SandboxService for Rpc {
             }),
         })
     }
+
+    async fn start_shadow(
+        &self,
+        request: Request<pb::StartShadowRequest>,
+    ) -> Result<Response<pb::StartShadowResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        answer(match parse_sandbox::shadow(&r) {
+            Ok((candidate, ends_at)) => self.app.start_shadow(&who, &r, candidate, ends_at).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
+    async fn stop_shadow(
+        &self,
+        request: Request<pb::StopShadowRequest>,
+    ) -> Result<Response<pb::StopShadowResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        answer(match parse::request_id(&r.request_id) {
+            Ok(()) => self.app.stop_shadow(&who, &r).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
+    async fn get_shadow_report(
+        &self,
+        request: Request<pb::GetShadowReportRequest>,
+    ) -> Result<Response<pb::GetShadowReportResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        answer(self.app.shadow_report(&who, &r.shadow_id).await)
+    }
+
+    async fn list_shadows(
+        &self,
+        request: Request<pb::ListShadowsRequest>,
+    ) -> Result<Response<pb::ListShadowsResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        answer(match page::asked("shadows", &[], r.page_size, &r.page_token) {
+            Err(fault) => Err(fault),
+            Ok(asked) => self.app.shadows(&who, asked.page()).await.map(|rows| {
+                let (shadows, next_page_token) = asked.cut(rows);
+                pb::ListShadowsResponse { shadows, next_page_token }
+            }),
+        })
+    }
 }

@@ -4,20 +4,25 @@ pub(crate) mod approval_part;
 pub(crate) mod approvals;
 pub(crate) mod backtests;
 pub(crate) mod evaluations;
+pub(crate) mod findings;
 pub(crate) mod hot;
 pub(crate) mod lists;
 pub(crate) mod rules;
 pub(crate) mod runs;
+pub(crate) mod shadows;
 pub(crate) mod snapshots;
 
 use runspine_db::Migrations;
 
 /// The schema.
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
-    steps: [1 => "0001_policies", 2 => "0002_sandbox", 3 => "0003_approvals"],
+    steps: [
+        1 => "0001_policies", 2 => "0002_sandbox", 3 => "0003_approvals", 4 => "0004_shadows", 5 => "0005_findings",
+    ],
     append_only: [
         "rule_versions", "rule_transitions", "snapshots", "snapshot_transitions", "snapshot_recalls",
         "setting_changes", "decisions", "enforcements", "step_facts", "violations", "evaluations",
         "evaluation_supersessions", "backtest_diffs", "approval_votes", "approval_uses", "approval_transitions",
+        "shadow_decisions", "analyses", "findings", "analysis_findings", "finding_acks",
     ],
 };

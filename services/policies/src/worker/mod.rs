@@ -2,3 +2,4 @@
 
 pub(crate) mod approvals;
 pub(crate) mod backtests;
+pub(crate) mod shadows;

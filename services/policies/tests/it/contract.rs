@@ -66,6 +66,13 @@ async fn every_operation_is_served() {
         sandbox.watch_backtest: "SandboxService/WatchBacktest" => WatchBacktestRequest,
         sandbox.list_backtests: "SandboxService/ListBacktests" => ListBacktestsRequest,
         sandbox.list_backtest_diffs: "SandboxService/ListBacktestDiffs" => ListBacktestDiffsRequest,
+        sandbox.start_shadow: "SandboxService/StartShadow" => StartShadowRequest,
+        sandbox.stop_shadow: "SandboxService/StopShadow" => StopShadowRequest,
+        sandbox.get_shadow_report: "SandboxService/GetShadowReport" => GetShadowReportRequest,
+        sandbox.list_shadows: "SandboxService/ListShadows" => ListShadowsRequest,
+        analysis.analyze_policy_set: "AnalysisService/AnalyzePolicySet" => AnalyzePolicySetRequest,
+        analysis.list_findings: "AnalysisService/ListFindings" => ListFindingsRequest,
+        analysis.acknowledge_finding: "AnalysisService/AcknowledgeFinding" => AcknowledgeFindingRequest,
         events.pull_events: "EventService/PullEvents" => PullEventsRequest,
         events.ack_events: "EventService/AckEvents" => AckEventsRequest,
     );

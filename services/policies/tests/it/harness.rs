@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use contracts_common::common::v1::{Actor, CallContext, RunStatus, StepKind, StepOutcome, TerminationReason};
 use contracts_policies::v1::{
-    self as pb, approval_service_client::ApprovalServiceClient,
-    decision_service_client::DecisionServiceClient, event_service_client::EventServiceClient,
-    rule_service_client::RuleServiceClient, sandbox_service_client::SandboxServiceClient,
-    settings_service_client::SettingsServiceClient, snapshot_service_client::SnapshotServiceClient,
+    self as pb, analysis_service_client::AnalysisServiceClient,
+    approval_service_client::ApprovalServiceClient, decision_service_client::DecisionServiceClient,
+    event_service_client::EventServiceClient, rule_service_client::RuleServiceClient,
+    sandbox_service_client::SandboxServiceClient, settings_service_client::SettingsServiceClient,
+    snapshot_service_client::SnapshotServiceClient,
 };
 use runspine_boot::{CancellationToken, Deps, Service};
 use runspine_db::Db;
@@ -60,6 +61,7 @@ pub struct House {
     pub approvals: ApprovalServiceClient<Transport>,
     pub decisions: DecisionServiceClient<Transport>,
     pub settings: SettingsServiceClient<Transport>,
+    pub analysis: AnalysisServiceClient<Transport>,
     pub sandbox: SandboxServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
     pub clock: Arc<FixedClock>,
@@ -92,6 +94,7 @@ impl House {
             approvals: ApprovalServiceClient::new(way.clone()),
             decisions: DecisionServiceClient::new(way.clone()),
             settings: SettingsServiceClient::new(way.clone()),
+            analysis: AnalysisServiceClient::new(way.clone()),
             sandbox: SandboxServiceClient::new(way.clone()),
             events: EventServiceClient::new(way),
             clock,
@@ -111,6 +114,13 @@ impl House {
     pub fn work_on_backtests(&self) -> Working {
         let stop = CancellationToken::new();
         tokio::spawn(self.parts.backtests(stop.clone()));
+        Working(stop)
+    }
+
+    /// Starts the worker of shadows; it ends with what is returned.
+    pub fn look_for_shadows(&self) -> Working {
+        let stop = CancellationToken::new();
+        tokio::spawn(self.parts.shadows(stop.clone()));
         Working(stop)
     }
 

@@ -1,11 +1,13 @@
 //! The service as the spine sees it, on both engines.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod analysis;
 mod approvals;
 mod contract;
 mod harness;
 mod rules;
 mod runs;
 mod sandbox;
+mod shadows;
 mod steps;
 mod stores;

@@ -28,12 +28,12 @@ fn change(change: Change) -> pb::CandidateChange {
 }
 
 /// A candidate with one more rule.
-fn extra(slug: &str, annotations: &str, policy: &str) -> pb::Candidate {
+pub fn extra(slug: &str, annotations: &str, policy: &str) -> pb::Candidate {
     let create = change(Change::Create(content(slug, annotations, policy)));
     pb::Candidate { changes: vec![create], ..Default::default() }
 }
 
-fn denies(tool: &str) -> pb::Candidate {
+pub fn denies(tool: &str) -> pb::Candidate {
     let policy = format!("{ANY_TOOL} when {{ resource == Runspine::Tool::\"{tool}\" }};");
     extra("extra", "", &policy)
 }
@@ -88,6 +88,9 @@ impl House {
         let _working = self.work_on_backtests();
         let found = self.backtest(90, Some(denies("t1"))).await.report.unwrap();
         assert!(!found.examples.is_empty());
+        let _looking = self.look_for_shadows();
+        self.shadow_that_saw(91, 50).await;
+        self.acknowledged_finding().await;
     }
 
     async fn diffs(&self, request: pb::ListBacktestDiffsRequest) -> Vec<pb::DecisionDiff> {
@@ -104,7 +107,7 @@ impl House {
     }
 
     /// Runs with rules that deny, oblige, taint and look at finished steps; `steps` decisions besides the starts.
-    async fn recorded(&self, runs: u64, steps: u32) -> u32 {
+    pub async fn recorded(&self, runs: u64, steps: u32) -> u32 {
         let late = format!("{ANY_TOOL} when {{ context.step_index == 7 }};");
         self.rule(1, "late", "", &late).await;
         let reads = format!("{ANY_TOOL} when {{ resource == Runspine::Tool::\"reads\" }};");
@@ -143,12 +146,12 @@ impl House {
     }
 }
 
-fn cell(report: &pb::SandboxReport, recorded: Verdict, candidate: Verdict) -> u64 {
+pub fn cell(report: &pb::SandboxReport, recorded: Verdict, candidate: Verdict) -> u64 {
     let of = |c: &&pb::MatrixCell| c.recorded() == recorded && c.candidate() == candidate;
     report.matrix.iter().find(of).map_or(0, |c| c.count)
 }
 
-fn assert_adds_up(report: &pb::SandboxReport) {
+pub fn assert_adds_up(report: &pb::SandboxReport) {
     let refused: u64 = report.not_replayable.iter().map(|n| n.count).sum();
     assert_eq!(report.examined, report.replayed + refused);
     assert_eq!(report.replayed, report.matrix.iter().map(|c| c.count).sum::<u64>());

@@ -4,4 +4,5 @@ pub mod backtest;
 pub mod candidate;
 pub mod explain;
 pub mod replay;
+pub mod shadow;
 pub mod tally;

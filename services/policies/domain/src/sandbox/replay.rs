@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
 
 use crate::{
-    compile::CompiledSnapshot,
+    compile::{CompiledRule, CompiledSnapshot},
     decide::{Ruling, decide},
     entities::FactsError,
     evaluate::evaluate,
@@ -98,17 +98,19 @@ pub struct Replayer {
     slices: SliceCache,
     /// Whether finished steps can give labels.
     labels_facts: bool,
+    /// Whether any of its rules gives labels.
+    gives_labels: bool,
 }
 
 impl Replayer {
     /// For a candidate, or for the snapshot that decisions were made under.
     #[must_use]
     pub fn new(snapshot: Arc<CompiledSnapshot>, slices: NonZeroUsize) -> Self {
-        let labels_facts = snapshot.rules.iter().any(|r| {
-            let ended = r.actions & (1 << Action::StepEnded.code()) != 0;
-            ended && r.notes.obligations.iter().any(|o| o.name == "taint")
-        });
-        Self { snapshot, slices: SliceCache::new(slices), labels_facts }
+        let giving = |r: &&Arc<CompiledRule>| r.notes.obligations.iter().any(|o| o.name == "taint");
+        let ended = |r: &Arc<CompiledRule>| r.actions & (1 << Action::StepEnded.code()) != 0;
+        let gives_labels = snapshot.rules.iter().any(|r| giving(&r));
+        let labels_facts = snapshot.rules.iter().filter(giving).any(ended);
+        Self { snapshot, slices: SliceCache::new(slices), labels_facts, gives_labels }
     }
 
     /// Its snapshot.
@@ -121,6 +123,12 @@ impl Replayer {
     #[must_use]
     pub const fn needs_facts(&self) -> bool {
         self.labels_facts
+    }
+
+    /// Whether a run has to be known from its start.
+    #[must_use]
+    pub const fn remembers(&self) -> bool {
+        self.gives_labels
     }
 
     /// What its rules say to inputs, changed in nothing.
@@ -219,6 +227,13 @@ impl Replayer {
         }
         let ruling = self.ruling(&inputs, &bound);
         let ruling = ruling.map_err(|e| (NotReplayable::SchemaIncompatible, e.to_string()))?;
+        let at_hand = inputs.approval.as_ref().map(|a| a.standing);
+        if ruling.verdict == Verdict::RequireApproval
+            && matches!(at_hand, Some(Standing::Usable | Standing::Auto))
+        {
+            // Whoever approved was not asked about the candidate's rules.
+            return Err((NotReplayable::ApprovalDependent, String::new()));
+        }
         if let (Some(approval), Some(demand)) = (&inputs.approval, &ruling.demand)
             && approval.standing == Standing::Usable
             && !demand.rules.iter().all(|r| approval.rules.contains(r))

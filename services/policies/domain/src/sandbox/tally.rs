@@ -77,27 +77,38 @@ impl Tally {
 
     /// A decision came out as it was recorded.
     pub fn same(&mut self, verdict: Verdict, counterfactual: bool, count: u64) {
-        self.replayed += count;
-        self.cell(verdict, verdict, counterfactual, count);
+        self.counted(verdict, verdict, counterfactual, count);
     }
 
     /// A decision came out otherwise.
     pub fn differs(&mut self, diff: &Diff) {
-        self.replayed += 1;
         let (recorded, candidate) = (diff.recorded, diff.candidate);
-        self.cell(recorded, candidate, diff.counterfactual, 1);
+        self.counted(recorded, candidate, diff.counterfactual, 1);
         let turned = [(Verdict::Allow, Verdict::Deny), (Verdict::Deny, Verdict::Allow)];
         if turned.contains(&(recorded, candidate)) {
             let rule = if candidate == Verdict::Deny { &diff.candidate_rule } else { &diff.recorded_rule };
-            let keys = [
-                (ChangeDimension::Rule, rule),
-                (ChangeDimension::Agent, &diff.agent),
-                (ChangeDimension::Resource, &diff.resource),
-            ];
-            for (dimension, key) in keys {
-                *self.changes.entry((recorded, dimension, key.clone())).or_default() += 1;
-            }
+            self.turned(recorded, [rule, &diff.agent, &diff.resource], 1);
         }
+        self.example(diff);
+    }
+
+    /// Decisions that were decided again, the same or otherwise.
+    pub fn counted(&mut self, recorded: Verdict, candidate: Verdict, counterfactual: bool, count: u64) {
+        self.replayed += count;
+        self.cell(recorded, candidate, counterfactual, count);
+    }
+
+    /// New denials or permissions by rule, agent and resource.
+    pub fn turned(&mut self, recorded: Verdict, keys: [&String; 3], count: u64) {
+        let dimensions = [ChangeDimension::Rule, ChangeDimension::Agent, ChangeDimension::Resource];
+        for (dimension, key) in dimensions.into_iter().zip(keys) {
+            *self.changes.entry((recorded, dimension, key.clone())).or_default() += count;
+        }
+    }
+
+    /// Keeps a changed decision as an example, if there are not enough of its cell.
+    pub fn example(&mut self, diff: &Diff) {
+        let (recorded, candidate) = (diff.recorded, diff.candidate);
         let examples = self.examples.entry((recorded, candidate)).or_default();
         if examples.len() < EXAMPLES {
             examples.push(diff.clone());

@@ -59,7 +59,7 @@ pub use approval::{ApprovalLevel, ApprovalState, Standing, Unusable};
 pub use rule::{
     Category, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope, SnapshotState, Source,
 };
-pub use sandbox::{BacktestState, ChangeDimension, NotReplayable};
+pub use sandbox::{BacktestState, ChangeDimension, NotReplayable, ShadowState};
 
 words! {
     /// What a rule does when it matches, from loose to strict: the order is the order of restrictiveness.

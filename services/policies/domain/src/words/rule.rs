@@ -130,6 +130,22 @@ words! {
         Impossible = 6 "IMPOSSIBLE",
         /// Too many rules for one request.
         SliceTooLarge = 7 "SLICE_TOO_LARGE",
+        /// A grant that is denied wherever it grants, or obligations that can't be met together.
+        Contradiction = 8 "CONTRADICTION",
+        /// Another rule that is as strict always matches too.
+        Shadowed = 9 "SHADOWED",
+        /// Its time is over, or nothing that it restricts is granted.
+        Unreachable = 10 "UNREACHABLE",
+        /// Another rule does the same.
+        Duplicate = 11 "DUPLICATE",
+        /// Bounds of one attribute far apart, with different outcomes.
+        ThresholdContradiction = 12 "THRESHOLD_CONTRADICTION",
+        /// Rules of different scopes meet with different outcomes.
+        ScopeOverlap = 13 "SCOPE_OVERLAP",
+        /// Ids decide which rule is the reason.
+        PrecedenceTie = 14 "PRECEDENCE_TIE",
+        /// Not everything can be told.
+        AnalysisIncomplete = 15 "ANALYSIS_INCOMPLETE",
     }
 }
 

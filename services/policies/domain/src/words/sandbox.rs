@@ -51,3 +51,15 @@ words! {
         Resource = 3 "RESOURCE",
     }
 }
+
+words! {
+    /// State of a shadow.
+    ShadowState {
+        /// It looks at what is decided.
+        Active = 1 "ACTIVE",
+        /// Its time is over.
+        Ended = 2 "ENDED",
+        /// Somebody stopped it.
+        Stopped = 3 "STOPPED",
+    }
+}

@@ -1,6 +1,7 @@
 //! The domain as its users see it: texts, decisions, slices.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod analysis;
 mod bad_texts;
 mod decisions;
 mod generate;

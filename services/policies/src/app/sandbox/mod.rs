@@ -4,5 +4,8 @@ pub(crate) mod backtests;
 pub(crate) mod candidate;
 pub(crate) mod dry_run;
 pub(crate) mod feed;
+pub(crate) mod look;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod shadows;
+pub(crate) mod tap;

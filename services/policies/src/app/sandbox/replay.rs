@@ -52,18 +52,19 @@ pub(super) fn replayer(snapshot: Arc<CompiledSnapshot>) -> Arc<Replayer> {
 }
 
 /// A stored answer, as far as a replay looks at it.
-struct Answer {
-    decision: pb::Decision,
+pub(super) struct Answer {
+    pub decision: pb::Decision,
     /// Where the facts end that were known with it.
-    next_seq: u64,
+    pub next_seq: u64,
 }
 
-fn answer(row: &ReplayRow) -> Result<Answer, Fault> {
-    let (decision, next_seq) = if row.moment == Moment::RunStart.code() {
-        let run = pb::EvaluateRunResponse::decode(row.answer.clone()).map_err(unreadable)?;
+/// Reads a stored answer.
+pub(super) fn answer_of(moment: i32, bytes: &bytes::Bytes) -> Result<Answer, Fault> {
+    let (decision, next_seq) = if moment == Moment::RunStart.code() {
+        let run = pb::EvaluateRunResponse::decode(bytes.clone()).map_err(unreadable)?;
         (run.decision, 0)
     } else {
-        let step = pb::EvaluateStepResponse::decode(row.answer.clone()).map_err(unreadable)?;
+        let step = pb::EvaluateStepResponse::decode(bytes.clone()).map_err(unreadable)?;
         (step.decision, step.next_seq)
     };
     let decision =
@@ -149,7 +150,7 @@ impl Work {
     ) -> Result<Option<Diff>, Fault> {
         let place = self.place;
         self.place += 1;
-        let answer = answer(row)?;
+        let answer = answer_of(row.moment, &row.answer)?;
         let recorded = recorded(&answer.decision, row.inputs_digest)?;
         let stored = match &row.inputs {
             None => Stored::Missing,

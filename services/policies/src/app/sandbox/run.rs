@@ -155,7 +155,7 @@ impl App {
     }
 
     /// What runs cost, as the trace said before `until`.
-    async fn spent(&self, runs: &[i64], until: i64) -> Result<i64, Fault> {
+    pub(super) async fn spent(&self, runs: &[i64], until: i64) -> Result<i64, Fault> {
         let mut spent = 0_i64;
         for runs in runs.chunks(256) {
             let facts = feed::facts(&self.db, runs, ALL_STEPS).await?;
