@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use runspine_boot::{BootError, ConfigProblem};
+use runspine_logs_domain::note::NoteKey;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the service; the defaults are the specified ones.
@@ -17,6 +18,8 @@ pub struct Config {
     pub watch: WatchConfig,
     /// Audit contracts.
     pub contract: ContractConfig,
+    /// Checkpoints of the ledger.
+    pub checkpoint: CheckpointConfig,
 }
 
 /// Settings of traces.
@@ -78,6 +81,38 @@ impl Default for ContractConfig {
     }
 }
 
+/// Settings of checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// What the first line of a checkpoint begins with: a name that belongs to whoever runs the mesh, without white space
+    /// and plus signs. Required under STRICT; else default `runspine.local`.
+    pub origin: String,
+    /// Where notes are published: `<tenant>/<size>.note` and `<tenant>/latest.note`. Default: nowhere.
+    pub publish_dir: Option<PathBuf>,
+    /// Entries that no checkpoint covers, at most; 1 to 1 000 000. Default 1 000.
+    pub every_entries: u64,
+    /// Age in seconds of the oldest entry that no checkpoint covers, at most; 1 to 86 400. Default 60.
+    pub every_seconds: u32,
+    /// Keys of witnesses, `<name>+<hash>+<base64>`, at most 16. Default: none.
+    pub witness_keys: Vec<String>,
+}
+
+/// The origin of a mesh that was given none.
+const LOCAL: &str = "runspine.local";
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            origin: LOCAL.to_owned(),
+            publish_dir: None,
+            every_entries: 1_000,
+            every_seconds: 60,
+            witness_keys: Vec::new(),
+        }
+    }
+}
+
 impl Config {
     /// Refuses values out of range, all of them at once.
     ///
@@ -98,6 +133,16 @@ impl Config {
         require(cap, "logs.contract.backoff_cap_seconds", "1 to 86 400");
         let park = (1..=1_000).contains(&self.contract.park_after);
         require(park, "logs.contract.park_after", "1 to 1 000");
+        let origin = &self.checkpoint.origin;
+        let named = !origin.is_empty() && origin.len() <= 200 && !origin.contains([' ', '+', '\t', '\n']);
+        require(named, "logs.checkpoint.origin", "1 to 200 characters without white space and plus signs");
+        let entries = (1..=1_000_000).contains(&self.checkpoint.every_entries);
+        require(entries, "logs.checkpoint.every_entries", "1 to 1 000 000");
+        let seconds = (1..=86_400).contains(&self.checkpoint.every_seconds);
+        require(seconds, "logs.checkpoint.every_seconds", "1 to 86 400");
+        let keys = &self.checkpoint.witness_keys;
+        let known = keys.len() <= 16 && keys.iter().all(|key| NoteKey::parse(key).is_some());
+        require(known, "logs.checkpoint.witness_keys", "at most 16 keys of the form <name>+<hash>+<base64>");
         if problems.is_empty() { Ok(()) } else { Err(BootError::Config(problems)) }
     }
 }

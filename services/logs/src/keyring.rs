@@ -15,7 +15,7 @@ use ed25519_dalek::{
 };
 use runspine_boot::BootError;
 use runspine_errors::Fault;
-use runspine_logs_domain::{keys, reasons};
+use runspine_logs_domain::{keys, note::Checkpoint, reasons};
 
 use crate::config::SigningConfig;
 
@@ -38,6 +38,11 @@ impl Signer<'_> {
     /// Signs content.
     pub fn sign(&self, what: keys::Signed, content: &[u8]) -> [u8; 64] {
         keys::sign(self.key, what, content)
+    }
+
+    /// The signed note of a checkpoint.
+    pub fn note(&self, checkpoint: &Checkpoint) -> String {
+        checkpoint.sign(self.key)
     }
 }
 

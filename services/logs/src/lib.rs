@@ -4,11 +4,13 @@
 mod app;
 mod config;
 mod keyring;
+mod publish;
 mod rpc;
 mod service;
 mod store;
 mod worker;
 
 pub use config::Config;
+pub use publish::acknowledge_rollback;
 pub use service::service;
 pub use store::MIGRATIONS;

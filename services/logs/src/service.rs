@@ -6,10 +6,14 @@ use contracts_common::common::v1::GovernanceProfile;
 use runspine_boot::{BootError, Deps, Service};
 use runspine_db::{Db, args};
 use runspine_errors::Fault;
+use runspine_logs_domain::reasons::LEDGER_ROLLED_BACK;
 
 use crate::{
     Config, MIGRATIONS,
-    app::{App, audit::Audit},
+    app::{
+        App,
+        audit::{Audit, notary::Notary},
+    },
     keyring::Keyring,
     rpc,
     store::keys::{self, KeyRow},
@@ -26,10 +30,26 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let keyring = Arc::new(Keyring::open(&config.signing, &deps.data, strict)?);
     let opened = Db::open(&deps.store, "logs", MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of logs", error.into()))?;
-    activate(&db, &keyring, deps).await.map_err(|fault| BootError::start("the signing keys", fault))?;
-    let app = Arc::new(App::new(db.clone(), Arc::clone(&deps.clock), keyring, &config));
-    let audit = Arc::new(Audit::new(db.clone(), Arc::clone(&deps.clock), app.contracts.clone(), &config));
     let (answered, clock) = (db.clone(), Arc::clone(&deps.clock));
+    let notary = Arc::new(Notary::new(db.clone(), clock, Arc::clone(&keyring), &config.checkpoint));
+    match notary.rolled_back().await {
+        // Reads are served; whoever wants to write hears why nothing is written.
+        Err(fault) if fault.is(&LEDGER_ROLLED_BACK) => db.refuse_writes(fault),
+        checked => {
+            checked.map_err(|fault| BootError::start("the published checkpoints", fault))?;
+            let activated = activate(&db, &keyring, deps).await;
+            activated.map_err(|fault| BootError::start("the signing keys", fault))?;
+        }
+    }
+    let app = Arc::new(App::new(db.clone(), Arc::clone(&deps.clock), keyring, Arc::clone(&notary), &config));
+    let audit = Arc::new(Audit::new(
+        db.clone(),
+        Arc::clone(&deps.clock),
+        app.contracts.clone(),
+        Arc::clone(&notary),
+        &config,
+    ));
+    let (clock, watched) = (Arc::clone(&deps.clock), Arc::clone(&notary));
     let (probed, closed) = (db.clone(), db);
     let service = Service::new("logs", contracts_logs::DESCRIPTORS, &rpc::routes(&app, &audit), deps)?
         .probe("store", move || {
@@ -39,6 +59,11 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
                 Ok(())
             }
         })
+        .probe("checkpoints", move || {
+            let notary = Arc::clone(&watched);
+            async move { notary.consistent() }
+        })
+        .worker("checkpoints", move |stop| worker::sign_checkpoints(notary, stop))
         .worker("answers", move |stop| worker::forget_answers(answered, clock, stop))
         .on_stop("store", move || async move {
             closed.close().await;

@@ -5,7 +5,7 @@ use std::{future::Future, io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 use runspine_boot::{Args, Deps};
 
-use crate::{failure::Failure, keys, mesh, replay, serve, verify};
+use crate::{failure::Failure, keys, ledger, mesh, replay, serve, verify};
 
 /// A gRPC mesh that governs AI agent runs.
 #[derive(Debug, Parser)]
@@ -37,6 +37,8 @@ enum Command {
     Trust(replay::client::Endpoint),
     /// Make, list and revoke API keys.
     Keys(keys::KeysArgs),
+    /// What an operator does about a ledger whose service is stopped.
+    Ledger(ledger::LedgerArgs),
 }
 
 impl Cli {
@@ -54,6 +56,7 @@ impl Cli {
             Some(Command::Export(args)) => finish(block_on(verify::export(args))),
             Some(Command::Trust(endpoint)) => finish(block_on(verify::trust(endpoint))),
             Some(Command::Keys(args)) => finish(keys::run(args)),
+            Some(Command::Ledger(args)) => finish(ledger::run(args)),
         }
     }
 }

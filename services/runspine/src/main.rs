@@ -3,6 +3,7 @@
 mod cli;
 mod failure;
 mod keys;
+mod ledger;
 mod mesh;
 mod replay;
 mod serve;

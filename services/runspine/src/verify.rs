@@ -7,14 +7,15 @@ use std::{
     process::ExitCode,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use contracts_logs::v1::{ListKeysRequest, key_service_client::KeyServiceClient};
 use contracts_spine::v1::{ExportRunBundleRequest, run_bundle_service_client::RunBundleServiceClient};
 use runspine_logs_domain::{
-    bundle::{Options, Report, verify_bundle},
+    bundle::{Against, Options, Report, verify_bundle},
     keys::parse_verifier_key,
 };
-use runspine_types::new_id;
+use runspine_types::{Digest, new_id};
 
 use crate::{
     failure::Failure,
@@ -32,6 +33,12 @@ pub struct VerifyArgs {
     /// The tenant that the bundle must belong to.
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
+    /// A checkpoint that you hold (a signed note): the bundle's log must be the same and only have grown.
+    #[arg(long, value_name = "CHECKPOINT")]
+    against: Option<PathBuf>,
+    /// Consistency proof between that checkpoint and the bundle's, one base64 hash a line; not needed for equal sizes.
+    #[arg(long, value_name = "FILE", requires = "against")]
+    consistency: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -69,11 +76,27 @@ fn report(args: &VerifyArgs) -> Result<ExitCode, Failure> {
         trusted.extend(keys);
     }
     let file = File::open(&args.file).map_err(|e| unreadable(&args.file, e))?;
-    let options = Options { trusted, tenant_id: args.tenant.clone() };
+    let options = Options { trusted, tenant_id: args.tenant.clone(), against: against(args)? };
     let report = verify_bundle(BufReader::new(file), &options).map_err(|e| unreadable(&args.file, e))?;
     let text = if args.json { as_json(&report) } else { as_text(&report) };
     writeln!(std::io::stdout(), "{text}").map_err(Failure::output)?;
     Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+fn against(args: &VerifyArgs) -> Result<Option<Against>, Failure> {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+    };
+    let Some(note) = args.against.as_ref().map(read).transpose()? else { return Ok(None) };
+    let lines = args.consistency.as_ref().map(read).transpose()?.unwrap_or_default();
+    let hash = |line: &str| {
+        let bytes = STANDARD.decode(line.trim()).ok();
+        bytes
+            .and_then(|bytes| Digest::from_slice(&bytes))
+            .ok_or_else(|| Failure::usage(format!("{line:?} is not the base64 of 32 bytes")))
+    };
+    let consistency = lines.lines().map(hash).collect::<Result<_, _>>()?;
+    Ok(Some(Against { note, consistency }))
 }
 
 fn as_json(report: &Report) -> String {
@@ -111,7 +134,8 @@ fn as_text(report: &Report) -> String {
         text = format!("{text}\n  {kind} {} {}", finding.code, finding.at);
     }
     let limits = "A bundle shows what was recorded and that nobody changed it since it was sealed. It can't show that the \
-                  agent told the truth, nor anything at all if the signing key was stolen.";
+                  agent told the truth, nor anything at all if the signing key was stolen and no checkpoint left the \
+                  house before.";
     format!("{text}\n{limits}")
 }
 

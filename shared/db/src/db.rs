@@ -137,6 +137,11 @@ impl Db {
         self.inner.queue.counters.read(self.inner.queue.waiting())
     }
 
+    /// Takes no more writes, and gives `why` to whoever wants one. Reads go on.
+    pub fn refuse_writes(&self, why: Fault) {
+        self.inner.queue.refuse(why);
+    }
+
     /// Waits until everything handed in before is durable or refused.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();

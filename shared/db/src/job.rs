@@ -1,7 +1,7 @@
 //! What waits for the writer, and the queue it waits in.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Queue {
     sender: mpsc::UnboundedSender<Message>,
     waiting: Arc<AtomicUsize>,
     closing: Arc<AtomicBool>,
+    /// Why nothing is written any more.
+    refusal: Arc<OnceLock<Fault>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) tuning: Tuning,
 }
@@ -54,6 +56,7 @@ impl Queue {
             sender,
             waiting: Arc::default(),
             closing: Arc::default(),
+            refusal: Arc::default(),
             counters: Arc::new(Counters::of(domain)),
             tuning,
         };
@@ -64,6 +67,9 @@ impl Queue {
     pub(crate) fn admit(&self) -> Result<Slot, Fault> {
         if self.closing.load(Ordering::Acquire) {
             return Err(Fault::new(&mesh::DRAINING, "the service is shutting down"));
+        }
+        if let Some(refusal) = self.refusal.get() {
+            return Err(refusal.clone());
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let slot = Slot(self.waiting.clone());
@@ -81,6 +87,10 @@ impl Queue {
     /// Hands a message to the writer; a writer that ended drops it, and whoever waits learns of that.
     pub(crate) fn send(&self, message: Message) {
         let _ = self.sender.send(message);
+    }
+
+    pub(crate) fn refuse(&self, why: Fault) {
+        let _ = self.refusal.set(why);
     }
 
     pub(crate) fn close(&self) {

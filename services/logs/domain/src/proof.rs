@@ -95,6 +95,8 @@ pub struct SealCheck<'a> {
     pub public_key: Option<[u8; 32]>,
     /// From when on the key is not trusted.
     pub revoked_from: Option<Micros>,
+    /// Whether what stands beside the seal's bytes says what they say.
+    pub columns_agree: bool,
     /// The contract's chain, recomputed up to the entry that the seal names; `None` when there are fewer.
     pub contract_link: Option<Digest>,
     /// The evidence chain, recomputed up to the item that the seal names; `None` when there are fewer.
@@ -282,6 +284,9 @@ impl Prover {
             return mismatch("SEAL_LINK");
         }
         self.signature(check, seal)?;
+        if !check.columns_agree {
+            return mismatch("SEAL_COLUMN");
+        }
         self.sums(seal)?;
         if seal.addendum == 0 && !agrees(seal.contract_entry_count, &seal.contract_link, check.contract_link)
         {

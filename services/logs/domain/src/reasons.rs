@@ -9,6 +9,8 @@ runspine_errors::reasons! { "logs.runspine";
     NotFound: EXPECTATION_NOT_FOUND;
     /// No such ledger entry for this tenant.
     NotFound: ENTRY_NOT_FOUND;
+    /// No such checkpoint of this log.
+    NotFound: CHECKPOINT_NOT_FOUND;
     /// No such record on the trace.
     NotFound: RECORD_NOT_FOUND;
     /// The step, decision, call or position already holds another truth.
@@ -39,6 +41,12 @@ runspine_errors::reasons! { "logs.runspine";
     Precondition: CONTRACT_CLOSED;
     /// The trace is not sealed.
     Precondition: NOT_SEALED;
+    /// A log no longer continues what was signed; nothing is signed.
+    Precondition: CHECKPOINT_INCONSISTENT;
+    /// No witness of this name and key is configured.
+    Precondition: WITNESS_UNKNOWN;
+    /// The checkpoint has as many cosignatures as it may.
+    Precondition: TOO_MANY_WITNESSES;
     /// A deadline would move before its original.
     Precondition: DEADLINE_BACKWARD;
     /// The action was not acknowledged as done, so it can't be rolled back.
@@ -51,6 +59,8 @@ runspine_errors::reasons! { "logs.runspine";
     Invalid: RECORD_TOO_LARGE;
     /// A record has no body, or an item no content.
     Invalid: CONTENT_REQUIRED;
+    /// The line is no signature over the checkpoint.
+    Invalid: COSIGNATURE_INVALID;
     /// A digest is not 32 bytes.
     Invalid: DIGEST_LENGTH;
     /// The acknowledgement contradicts itself or its contract.
@@ -61,4 +71,6 @@ runspine_errors::reasons! { "logs.runspine";
     Exhausted: TOO_MANY_STREAMS;
     /// The signing key can't be read; nothing was written.
     Unavailable: KEY_UNAVAILABLE;
+    /// The store is older than a published checkpoint; nothing is written until that is acknowledged.
+    Unavailable: LEDGER_ROLLED_BACK;
 }

@@ -8,6 +8,8 @@ use prost::Message as _;
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::{
     bundle::{Builder, Head, Item},
+    bytes::encode,
+    chain,
     keys::Signed,
     reasons,
     trace::Body,
@@ -15,7 +17,11 @@ use runspine_logs_domain::{
 use runspine_types::new_id;
 
 use super::{App, read_traces::TraceView};
-use crate::store::{chains, keys, records, traces};
+use crate::store::{
+    chains,
+    checkpoint::{self, Log},
+    keys, records, traces,
+};
 
 /// Records that are read at a time.
 const PAGE: i64 = 1_000;
@@ -80,19 +86,12 @@ impl App {
         for view in views.iter().filter(|view| view.row.addendum == 0) {
             self.attempt(&mut filling, view).await?;
         }
-        for (entry, _) in chains::ledger_links(self.db.read(), tenant_id, &run_id).await? {
-            filling.push("ledger", Item { t: "entry".to_owned(), bytes: entry, ..Item::default() })?;
-        }
+        self.ledger(&mut filling, tenant_id, &run_id).await?;
         decisions(&mut filling, &mut gathered)?;
         let Filling { mut builder, .. } = filling;
         if let Some(attempt) = open {
             builder.missing("seal", BundleMissingStatus::Absent, &format!("attempt {attempt} is open"));
         }
-        builder.missing(
-            "checkpoint",
-            BundleMissingStatus::Absent,
-            "no checkpoint covers these ledger entries",
-        );
         for missing in gathered.missing {
             let status = BundleMissingStatus::try_from(missing.status).unwrap_or(BundleMissingStatus::Error);
             builder.missing(&missing.section, status, &missing.reason);
@@ -100,6 +99,45 @@ impl App {
         let signer = self.keyring.signer(KeyPurpose::Export)?;
         let sign = |manifest: &[u8]| Ok((signer.key_id.clone(), signer.sign(Signed::Bundle, manifest)));
         Ok(chunks(builder.finish::<Fault>(sign)?))
+    }
+
+    /// The run's ledger entries, each with its path to the newest checkpoint, and that checkpoint.
+    async fn ledger(&self, filling: &mut Filling, tenant_id: &str, run_id: &str) -> Result<(), Fault> {
+        let log = Log::Ledger(tenant_id.to_owned());
+        let rows = chains::ledger_links(self.db.read(), tenant_id, run_id).await?;
+        let newest = checkpoint::newest(self.db.read(), &log, u64::MAX).await?;
+        let size = newest.as_ref().map_or(0, |newest| newest.tree_size);
+        let places: Vec<u64> = rows.iter().map(|row| row.seq - 1).filter(|place| *place < size).collect();
+        let tree = self.notary.tree(&log, &[size], &places).await?;
+        let bare = rows.len() - places.len();
+        for row in rows {
+            let path = tree.inclusion(row.seq - 1, size);
+            // Who has no path has no link to lead to it.
+            let link = path.is_some().then_some(row.link);
+            filling
+                .push("ledger", Item { t: "entry".to_owned(), bytes: row.entry, link, ..Item::default() })?;
+            if let Some(path) = path {
+                let previous = row.previous.unwrap_or_else(|| chain::ledger_start(tenant_id));
+                let bytes = encode(&pb::LedgerInclusion {
+                    seq: row.seq,
+                    tree_size: size,
+                    previous_link: previous.to_vec().into(),
+                    hashes: path.into_iter().map(|hash| hash.to_vec().into()).collect(),
+                });
+                filling
+                    .push("ledger", Item { t: "path".to_owned(), bytes: bytes.into(), ..Item::default() })?;
+            }
+        }
+        if let Some(newest) = newest {
+            let (note, _) = self.notary.cosigned(&log, &newest).await?;
+            filling
+                .push("checkpoint", Item { t: "note".to_owned(), bytes: note.into(), ..Item::default() })?;
+        }
+        if bare > 0 {
+            let reason = format!("no checkpoint covers {bare} of the ledger entries");
+            filling.builder.missing("checkpoint", BundleMissingStatus::Absent, &reason);
+        }
+        Ok(())
     }
 
     fn head(&self, tenant_id: &str, head: &pb::BundleHead) -> Head {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use runspine_db::{Batcher, Db};
 use runspine_types::Clock;
 
+use self::audit::notary::Notary;
 use crate::{Config, keyring::Keyring, store::contract::Contracts};
 
 /// What every use case works with. Cheap to share.
@@ -33,18 +34,26 @@ pub struct App {
     pub watch: Arc<watch::Hub>,
     /// Audit contracts.
     pub contracts: Contracts,
+    /// What makes checkpoints.
+    pub notary: Arc<Notary>,
 }
 
 impl App {
     /// Over an open store.
-    pub fn new(db: Db, clock: Arc<dyn Clock>, keyring: Arc<Keyring>, config: &Config) -> Self {
+    pub fn new(
+        db: Db,
+        clock: Arc<dyn Clock>,
+        keyring: Arc<Keyring>,
+        notary: Arc<Notary>,
+        config: &Config,
+    ) -> Self {
         let watch = Arc::new(watch::Hub::new(config.watch.max_streams));
         let append = db.batcher(append_records::AppendRecords::new(
             Arc::clone(&clock),
             Arc::clone(&watch),
             config.trace.max_records,
         ));
-        Self { db, clock, keyring, append, watch, contracts: Contracts::new() }
+        Self { db, clock, keyring, append, watch, contracts: Contracts::new(), notary }
     }
 }
 

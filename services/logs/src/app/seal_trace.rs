@@ -1,7 +1,7 @@
 //! Seals a trace: acknowledgements, verdict, seal, ledger entry and event in one commit, or none of them.
 
 use bytes::Bytes;
-use contracts_common::common::v1::{ActorType, CallContext, ContractVerdict};
+use contracts_common::common::v1::{ActorType, CallContext, ContractVerdict, RunSource};
 use contracts_logs::v1::{self as pb, KeyPurpose, LedgerScope, ReconcilePass};
 use prost::Message as _;
 use runspine_db::{DbError, Tx};
@@ -11,7 +11,7 @@ use runspine_logs_domain::{
     contract::{By, COMPLETION, Key, Standing, rules::check_fence},
     keys::{Signed, seal_digest},
     reasons,
-    trace::Summary,
+    trace::{Summary, llm},
 };
 use runspine_types::{Digest, Micros, hash, new_id};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::{
     store::{
         contract::{Contracts, Held},
         evidence::{self, AttemptKey},
-        ledger,
+        ledger, llm_runs,
         records::{self, RecordRow},
         seals::{self, SealRow},
         traces::{self, TraceRef, TraceRow},
@@ -155,6 +155,7 @@ impl Seal {
         )
         .await?;
         traces::mark_sealed(tx, row.trace_key).await?;
+        llm_runs::insert(tx, &self.of.tenant_id, &self.llm_run(&row, &seal), self.now).await?;
         let caused = Caused {
             actor: self.call.actor.clone(),
             correlation_id: self.call.correlation_id.clone(),
@@ -248,6 +249,37 @@ impl Seal {
             evidence_link: if evidence.count == 0 { Bytes::new() } else { raw(evidence.link) },
             ..base(row, summary, self.now, &self.keyring)?
         })
+    }
+
+    /// What the attempt used of language models.
+    fn llm_run(&self, row: &TraceRow, seal: &pb::TraceSeal) -> pb::LlmRun {
+        let calls = &self.read.summary.llm;
+        let models = calls.models();
+        let first = models.first().cloned().unwrap_or_default();
+        let (prompts, responses) = calls
+            .digests()
+            .map_or_else(Default::default, |(prompts, responses)| (raw(prompts), raw(responses)));
+        let run_source = RunSource::try_from(row.source).unwrap_or_default();
+        pb::LlmRun {
+            id: new_id(),
+            run_id: row.run_id.clone(),
+            attempt: row.attempt,
+            trace_id: row.trace_id.clone(),
+            agent_id: row.agent_id.clone(),
+            provider: first.provider,
+            model: first.model,
+            models,
+            prompt_digest: prompts,
+            response_digest: responses,
+            input_tokens: seal.input_tokens,
+            output_tokens: seal.output_tokens,
+            cost_microusd: seal.cost_microusd,
+            execution_status: llm::execution_status(seal.run_status(), seal.termination_reason()).into(),
+            started_at: Some(timestamp(row.started_at)),
+            completed_at: seal.sealed_at,
+            source: llm::source(run_source, !row.scenario_id.is_empty()).into(),
+            synthetic_scenario_id: row.scenario_id.clone(),
+        }
     }
 
     /// Publishes the event, and gives its ledger entry.

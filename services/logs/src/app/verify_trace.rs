@@ -8,14 +8,14 @@ use prost::Message as _;
 use runspine_db::{DbError, Dialect};
 use runspine_errors::Fault;
 use runspine_logs_domain::{
-    bytes::timestamp,
+    bytes::{micros, timestamp},
     chain,
     proof::{HeaderColumns, Previous, Prover, SealCheck, StoredRecord, TraceKey, overall},
 };
 use runspine_types::Digest;
 
 use super::{App, read_traces::TraceView};
-use crate::store::{chains, keys, records, secrets, traces};
+use crate::store::{chains, keys, records, seals::SealRow, secrets, traces};
 
 /// Records that are read at a time.
 const PAGE: i64 = 1_000;
@@ -107,6 +107,7 @@ impl App {
             signature: &seal.signature,
             public_key: key.and_then(|key| key.public_key.as_slice().try_into().ok()),
             revoked_from: key.and_then(|key| key.revoked_from),
+            columns_agree: columns_agree(seal),
             contract_link: contract,
             evidence_link: evidence,
         };
@@ -148,9 +149,28 @@ impl App {
     }
 }
 
-/// The link after `count` items, recomputed; `None` when there are fewer.
-fn fold(start: Digest, items: &[Bytes], count: u64, link: fn(&Digest, &[u8]) -> Digest) -> Option<Digest> {
-    (items.len() as u64 == count).then(|| items.iter().fold(start, |last, item| link(&last, item)))
+/// The link after `count` items, recomputed; `None` when there are fewer, or a stored link is another.
+fn fold(
+    start: Digest,
+    items: &[(Bytes, Digest)],
+    count: u64,
+    link: fn(&Digest, &[u8]) -> Digest,
+) -> Option<Digest> {
+    if items.len() as u64 != count {
+        return None;
+    }
+    items
+        .iter()
+        .try_fold(start, |last, (item, stored)| Some(link(&last, item)).filter(|found| found == stored))
+}
+
+/// Whether what stands beside a seal says what its bytes say.
+fn columns_agree(row: &SealRow) -> bool {
+    pb::TraceSeal::decode(row.seal.as_ref()).is_ok_and(|seal| {
+        row.seal_digest == runspine_logs_domain::keys::seal_digest(&row.seal)
+            && row.sealed_at == micros(seal.sealed_at.as_ref())
+            && row.key_id == seal.key_id
+    })
 }
 
 /// The seal that the header of `view` has to name.

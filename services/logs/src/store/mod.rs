@@ -1,11 +1,13 @@
 //! Statements and rows. Nothing here decides; everything runs inside the transaction it is given.
 
 pub mod chains;
+pub mod checkpoint;
 pub mod contract;
 pub mod dispatch;
 pub mod evidence;
 pub mod keys;
 pub mod ledger;
+pub mod llm_runs;
 pub mod records;
 pub mod seals;
 pub mod secrets;
@@ -21,9 +23,12 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         3 => "0003_ledger",
         4 => "0004_evidence",
         5 => "0005_dispatches",
+        6 => "0006_checkpoints",
+        7 => "0007_llm_runs",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
         "contract_entries", "ledger", "evidence", "evidence_failures", "dispatch_records",
+        "checkpoints", "cosignatures", "merkle_tiles", "mesh_leaves", "llm_run_records",
     ],
 };

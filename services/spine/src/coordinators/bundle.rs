@@ -1,8 +1,9 @@
 //! Gathers what other domains own of a run's evidence and lets logs build the one file that travels.
 
 use contracts_logs::v1::{
-    BuildRunBundleRequest, BundleHead, BundleMissing, BundleMissingStatus, DecisionDocument,
-    build_run_bundle_request::Part, export_service_client::ExportServiceClient,
+    BuildRunBundleRequest, BundleHead, BundleMissing, BundleMissingStatus, CreateCheckpointRequest,
+    DecisionDocument, build_run_bundle_request::Part, export_service_client::ExportServiceClient,
+    ledger_service_client::LedgerServiceClient,
 };
 use contracts_policies::v1::ExportDecisionsRequest;
 use contracts_spine::v1::{ExportRunBundleRequest, ExportRunBundleResponse};
@@ -47,6 +48,7 @@ impl Kernel {
         };
         // Told before it is built, so that no bundle leaves the house unrecorded.
         self.tell_ledger(&context, &said).await?;
+        anchor(&context, logs).await;
         let (parts, incoming) = mpsc::channel(BUFFER);
         let head = BundleHead {
             run_id: request.run_id.clone(),
@@ -90,6 +92,15 @@ impl Kernel {
             }
         });
         Ok(ReceiverStream::new(receive))
+    }
+}
+
+/// Has everything that is on the ledger put under a checkpoint, so that the bundle can prove its entries. A bundle
+/// without one says so itself.
+async fn anchor(context: &Context, logs: &Transport) {
+    let mut client = LedgerServiceClient::new(logs.clone());
+    if let Err(status) = client.create_checkpoint(context.request(CreateCheckpointRequest::default())).await {
+        tracing::warn!(code = ?status.code(), message = status.message(), "a bundle gets no new checkpoint");
     }
 }
 

@@ -219,7 +219,7 @@ async fn bundle_verifies(agent: &Agent, tenant: &str) {
     let keys = agent.client.keys().list_keys(ListKeysRequest::default()).await.unwrap().into_inner().keys;
     let trusted = keys.iter().filter_map(|k| parse_verifier_key(&k.verifier_key)).collect::<Vec<_>>();
     assert!(!trusted.is_empty());
-    let options = Options { trusted, tenant_id: Some(tenant.to_owned()) };
+    let options = Options { trusted, tenant_id: Some(tenant.to_owned()), against: None };
     let report = verify_bundle(bundle.as_slice(), &options).expect("a readable bundle");
     assert_eq!(report.verdict, BundleVerdict::Verified, "{:?}", report.findings);
     assert_eq!(report.manifest.unwrap().run_id, agent.run_id);

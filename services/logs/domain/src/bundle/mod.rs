@@ -4,6 +4,7 @@
 
 mod build;
 mod decisions;
+mod ledger;
 mod line;
 mod read;
 mod report;
@@ -13,7 +14,7 @@ mod verify;
 use runspine_types::{Digest, Hasher};
 
 pub use build::{Builder, FileLines, Head, Item};
-pub use report::{Finding, Options, Report, Verdict};
+pub use report::{Against, Finding, Options, Report, Verdict};
 pub use verify::verify_bundle;
 
 /// The sections in the order of the file, after manifest and signature and before the end.

@@ -1,8 +1,18 @@
 //! What a verifier is told and what it tells.
 
 use contracts_logs::v1::{BundleManifest, TraceProof};
+use runspine_types::Digest;
 
 use crate::keys::TrustedKey;
+
+/// A checkpoint that the caller holds, to see whether the bundle's log is the one it knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Against {
+    /// The signed note.
+    pub note: String,
+    /// RFC 6962 proof between the two; empty where their sizes are equal.
+    pub consistency: Vec<Digest>,
+}
 
 /// What the verifier is told.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +21,8 @@ pub struct Options {
     pub trusted: Vec<TrustedKey>,
     /// The tenant that the bundle has to belong to.
     pub tenant_id: Option<String>,
+    /// A checkpoint that the bundle's must be consistent with.
+    pub against: Option<Against>,
 }
 
 /// One thing that was found.

@@ -236,6 +236,7 @@ impl Traces {
             signature,
             public_key: key.map(|key| key.public_key),
             revoked_from: None,
+            columns_agree: true,
             contract_link: contract.and_then(|chain| chain.at(seal.contract_entry_count)),
             evidence_link: self.evidence.get(&place.0).and_then(|chain| chain.at(seal.evidence_count)),
         };

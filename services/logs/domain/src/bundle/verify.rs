@@ -5,11 +5,12 @@ use std::{
     io::{self, BufRead},
 };
 
-use contracts_logs::v1::{BundleManifest, BundleMissingStatus, KeyPurpose, LedgerEntry, SigningKey};
+use contracts_logs::v1::{BundleManifest, BundleMissingStatus, KeyPurpose, SigningKey};
 use prost::Message as _;
 use runspine_types::{Digest, Hasher};
 
 use super::{
+    ledger::Ledger,
     line::Line,
     read::Lines,
     report::{Findings, Options, Report, Verdict},
@@ -33,7 +34,7 @@ struct Verifier<'a> {
     seen: BTreeMap<String, Seen>,
     keys: Vec<TrustedKey>,
     traces: Option<Traces>,
-    last_seq: u64,
+    ledger: Ledger,
 }
 
 /// Reads a bundle and tells everything that is wrong with it.
@@ -49,7 +50,7 @@ pub fn verify_bundle(reader: impl BufRead, options: &Options) -> io::Result<Repo
         seen: BTreeMap::new(),
         keys: Vec::new(),
         traces: None,
-        last_seq: 0,
+        ledger: Ledger::default(),
     };
     let mut lines = Lines::new(reader);
     while let Some(line) = lines.next(&mut verifier.found)? {
@@ -112,8 +113,10 @@ impl Verifier<'_> {
             "contract" => Some(self.traces.as_mut()?.contract(line, bytes, found)),
             "evidence" => Some(self.traces.as_mut()?.evidence(line, &bytes, found)),
             "ledger" => {
-                Some(unchained && line.t.as_deref() == Some("entry") && self.ledger(&bytes).is_some())
+                let (manifest, _) = self.manifest.as_ref()?;
+                Some(self.ledger.line(manifest, line, bytes, found).is_some())
             }
+            "checkpoint" => Some(self.ledger.checkpoint(line, bytes).is_some()),
             // Sections of later versions: their items are covered by the digest in the manifest alone, so nothing beside
             // the bytes may say anything.
             _ => Some(unchained && line.t.is_some()),
@@ -129,22 +132,6 @@ impl Verifier<'_> {
             return None;
         }
         self.keys.push(TrustedKey { purpose, key_id: named, public_key });
-        Some(())
-    }
-
-    fn ledger(&mut self, bytes: &[u8]) -> Option<()> {
-        let entry = LedgerEntry::decode(bytes).ok()?;
-        let (manifest, _) = self.manifest.as_ref()?;
-        if entry.tenant_id != manifest.tenant_id {
-            self.found.fail("FOREIGN_TENANT", format!("ledger entry {}", entry.seq));
-        }
-        if entry.run_id != manifest.run_id {
-            self.found.fail("FOREIGN_RUN", format!("ledger entry {}", entry.seq));
-        }
-        if entry.seq <= self.last_seq {
-            self.found.fail("POSITION_ORDER", format!("ledger entry {}", entry.seq));
-        }
-        self.last_seq = entry.seq;
         Some(())
     }
 
@@ -172,6 +159,10 @@ impl Verifier<'_> {
             decided.finish(excused("decision"), &mut self.found);
             proofs = proved;
         }
+        let against = self.options.against.as_ref();
+        let unanchored = excused("checkpoint");
+        let ledger = std::mem::take(&mut self.ledger);
+        ledger.finish(&manifest.tenant_id, &keys, unanchored, against, &mut self.found);
         for missing in &manifest.missing {
             self.found.warn("MISSING", format!("{}: {}", missing.section, missing.reason));
         }

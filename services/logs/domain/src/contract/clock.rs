@@ -8,8 +8,9 @@ use runspine_types::Micros;
 use super::{Contract, Deadline, Expectation};
 
 /// How long a contract with an intent may stand still before the reconciler looks at it: whoever wrote the intent is
-/// then gone or stuck.
-pub const QUIET_AFTER_INTENT: Duration = Duration::from_secs(5);
+/// then gone or stuck. Shorter than the 5 s within which the actions behind the intent are due, so that a completion whose
+/// caller never comes back is driven before it is late.
+pub const QUIET_AFTER_INTENT: Duration = Duration::from_secs(2);
 
 impl Contract {
     /// When an expectation is due; `None` when its clock has not started, is suspended, or has no length.

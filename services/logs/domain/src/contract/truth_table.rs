@@ -424,7 +424,7 @@ fn a_contract_left_half_done_is_due_soon() {
     let play = play.ok(T, 100);
     assert_eq!(play.journal.contract().next_deadline(), Some(at(Z_DUE)));
     let play = play.intent(1_000).ok(I, 1_100).ok(P, 1_100).ok(B, 1_200);
-    assert_eq!(play.journal.contract().next_deadline(), Some(at(6_200)));
+    assert_eq!(play.journal.contract().next_deadline(), Some(at(3_200)));
     let mut play = sealed(play);
     play.journal.reconcile(Final, by(1_400)).unwrap();
     assert_eq!(play.journal.contract().next_deadline(), None);

@@ -4,6 +4,7 @@ mod check;
 mod columns;
 mod facts;
 mod item;
+pub mod llm;
 mod rules;
 mod state;
 mod summary;

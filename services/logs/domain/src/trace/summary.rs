@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use contracts_logs::v1::{McpEventKind, ProofFinding, TraceRecord, trace_record};
 
-use super::{Columns, Totals};
+use super::{Columns, Totals, llm::LlmCalls};
 use crate::behaviour::Behaviour;
 
 /// The records read so far.
@@ -14,6 +14,8 @@ pub struct Summary {
     pub behaviour: Behaviour,
     /// Sums.
     pub totals: Totals,
+    /// Calls of language models.
+    pub llm: LlmCalls,
     calls: BTreeMap<String, u64>,
     unauthorized: (u64, u64),
     steps: Steps,
@@ -81,6 +83,7 @@ impl Summary {
             Some(trace_record::Body::Decision(_)) => self.seen(record.step_index),
             Some(trace_record::Body::Step(step)) => {
                 self.seen(record.step_index);
+                self.llm.take(step);
                 self.behaviour.step(record.step_index.unwrap_or_default(), record.position, step);
             }
             Some(trace_record::Body::Resolution(resolution)) => self.behaviour.resolution(resolution),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use contracts_common::common::v1::{ContractVerdict, RunStatus, TerminationReason};
-use contracts_logs::v1::{self as pb, KeyPurpose, contract_entry};
+use contracts_logs::v1::{self as pb, KeyPurpose, contract_entry, trace_record};
 use ed25519_dalek::SigningKey;
 use runspine_logs_domain::{
     behaviour::Behaviour,
@@ -10,18 +10,48 @@ use runspine_logs_domain::{
     bytes::encode,
     chain,
     keys::{self, Signed, TrustedKey, key_id},
+    merkle::Tree,
+    note::Checkpoint,
 };
 use runspine_types::{Digest, Micros};
 
 use crate::vector::{contract_entries, decision_record, header, id, signing_key, step_record};
 
-fn raw(digest: Digest) -> Bytes {
-    Bytes::copy_from_slice(digest.as_bytes())
+/// The keys of a mesh.
+pub(crate) struct Keys {
+    pub seal: SigningKey,
+    pub checkpoint: SigningKey,
+    pub export: SigningKey,
 }
 
-fn trusted(key: &SigningKey, purpose: KeyPurpose) -> TrustedKey {
-    let public_key = key.verifying_key().to_bytes();
-    TrustedKey { purpose, key_id: key_id(&public_key), public_key }
+pub(crate) fn mesh_keys() -> Keys {
+    Keys {
+        seal: signing_key(),
+        checkpoint: SigningKey::from_bytes(&[8; 32]),
+        export: SigningKey::from_bytes(&[9; 32]),
+    }
+}
+
+impl Keys {
+    pub fn trusted(&self) -> Vec<TrustedKey> {
+        let all = [
+            (&self.seal, KeyPurpose::Seal),
+            (&self.checkpoint, KeyPurpose::Checkpoint),
+            (&self.export, KeyPurpose::Export),
+        ];
+        let trust = |(key, purpose): (&SigningKey, _)| {
+            let public_key = key.verifying_key().to_bytes();
+            TrustedKey { purpose, key_id: key_id(&public_key), public_key }
+        };
+        all.into_iter().map(trust).collect()
+    }
+}
+
+/// An item with its section.
+pub(crate) type Part = (&'static str, Item);
+
+fn raw(digest: Digest) -> Bytes {
+    Bytes::copy_from_slice(digest.as_bytes())
 }
 
 fn item(t: &str, attempt: Option<u32>, addendum: Option<u32>, bytes: Vec<u8>, link: Option<Digest>) -> Item {
@@ -29,7 +59,7 @@ fn item(t: &str, attempt: Option<u32>, addendum: Option<u32>, bytes: Vec<u8>, li
 }
 
 /// The contract of the vector with a FINAL verdict, entry by entry with links.
-fn contract() -> Vec<(Vec<u8>, Digest)> {
+fn contract(tenant: &str) -> Vec<(Vec<u8>, Digest)> {
     let [first, second] = contract_entries();
     let verdict = pb::ContractEntry {
         seq: 3,
@@ -42,7 +72,7 @@ fn contract() -> Vec<(Vec<u8>, Digest)> {
             findings: Vec::new(),
         })),
     };
-    let mut last = chain::contract_start(&id("1"), "run", &id("aa"), 1);
+    let mut last = chain::contract_start(tenant, "run", &id("aa"), 1);
     let linked = |entry: pb::ContractEntry| {
         let bytes = encode(&entry);
         last = chain::contract_link(&last, &bytes);
@@ -51,78 +81,163 @@ fn contract() -> Vec<(Vec<u8>, Digest)> {
     [first, second, verdict].into_iter().map(linked).collect()
 }
 
-fn small() -> (Vec<u8>, Options) {
-    let (seal_key, export_key) = (signing_key(), SigningKey::from_bytes(&[9; 32]));
+/// The parts of the bundle of a run with `steps` steps.
+pub(crate) fn parts(tenant: &str, steps: u32, keys: &Keys) -> Vec<Part> {
+    let mut parts = vec![("schema", item("descriptor_set", None, None, vec![1, 2, 3], None))];
+    for key in keys.trusted() {
+        let message = pb::SigningKey {
+            key_id: key.key_id.clone(),
+            purpose: key.purpose.into(),
+            public_key: Bytes::copy_from_slice(&key.public_key),
+            ..Default::default()
+        };
+        parts.push(("keys", item(&key.key_id, None, None, encode(&message), None)));
+    }
+    let head = encode(&pb::TraceHeader { tenant_id: tenant.to_owned(), ..header() });
+    let (mut link, mut behaviour, mut documents) = (chain::trace_start(&head), Behaviour::new(), Vec::new());
+    parts.push(("trace", item("header", Some(1), Some(0), head, Some(link))));
+    for record in (0..steps).flat_map(records) {
+        if let Some(trace_record::Body::Step(step)) = &record.body {
+            behaviour.step(record.step_index.unwrap_or(0), record.position, step);
+        }
+        if let Some(trace_record::Body::Decision(decision)) = &record.body {
+            let row = format!(r#"{{"decision_id":"{}","verdict":"ALLOW"}}"#, decision.decision_id);
+            documents.push(("decision", item(&decision.decision_id, None, None, row.into_bytes(), None)));
+            let inputs = format!("{}.inputs", decision.decision_id);
+            documents.push(("decision", item(&inputs, None, None, b"what was asked".to_vec(), None)));
+        }
+        let bytes = encode(&record);
+        link = chain::trace_link(&link, &bytes);
+        parts.push(("trace", item("record", Some(1), Some(0), bytes, Some(link))));
+    }
+    let (entries, evidence) = (contract(tenant), evidence(tenant));
+    let seal = encode(&pb::TraceSeal {
+        tenant_id: tenant.to_owned(),
+        behaviour_signature: raw(behaviour.signature()),
+        contract_link: raw(entries[2].1),
+        evidence_count: 2,
+        evidence_link: raw(evidence[1].1),
+        ..seal(steps, link, &keys.seal)
+    });
+    let signature = keys::sign(&keys.seal, Signed::Seal, &seal).to_vec();
+    parts.push(("seal", item("seal", Some(1), Some(0), seal, None)));
+    parts.push(("seal", item("signature", Some(1), Some(0), signature, None)));
+    parts.extend(documents);
+    let chained = |(bytes, link): (Vec<u8>, Digest), t: &str| item(t, Some(1), None, bytes, Some(link));
+    parts.extend(entries.into_iter().map(|entry| ("contract", chained(entry, "entry"))));
+    parts.extend(evidence.into_iter().map(|entry| ("evidence", chained(entry, "item"))));
+    parts.extend(ledger(tenant, keys));
+    parts
+}
+
+/// A decision and its step: those of the vector, further on.
+fn records(n: u32) -> [pb::TraceRecord; 2] {
+    let (mut decision, mut step) = (decision_record(), step_record());
+    for (record, position) in [(&mut decision, 2 * n + 1), (&mut step, 2 * n + 2)] {
+        record.position = position.into();
+        record.record_id = id(&format!("e{position:x}"));
+        record.step_index = Some(n);
+        record.idempotency_key = format!("req-{position}");
+    }
+    let name = id(&format!("d{n:x}"));
+    if let Some(trace_record::Body::Decision(decision)) = &mut decision.body {
+        decision.decision_id.clone_from(&name);
+    }
+    if let Some(trace_record::Body::Step(step)) = &mut step.body {
+        step.decision_id = name;
+    }
+    [decision, step]
+}
+
+fn evidence(tenant: &str) -> Vec<(Vec<u8>, Digest)> {
+    let mut last = chain::evidence_start(tenant, &id("aa"), 1);
+    let linked = |bytes: &[u8]| {
+        last = chain::evidence_link(&last, bytes);
+        (bytes.to_vec(), last)
+    };
+    [b"what the machine was".as_slice(), b"what the provider said"].into_iter().map(linked).collect()
+}
+
+/// Two entries of the run among those of others, with paths, and the checkpoint over all.
+fn ledger(tenant: &str, keys: &Keys) -> Vec<Part> {
+    let (mut links, mut own, mut tree) = (vec![chain::ledger_start(tenant)], Vec::new(), Tree::default());
+    for seq in 1..=6_u64 {
+        let of_run = seq % 3 == 2;
+        let entry = encode(&pb::LedgerEntry {
+            seq,
+            tenant_id: tenant.to_owned(),
+            run_id: if of_run { id("aa") } else { id("ab") },
+            event_type: "logs.TraceSealed".into(),
+            ..Default::default()
+        });
+        links.push(chain::ledger_link(&links[links.len() - 1], &entry));
+        if of_run {
+            own.push((seq, entry));
+        }
+    }
+    tree.leaves(0, &links[1..]);
+    let path = |seq: u64| pb::LedgerInclusion {
+        seq,
+        tree_size: 6,
+        previous_link: raw(links[usize::try_from(seq).unwrap() - 1]),
+        hashes: tree.inclusion(seq - 1, 6).unwrap().into_iter().map(raw).collect(),
+    };
+    let entries = own.into_iter().flat_map(|(seq, entry)| {
+        let link = Some(links[usize::try_from(seq).unwrap()]);
+        [item("entry", None, None, entry, link), item("path", None, None, encode(&path(seq)), None)]
+    });
+    let mut parts: Vec<Part> = entries.map(|item| ("ledger", item)).collect();
+    let checkpoint =
+        Checkpoint { origin: format!("mesh.example/{tenant}"), size: 6, root: tree.root(6).unwrap() };
+    let note = checkpoint.sign(&keys.checkpoint).into_bytes();
+    parts.push(("checkpoint", item("note", None, None, note, None)));
+    parts
+}
+
+/// The file of some parts, signed by `export`.
+pub(crate) fn file(tenant: &str, parts: &[Part], export: &SigningKey) -> Vec<u8> {
     let mut builder = Builder::new(Head {
         bundle_id: id("b1"),
-        tenant_id: id("1"),
+        tenant_id: tenant.to_owned(),
         run_id: id("aa"),
         created_at: Micros(1_767_323_047_000_000),
         created_by: "auditor".into(),
         exporter: "test".into(),
         reason: String::new(),
     });
-    builder.push("schema", item("descriptor_set", None, None, vec![1, 2, 3], None));
-    for (key, purpose) in [(&seal_key, KeyPurpose::Seal), (&export_key, KeyPurpose::Export)] {
-        let key = trusted(key, purpose);
-        let public_key = Bytes::copy_from_slice(&key.public_key);
-        let message = pb::SigningKey {
-            key_id: key.key_id.clone(),
-            purpose: purpose.into(),
-            public_key,
-            ..Default::default()
-        };
-        builder.push("keys", item(&key.key_id, None, None, encode(&message), None));
-    }
-    let (head, first, second) = (encode(&header()), encode(&decision_record()), encode(&step_record()));
-    let link_0 = chain::trace_start(&head);
-    let link_1 = chain::trace_link(&link_0, &first);
-    let link_2 = chain::trace_link(&link_1, &second);
-    builder.push("trace", item("header", Some(1), Some(0), head, Some(link_0)));
-    builder.push("trace", item("record", Some(1), Some(0), first, Some(link_1)));
-    builder.push("trace", item("record", Some(1), Some(0), second, Some(link_2)));
-    let entries = contract();
-    let seal = encode(&seal(link_2, entries[2].1, &seal_key));
-    let signature = keys::sign(&seal_key, Signed::Seal, &seal).to_vec();
-    builder.push("seal", item("seal", Some(1), Some(0), seal, None));
-    builder.push("seal", item("signature", Some(1), Some(0), signature, None));
-    let row = format!(r#"{{"decision_id":"{}","verdict":"ALLOW"}}"#, id("d1"));
-    builder.push("decision", item(&id("d1"), None, None, row.into_bytes(), None));
-    for (bytes, link) in entries {
-        builder.push("contract", item("entry", Some(1), None, bytes, Some(link)));
+    for (section, item) in parts {
+        builder.push(section, item.clone());
     }
     let sign = |manifest: &[u8]| {
-        let signature = keys::sign(&export_key, Signed::Bundle, manifest);
-        Ok::<_, ()>((key_id(export_key.verifying_key().as_bytes()), signature))
+        let signature = keys::sign(export, Signed::Bundle, manifest);
+        Ok::<_, ()>((key_id(export.verifying_key().as_bytes()), signature))
     };
-    let file = builder.finish(sign).unwrap().flatten().collect();
-    let trusted = vec![trusted(&seal_key, KeyPurpose::Seal), trusted(&export_key, KeyPurpose::Export)];
-    (file, Options { trusted, tenant_id: None })
+    builder.finish(sign).unwrap().flatten().collect()
 }
 
-fn seal(last_link: Digest, contract_link: Digest, key: &SigningKey) -> pb::TraceSeal {
-    let mut behaviour = Behaviour::new();
-    if let Some(pb::trace_record::Body::Step(step)) = &step_record().body {
-        behaviour.step(0, 2, step);
-    }
+fn small() -> (Vec<u8>, Options) {
+    let keys = mesh_keys();
+    let file = file(&id("1"), &parts(&id("1"), 1, &keys), &keys.export);
+    (file, Options { trusted: keys.trusted(), ..Options::default() })
+}
+
+/// The seal of a run with `steps` steps, without what its contract and evidence are.
+fn seal(steps: u32, last_link: Digest, key: &SigningKey) -> pb::TraceSeal {
     pb::TraceSeal {
         format: 1,
-        tenant_id: id("1"),
         run_id: id("aa"),
         attempt: 1,
         trace_id: id("bb"),
-        record_count: 2,
+        record_count: u64::from(steps) * 2,
         last_link: raw(last_link),
         run_status: RunStatus::Succeeded.into(),
         termination_reason: TerminationReason::Completed.into(),
         key_id: key_id(key.verifying_key().as_bytes()),
-        behaviour_signature: raw(behaviour.signature()),
         contract_entry_count: 3,
-        contract_link: raw(contract_link),
         contract_status: ContractVerdict::Complete.into(),
-        step_count: 1,
-        decision_count: 1,
-        cost_microusd: 1_500,
+        step_count: steps.into(),
+        decision_count: steps.into(),
+        cost_microusd: i64::from(steps) * 1_500,
         ..Default::default()
     }
 }

@@ -2,4 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bundles;
+mod merkle;
+mod notes;
+mod second;
+mod tamper;
 mod vector;

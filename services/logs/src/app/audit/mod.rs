@@ -1,9 +1,11 @@
 //! Use cases of the audit: contracts, ledger, evidence, dispatch records.
 
+pub mod checkpoints;
 pub mod contracts;
 pub mod dispatches;
 pub mod evidence;
 pub mod ledger;
+pub mod notary;
 pub mod orders;
 pub mod told;
 pub mod verify;
@@ -34,12 +36,20 @@ pub struct Audit {
     pub dispatches: Batcher<dispatches::AppendDispatches>,
     /// Who watches the ledger.
     pub watchers: Arc<ledger::Watchers>,
+    /// What makes checkpoints.
+    pub notary: Arc<notary::Notary>,
 }
 
 impl Audit {
     /// Over an open store.
     #[must_use]
-    pub fn new(db: Db, clock: Arc<dyn Clock>, contracts: Contracts, config: &Config) -> Self {
+    pub fn new(
+        db: Db,
+        clock: Arc<dyn Clock>,
+        contracts: Contracts,
+        notary: Arc<notary::Notary>,
+        config: &Config,
+    ) -> Self {
         let backoff = Backoff {
             cap: Duration::from_secs(u64::from(config.contract.backoff_cap_seconds)),
             park_after: config.contract.park_after,
@@ -48,6 +58,6 @@ impl Audit {
         let writes = db.batcher(contracts::ContractWrites::new(contracts.clone(), Arc::clone(&clock)));
         let append = db.batcher(ledger::AppendEntries::new(Arc::clone(&watchers), Arc::clone(&clock)));
         let dispatches = db.batcher(dispatches::AppendDispatches);
-        Self { db, clock, contracts, backoff, writes, append, dispatches, watchers }
+        Self { db, clock, contracts, backoff, writes, append, dispatches, watchers, notary }
     }
 }

@@ -1,14 +1,23 @@
 //! Recomputes the chain of a ledger.
 
+use std::collections::{HashMap, VecDeque};
+
 use contracts_logs::v1::{LedgerEntry, LedgerStatus};
 use prost::Message as _;
 use runspine_db::DbError;
 use runspine_errors::Fault;
-use runspine_logs_domain::{bytes::micros, chain};
+use runspine_logs_domain::{
+    bytes::micros,
+    chain,
+    merkle::{self, Frontier, TILE},
+};
 use runspine_types::Digest;
 
 use super::Audit;
-use crate::store::ledger::{self, StoredEntry};
+use crate::store::{
+    checkpoint::{self, Log},
+    ledger::{self, StoredEntry},
+};
 
 /// Entries that are read at once.
 const PAGE: i64 = 1_000;
@@ -26,6 +35,8 @@ pub struct Verified {
     pub to: u64,
     /// What disagreed.
     pub finding: &'static str,
+    /// Checkpoints whose root agreed.
+    pub checkpoints: u64,
 }
 
 impl Audit {
@@ -61,13 +72,19 @@ impl Audit {
                 head.filter(|(seq, _)| run.next == seq + 1).is_none_or(|(_, link)| Some(link) == run.link);
             (!tail).then_some((LedgerStatus::Mismatch, "HEAD"))
         });
+        let mut anchors = Anchors { from, ..Anchors::default() };
+        let found = match found {
+            None => anchors.check(self, tenant, to).await?,
+            found => found,
+        };
         let (status, finding) = found.unwrap_or((LedgerStatus::Verified, ""));
         let first_bad = match (status, finding) {
             (LedgerStatus::Verified, _) => 0,
             (_, "HEAD") => to,
+            (_, "TILE" | "CHECKPOINT") => anchors.place,
             _ => run.next,
         };
-        Ok(Verified { status, count: run.count, first_bad, to, finding })
+        Ok(Verified { status, count: run.count, first_bad, to, finding, checkpoints: anchors.agreed })
     }
 
     /// The link that the entry at `from` follows; `None` when the entry before it is missing.
@@ -77,6 +94,51 @@ impl Audit {
         }
         let before = ledger::page_of_links(self.db.read(), tenant, from - 1, from - 1, 1).await?;
         Ok(before.first().map(|row| row.link))
+    }
+}
+
+/// Walks over the leaves and holds what was computed of them before against what they give now.
+#[derive(Default)]
+struct Anchors {
+    from: u64,
+    frontier: Frontier,
+    /// Leaves so far; when something disagrees, those under it.
+    place: u64,
+    agreed: u64,
+}
+
+impl Anchors {
+    async fn check(
+        &mut self,
+        audit: &Audit,
+        tenant: &str,
+        to: u64,
+    ) -> Result<Option<(LedgerStatus, &'static str)>, Fault> {
+        let (read, log) = (audit.db.read(), Log::Ledger(tenant.to_owned()));
+        let tiles: HashMap<u64, Digest> = checkpoint::tiles(read, &log).await?.into_iter().collect();
+        let mut stored = VecDeque::from(checkpoint::between(read, &log, 0, to, PAGE).await?);
+        for tile in 0..to.div_ceil(TILE) {
+            let leaves = checkpoint::leaves(read, &log, tile, to).await?;
+            for leaf in &leaves {
+                self.frontier.push(leaf);
+                self.place += 1;
+                while let Some(row) = stored.pop_front_if(|row| row.tree_size <= self.place) {
+                    if row.root != self.frontier.root() {
+                        return Ok(Some((LedgerStatus::Mismatch, "CHECKPOINT")));
+                    }
+                    self.agreed += u64::from(row.tree_size >= self.from);
+                    if stored.is_empty() {
+                        stored = checkpoint::between(read, &log, row.tree_size, to, PAGE).await?.into();
+                    }
+                }
+            }
+            let hashes: Vec<Digest> = leaves.iter().map(merkle::leaf).collect();
+            let whole = leaves.len() as u64 == TILE;
+            if whole && tiles.get(&tile).is_some_and(|root| *root != merkle::root_of(&hashes)) {
+                return Ok(Some((LedgerStatus::Mismatch, "TILE")));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
+    checkpoints,
     fields::{Fields, page_after, page_token},
     ledger_parse as parse,
 };
@@ -100,7 +101,63 @@ impl LedgerService for Ledger {
             first_bad_seq: found.first_bad,
             to_seq: found.to,
             finding: found.finding.to_owned(),
+            checkpoint_count: found.checkpoints,
         }))
+    }
+
+    async fn create_checkpoint(
+        &self,
+        request: Request<pb::CreateCheckpointRequest>,
+    ) -> Result<Response<pb::CreateCheckpointResponse>, Status> {
+        let context = context(&request)?;
+        let known = request.into_inner().tree_size;
+        let made = checkpoints::create(&self.0.notary, &context.tenant_id, known).await;
+        Ok(Response::new(pb::CreateCheckpointResponse { checkpoint: Some(made.map_err(status)?) }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<pb::GetCheckpointRequest>,
+    ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
+        let context = context(&request)?;
+        let found = checkpoints::get(&self.0.notary, &context.tenant_id, request.into_inner()).await;
+        Ok(Response::new(pb::GetCheckpointResponse { checkpoint: Some(found.map_err(status)?) }))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        request: Request<pb::ListCheckpointsRequest>,
+    ) -> Result<Response<pb::ListCheckpointsResponse>, Status> {
+        let context = context(&request)?;
+        let page = checkpoints::list(&self.0.notary, &context.tenant_id, request.into_inner()).await;
+        Ok(Response::new(page.map_err(status)?))
+    }
+
+    async fn add_cosignature(
+        &self,
+        request: Request<pb::AddCosignatureRequest>,
+    ) -> Result<Response<pb::AddCosignatureResponse>, Status> {
+        let context = context(&request)?;
+        let row = checkpoints::cosign(&self.0.notary, &context, request.into_inner()).await;
+        Ok(Response::new(pb::AddCosignatureResponse { checkpoint: Some(row.map_err(status)?) }))
+    }
+
+    async fn get_inclusion_proof(
+        &self,
+        request: Request<pb::GetInclusionProofRequest>,
+    ) -> Result<Response<pb::GetInclusionProofResponse>, Status> {
+        let context = context(&request)?;
+        let proof = checkpoints::inclusion(&self.0.notary, &context.tenant_id, &request.into_inner()).await;
+        Ok(Response::new(proof.map_err(status)?))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<pb::GetConsistencyProofRequest>,
+    ) -> Result<Response<pb::GetConsistencyProofResponse>, Status> {
+        let context = context(&request)?;
+        let proof = checkpoints::consistency(&self.0.notary, &context.tenant_id, &request.into_inner()).await;
+        Ok(Response::new(proof.map_err(status)?))
     }
 }
 

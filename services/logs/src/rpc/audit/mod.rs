@@ -1,5 +1,6 @@
 //! The edge of the audit: contracts, ledger, evidence, dispatch records.
 
+mod checkpoints;
 mod contract_parse;
 mod contract_service;
 mod dispatch_parse;
@@ -8,6 +9,7 @@ mod evidence_service;
 mod fields;
 mod ledger_parse;
 mod ledger_service;
+mod llm_runs;
 pub mod present_contract;
 mod record_service;
 

@@ -12,10 +12,11 @@ use tonic::{Request, Response, Status};
 use super::{
     dispatch_parse as parse,
     fields::{page_after, page_token},
+    llm_runs,
 };
 use crate::{app::audit::Audit, store::dispatch};
 
-/// Serves dispatch records.
+/// Serves dispatch records and what runs used of language models.
 pub struct Records(pub Arc<Audit>);
 
 #[tonic::async_trait]
@@ -38,6 +39,24 @@ impl RecordService for Records {
     ) -> Result<Response<pb::ListDispatchesResponse>, Status> {
         let context = context(&request)?;
         self.list(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn list_llm_runs(
+        &self,
+        request: Request<pb::ListLlmRunsRequest>,
+    ) -> Result<Response<pb::ListLlmRunsResponse>, Status> {
+        let context = context(&request)?;
+        let page = llm_runs::list(&self.0.db, &context.tenant_id, request.into_inner()).await;
+        page.map(Response::new).map_err(status)
+    }
+
+    async fn get_llm_run(
+        &self,
+        request: Request<pb::GetLlmRunRequest>,
+    ) -> Result<Response<pb::GetLlmRunResponse>, Status> {
+        let context = context(&request)?;
+        let found = llm_runs::get(&self.0.db, &context.tenant_id, request.into_inner()).await;
+        Ok(Response::new(pb::GetLlmRunResponse { llm_run: Some(found.map_err(status)?) }))
     }
 }
 

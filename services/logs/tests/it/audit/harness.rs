@@ -40,9 +40,21 @@ pub enum Who {
 
 impl House {
     pub async fn over(store: TestStore) -> Self {
+        Self::with(store, Config::default()).await
+    }
+
+    pub async fn with(store: TestStore, config: Config) -> Self {
         let clock = Arc::new(FixedClock::at(START));
-        let dir = tempfile::tempdir().unwrap();
-        let way = serve(&store, &clock, dir.path()).await;
+        Self::start(store, clock, tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// The service started anew on the same store and keys.
+    pub async fn again(self, config: Config) -> Self {
+        Self::start(self.store, self.clock, self.dir, config).await
+    }
+
+    async fn start(store: TestStore, clock: Arc<FixedClock>, dir: tempfile::TempDir, config: Config) -> Self {
+        let way = serve(&store, &clock, dir.path(), config).await;
         Self {
             clock,
             contracts: AuditContractServiceClient::new(way.clone()),
@@ -58,7 +70,9 @@ impl House {
 
     /// Another process on the same store.
     pub async fn replica(&self) -> AuditContractServiceClient<Transport> {
-        AuditContractServiceClient::new(serve(&self.store, &self.clock, self.dir.path()).await)
+        AuditContractServiceClient::new(
+            serve(&self.store, &self.clock, self.dir.path(), Config::default()).await,
+        )
     }
 
     /// The store itself, beside the service.
@@ -178,10 +192,15 @@ impl House {
     }
 }
 
-async fn serve(store: &TestStore, clock: &Arc<FixedClock>, dir: &std::path::Path) -> Transport {
+async fn serve(
+    store: &TestStore,
+    clock: &Arc<FixedClock>,
+    dir: &std::path::Path,
+    config: Config,
+) -> Transport {
     let mut deps = Deps::for_tests(dir).unwrap().with_clock(clock.clone());
     deps.store = store.config().clone();
-    let service = runspine_logs::service(Config::default(), &deps).await.unwrap();
+    let service = runspine_logs::service(config, &deps).await.unwrap();
     Transport::local(&service.stack)
 }
 

@@ -1,5 +1,6 @@
 //! The audit half, called as the spine calls it, over both engines.
 
+mod checkpoints;
 mod claims;
 mod contracts;
 mod dispatches;

@@ -2,10 +2,11 @@
 
 use contracts_logs::v1::{self as pb, KeyPurpose};
 use runspine_logs_domain::{
-    bundle::{Options, Report, Verdict, verify_bundle},
+    bundle::{Against, Options, Report, Verdict, verify_bundle},
     keys::{TrustedKey, parse_verifier_key},
 };
 use runspine_testkit::{TestStore, on_both_engines, tenant};
+use runspine_types::Digest;
 
 use super::harness::{House, decision, reason};
 
@@ -27,8 +28,9 @@ async fn trusted(house: &House) -> Vec<TrustedKey> {
 async fn bundle_of(store: TestStore) -> (House, Vec<u8>, Options) {
     let house = House::over(store).await;
     house.sealed_run(1).await;
+    house.checkpoint().await;
     let file = house.bundle(1, false, vec![document("d1"), document("d2")]).await.unwrap();
-    let options = Options { trusted: trusted(&house).await, tenant_id: Some(tenant(1)) };
+    let options = Options { trusted: trusted(&house).await, tenant_id: Some(tenant(1)), against: None };
     (house, file, options)
 }
 
@@ -52,6 +54,7 @@ on_both_engines! {
         let report = check(&file, &options);
         assert_eq!((report.verdict, report.verdict.exit_code()), (Verdict::Verified, 0), "{:?}", report.findings);
         assert_eq!(report.proofs.len(), 1);
+        assert!(report.findings.is_empty(), "nothing is missing: {:?}", report.findings);
         let nobody = Options { tenant_id: None, ..Options::default() };
         assert_eq!(check(&file, &nobody).verdict, Verdict::Untrusted);
         let stranger = Options { tenant_id: Some(tenant(2)), ..options.clone() };
@@ -61,9 +64,47 @@ on_both_engines! {
             ..options.clone()
         };
         assert_eq!(codes(&check(&file, &wrong_purpose)), ["UNKNOWN_KEY"]);
+        let unanchored = Options {
+            trusted: options.trusted.iter().filter(|k| k.purpose != KeyPurpose::Checkpoint).cloned().collect(),
+            ..options.clone()
+        };
+        assert_eq!(codes(&check(&file, &unanchored)), ["UNKNOWN_KEY"]);
         let again = house.bundle(1, false, vec![document("d2"), document("d1")]).await.unwrap();
         let stable = |file: &[u8]| without(file, |line| line.contains(r#""s":"manifest"#));
         assert_eq!(stable(&file), stable(&again), "exporting twice gives the same items");
+    }
+
+    /// The ledger entries of a run lead to the checkpoint, and the checkpoint is held against the one that an auditor has.
+    async fn entries_lead_to_the_checkpoint(store: TestStore) {
+        let (house, file, options) = bundle_of(store).await;
+        let own = house.checkpoint().await;
+        let against = |note: &str, consistency: &[bytes::Bytes]| {
+            let consistency = consistency.iter().map(|hash| Digest::from_slice(hash).unwrap()).collect();
+            let against = Some(Against { note: note.to_owned(), consistency });
+            codes(&check(&file, &Options { against, ..options.clone() }))
+        };
+        assert_eq!(against(&own.note, &[]), Vec::<&str>::new());
+        assert_eq!(against("no note", &[]), ["CHECKPOINT_FORK"]);
+        house.sealed_run(2).await;
+        let later = house.checkpoint().await;
+        assert_eq!(against(&later.note, &[]), ["CHECKPOINT_UNCOMPARED"]);
+        let ask = pb::GetConsistencyProofRequest { from_size: own.tree_size, ..Default::default() };
+        let ask = house.ask("LedgerService/GetConsistencyProof", ask);
+        let proof = house.ledger.clone().get_consistency_proof(ask).await.unwrap().into_inner();
+        assert_eq!(against(&later.note, &proof.hashes), Vec::<&str>::new());
+        let forged = later.note.replace(&format!("\n{}\n", later.tree_size), &format!("\n{}\n", later.tree_size + 1));
+        assert_eq!(against(&forged, &proof.hashes), ["CHECKPOINT_FORK"]);
+        // A bundle that is made before a checkpoint covers its entries says so.
+        house.sealed_run(3).await;
+        let early = house.bundle(3, false, vec![document("d1"), document("d2")]).await.unwrap();
+        let report = check(&early, &options);
+        assert_eq!(report.verdict, Verdict::Verified, "{:?}", report.findings);
+        assert_eq!(report.findings.iter().map(|f| f.code).collect::<Vec<_>>(), ["MISSING"]);
+        let line = |t: &str| format!(r#"{{"s":"ledger","n":{t},"#);
+        let found = codes(&check(&without(&file, |l| l.starts_with(&line("1"))), &options));
+        assert!(found.contains(&"INCLUSION"), "{found:?}");
+        let found = codes(&check(&without(&file, |l| l.starts_with(r#"{"s":"checkpoint""#)), &options));
+        assert!(found.contains(&"CHECKPOINT_MISSING"), "{found:?}");
     }
 
     async fn an_open_trace_is_bundled_only_when_asked(store: TestStore) {
@@ -73,7 +114,7 @@ on_both_engines! {
         house.one(1, decision("d1", 0)).await.unwrap();
         assert_eq!(reason(house.bundle(1, false, Vec::new()).await), "NOT_SEALED");
         let file = house.bundle(1, true, Vec::new()).await.unwrap();
-        let options = Options { trusted: trusted(&house).await, tenant_id: None };
+        let options = Options { trusted: trusted(&house).await, ..Options::default() };
         let report = check(&file, &options);
         assert_eq!((report.verdict, report.verdict.exit_code()), (Verdict::Unsealed, 4), "{:?}", report.findings);
         assert!(report.findings.iter().any(|f| f.code == "DECISION_MISSING" && f.warning));

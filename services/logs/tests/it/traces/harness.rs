@@ -9,7 +9,8 @@ use contracts_common::common::v1::{
 use contracts_logs::v1::{
     self as pb, audit_contract_service_client::AuditContractServiceClient,
     event_service_client::EventServiceClient, export_service_client::ExportServiceClient,
-    key_service_client::KeyServiceClient, record_item::Body, trace_service_client::TraceServiceClient,
+    key_service_client::KeyServiceClient, ledger_service_client::LedgerServiceClient, record_item::Body,
+    record_service_client::RecordServiceClient, trace_service_client::TraceServiceClient,
 };
 use runspine_boot::{Deps, Service};
 use runspine_db::Db;
@@ -29,6 +30,8 @@ pub struct House {
     pub keys: KeyServiceClient<Transport>,
     pub exports: ExportServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
+    pub ledger: LedgerServiceClient<Transport>,
+    pub kept: RecordServiceClient<Transport>,
     pub store: TestStore,
     registry: Registry,
     _dir: tempfile::TempDir,
@@ -56,7 +59,9 @@ impl House {
             contracts: AuditContractServiceClient::new(way.clone()),
             keys: KeyServiceClient::new(way.clone()),
             exports: ExportServiceClient::new(way.clone()),
-            events: EventServiceClient::new(way),
+            events: EventServiceClient::new(way.clone()),
+            ledger: LedgerServiceClient::new(way.clone()),
+            kept: RecordServiceClient::new(way),
             store,
             registry: Registry::read(&[contracts_logs::DESCRIPTORS]).unwrap(),
             _dir: dir,
@@ -215,6 +220,12 @@ impl House {
             .unwrap();
         self.settle(number, 1).await;
         self.seal(sealing(number, 1)).await.unwrap()
+    }
+
+    /// A checkpoint over everything that is committed.
+    pub async fn checkpoint(&self) -> pb::Checkpoint {
+        let request = self.ask("LedgerService/CreateCheckpoint", pb::CreateCheckpointRequest::default());
+        self.ledger.clone().create_checkpoint(request).await.unwrap().into_inner().checkpoint.unwrap()
     }
 
     /// The bundle of a run.

@@ -3,6 +3,8 @@
 mod append;
 mod bundles;
 mod harness;
+mod llm_runs;
 mod proofs;
 mod sealing;
+mod tamper;
 mod watching;

@@ -1,0 +1,72 @@
+//! The part of `RecordService` that is about language models.
+
+use contracts_logs::v1::{self as pb, LlmExecutionStatus, LlmRunSource};
+use prost::Message as _;
+use runspine_db::Db;
+use runspine_errors::{Fault, mesh};
+use runspine_logs_domain::reasons::RECORD_NOT_FOUND;
+use runspine_types::{hash, is_uuid};
+
+use super::fields::{Fields, page_after, page_token};
+use crate::store::llm_runs::{self as store, LlmRunFilter, LlmRunRow};
+
+/// Most runs of one filter.
+const MOST_RUNS: usize = 100;
+
+/// The record of one attempt.
+pub async fn get(db: &Db, tenant: &str, request: pb::GetLlmRunRequest) -> Result<pb::LlmRun, Fault> {
+    let mut fields = Fields::new();
+    let run_id = fields.id("run_id", request.run_id);
+    fields.done()?;
+    let found = store::get(db.read(), tenant, &run_id, request.attempt).await?;
+    let missing = || Fault::new(&RECORD_NOT_FOUND, "there is no sealed attempt of this run");
+    view(found.ok_or_else(missing)?)
+}
+
+/// A page of records.
+pub async fn list(
+    db: &Db,
+    tenant: &str,
+    request: pb::ListLlmRunsRequest,
+) -> Result<pb::ListLlmRunsResponse, Fault> {
+    let unpaged = pb::ListLlmRunsRequest { page_token: String::new(), page_size: 0, ..request.clone() };
+    let query = hash(&unpaged.encode_to_vec());
+    let mut fields = Fields::new();
+    let filter = filter(&mut fields, request.filter.unwrap_or_default());
+    let size = fields.page_size(request.page_size);
+    fields.done()?;
+    let after = page_after(&request.page_token, query)?.map(|[at, id]| (at, id));
+    let mut rows = store::list(db.read(), tenant, &filter, after, size + 1).await?;
+    let more = i64::try_from(rows.len()).is_ok_and(|count| count > size);
+    if more {
+        rows.pop();
+    }
+    let last = rows.last().filter(|_| more);
+    let next_page_token =
+        last.map_or_else(String::new, |row| page_token(query, &[row.completed_at.0, row.id]));
+    let llm_runs: Result<Vec<_>, Fault> = rows.into_iter().map(view).collect();
+    Ok(pb::ListLlmRunsResponse { llm_runs: llm_runs?, next_page_token })
+}
+
+fn filter(fields: &mut Fields, given: pb::LlmRunFilter) -> LlmRunFilter {
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let named = given.run_ids.len() <= MOST_RUNS && given.run_ids.iter().all(|id| is_uuid(id));
+    fields.require(named, "filter.run_ids", "are at most 100 UUIDs");
+    let status: LlmExecutionStatus = fields.any("filter.status", given.status);
+    let source: LlmRunSource = fields.any("filter.source", given.source);
+    LlmRunFilter {
+        run_ids: given.run_ids,
+        provider: some(given.provider),
+        model: some(given.model),
+        status: (status != LlmExecutionStatus::Unspecified).then_some(status.into()),
+        source: (source != LlmRunSource::Unspecified).then_some(source.into()),
+        synthetic: given.synthetic,
+        completed_from: fields.optional_time("filter.completed_from", given.completed_from.as_ref()),
+        completed_to: fields.optional_time("filter.completed_to", given.completed_to.as_ref()),
+    }
+}
+
+fn view(row: LlmRunRow) -> Result<pb::LlmRun, Fault> {
+    let unreadable = |error| Fault::new(&mesh::INTERNAL, "a record can't be read").caused_by(error);
+    pb::LlmRun::decode(row.record).map_err(unreadable)
+}

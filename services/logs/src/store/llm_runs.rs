@@ -1,0 +1,126 @@
+//! What attempts used of language models: append-only, one row an attempt.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use contracts_logs::v1::LlmRun;
+use prost::Message as _;
+use runspine_db::{AssertSqlSafe, DbError, Read, Tx, Value, args};
+use runspine_types::Micros;
+
+/// Which records of a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LlmRunFilter {
+    /// The runs; empty for any.
+    pub run_ids: Vec<String>,
+    /// The provider.
+    pub provider: Option<String>,
+    /// The model.
+    pub model: Option<String>,
+    /// How it ended.
+    pub status: Option<i32>,
+    /// Where it comes from.
+    pub source: Option<i32>,
+    /// Whether the run is synthetic.
+    pub synthetic: Option<bool>,
+    /// Sealed at or after.
+    pub completed_from: Option<Micros>,
+    /// Sealed before.
+    pub completed_to: Option<Micros>,
+}
+
+runspine_db::row! {
+    /// A record.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct LlmRunRow {
+        /// Its number.
+        pub id: i64,
+        /// When the trace was sealed.
+        pub completed_at: Micros,
+        /// Its bytes.
+        pub record: Bytes,
+    }
+}
+
+/// Keeps the record of an attempt.
+///
+/// # Errors
+/// When the store fails, or the attempt has one.
+pub async fn insert(tx: &mut Tx, tenant_id: &str, run: &LlmRun, completed_at: Micros) -> Result<(), DbError> {
+    let sql = "INSERT INTO llm_run_records (tenant_id, run_id, attempt, provider, model, execution_status, source, \
+               is_synthetic, completed_at, record) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let synthetic = i64::from(!run.synthetic_scenario_id.is_empty());
+    let args = args![
+        tenant_id,
+        &run.run_id,
+        run.attempt,
+        &run.provider,
+        &run.model,
+        run.execution_status,
+        run.source,
+        synthetic,
+        completed_at,
+        run.encode_to_vec(),
+    ];
+    tx.execute(sql, args).await?;
+    Ok(())
+}
+
+/// The record of an attempt; the latest for attempt 0.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn get(
+    read: &Read,
+    tenant_id: &str,
+    run_id: &str,
+    attempt: u32,
+) -> Result<Option<LlmRunRow>, DbError> {
+    let sql = format!(
+        "SELECT {} FROM llm_run_records WHERE tenant_id = $1 AND run_id = $2 AND ($3 = 0 OR attempt = $3) \
+         ORDER BY attempt DESC LIMIT 1",
+        LlmRunRow::COLUMNS
+    );
+    read.fetch_optional(AssertSqlSafe(sql), args![tenant_id, run_id, i64::from(attempt)]).await
+}
+
+/// At most `limit` records of `tenant` behind `after` (time and number), newest first.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn list(
+    read: &Read,
+    tenant: &str,
+    filter: &LlmRunFilter,
+    after: Option<(i64, i64)>,
+    limit: i64,
+) -> Result<Vec<LlmRunRow>, DbError> {
+    let mut sql = format!("SELECT {} FROM llm_run_records WHERE tenant_id = $1", LlmRunRow::COLUMNS);
+    let mut args = args![tenant];
+    let mut and = |condition: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            args.push(value);
+            let _ = write!(sql, " AND {condition} ${}", args.len());
+        }
+    };
+    and("provider =", filter.provider.as_deref().map(Value::from));
+    and("model =", filter.model.as_deref().map(Value::from));
+    and("execution_status =", filter.status.map(Value::from));
+    and("source =", filter.source.map(Value::from));
+    and("is_synthetic =", filter.synthetic.map(|synthetic| Value::from(i64::from(synthetic))));
+    and("completed_at >=", filter.completed_from.map(Value::from));
+    and("completed_at <", filter.completed_to.map(Value::from));
+    if !filter.run_ids.is_empty() {
+        let first = args.len() + 1;
+        args.extend(filter.run_ids.iter().map(|id| Value::from(id.as_str())));
+        let places: Vec<String> = (first..=args.len()).map(|n| format!("${n}")).collect();
+        let _ = write!(sql, " AND run_id IN ({})", places.join(", "));
+    }
+    if let Some((at, id)) = after {
+        args.extend(args![at, id]);
+        let _ = write!(sql, " AND (completed_at, id) < (${}, ${})", args.len() - 1, args.len());
+    }
+    args.push(limit.into());
+    let _ = write!(sql, " ORDER BY completed_at DESC, id DESC LIMIT ${}", args.len());
+    read.fetch_all(AssertSqlSafe(sql), args).await
+}
