@@ -262,4 +262,40 @@ mod tests {
         let codes: Vec<&str> = answer.reasons.iter().map(|f| f.code).collect();
         assert_eq!(codes, [FROZEN, LEASE_LAPSED, BUDGET_EXCEEDED]);
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 2_000, ..Default::default() })]
+
+        /// One more limit never makes an answer less restrictive, and what comes first is of the earliest check.
+        #[test]
+        fn one_more_limit_never_loosens(
+            all in proptest::collection::vec((0..6_usize, 0..3_usize, 0..2_usize, 0..40_000_i64, 0..10_usize), 1..8),
+        ) {
+            let checks = [Check::Rate, Check::Threshold, Check::Budget];
+            let rows: Vec<(Finding, Effect)> = all
+                .iter()
+                .zip(1..)
+                .map(|((enforcement, check, phase, waited, scope), id)| {
+                    let mut limit = sample(id, 10);
+                    limit.spec.enforcement = Enforcement::ALL[*enforcement];
+                    limit.spec.scope = Scope::ALL[*scope];
+                    let phase = [Phase::Run, Phase::Step][*phase];
+                    let effect = effect(&limit, phase, Profile::Standard, *waited);
+                    let found = (checks[*check], BUDGET_EXCEEDED);
+                    (Finding::of_limit(&limit, found, effect.verdict(), (1, 1), String::new()), effect)
+                })
+                .collect();
+            let whole = combine(rows.clone());
+            for fewer in 0..rows.len() {
+                let answer = combine(rows[..fewer].to_vec());
+                proptest::prop_assert!(weight(whole.verdict) >= weight(answer.verdict));
+                proptest::prop_assert!(whole.directive >= answer.directive);
+            }
+            let earliest = whole.reasons.iter().map(|r| r.check).min();
+            proptest::prop_assert_eq!(whole.reasons.first().map(|r| r.check), earliest);
+            let mut backwards = rows;
+            backwards.reverse();
+            proptest::prop_assert_eq!(combine(backwards), whole);
+        }
+    }
 }

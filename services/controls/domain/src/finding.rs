@@ -23,6 +23,8 @@ pub const CONCURRENCY_EXCEEDED: &str = "CONCURRENCY_EXCEEDED";
 pub const THRESHOLD_EXCEEDED: &str = "THRESHOLD_EXCEEDED";
 /// An envelope can't give what is needed.
 pub const BUDGET_EXCEEDED: &str = "BUDGET_EXCEEDED";
+/// An actor suspended an envelope.
+pub const BUDGET_SUSPENDED: &str = "BUDGET_SUSPENDED";
 /// An envelope gives nothing before its debt is paid.
 pub const DEBT_OUTSTANDING: &str = "DEBT_OUTSTANDING";
 /// Use went past the overdraft too.
@@ -146,6 +148,14 @@ pub fn budget_finding(limit: &Limit, refusal: &Refusal, verdict: Verdict) -> Fin
         refusal.need, refusal.reservable, refusal.limit_value, limit.spec.name
     );
     Finding::of_limit(limit, (Check::Budget, code), verdict, (refusal.usage, refusal.limit_value), message)
+}
+
+/// What an envelope that was suspended says.
+#[must_use]
+pub fn suspended_finding(limit: &Limit, scope_id: &str, verdict: Verdict) -> Finding {
+    let message = format!("the envelope of \"{}\" for {scope_id} is suspended", limit.spec.name);
+    let numbers = (0, limit.spec.max_value);
+    Finding::of_limit(limit, (Check::Budget, BUDGET_SUSPENDED), verdict, numbers, message)
 }
 
 /// What a bucket that gives nothing says.

@@ -47,6 +47,8 @@ runspine_errors::reasons! { "controls.runspine";
     NotFound: SETTLEMENT_NOT_FOUND;
     /// Another saga has reversed it.
     Precondition: SETTLEMENT_REVERSED;
+    /// No breach with this id.
+    NotFound: BREACH_NOT_FOUND;
     /// No freeze with this id.
     NotFound: FREEZE_NOT_FOUND;
     /// The scope is frozen already; the metadata names the freeze.

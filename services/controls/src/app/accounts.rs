@@ -14,7 +14,7 @@ use runspine_db::{Answers, Batch, BoxFuture, DbError, Tx};
 use runspine_errors::{Fault, mesh};
 use runspine_types::{Clock, Digest, Micros};
 
-use super::records::Caller;
+use super::{charge::StepEnd, records::Caller};
 use crate::store::{
     caches::Caches,
     desk::{Desk, RunRef},
@@ -85,12 +85,15 @@ pub enum Call {
         target: Target,
         actual: common::Amounts,
         outcome: common::StepOutcome,
+        totals: Option<common::Totals>,
         digest: Digest,
     },
     /// Release.
     Release { caller: Caller, target: Target, reason: runspine_controls_domain::words::ReleaseReason },
     /// SettleRun.
-    SettleRun { caller: Caller, run: RunRef, outcome: i32 },
+    SettleRun { caller: Caller, run: RunRef, outcome: i32, totals: Option<common::Totals>, failed: bool },
+    /// EvaluateRunThresholds.
+    Evaluate { caller: Caller, run: RunRef, totals: common::Totals, failed: bool, now: Option<Micros> },
     /// ReverseSettlement.
     Reverse { caller: Caller, settlement_id: String, saga_id: String, reason: String },
     /// The sweeper found a lapsed lease.
@@ -109,6 +112,7 @@ pub enum Out {
     Release(pb::ReleaseResponse),
     SettleRun(pb::SettleRunResponse),
     Reverse(pb::ReverseSettlementResponse),
+    Evaluated(pb::EvaluateRunThresholdsResponse),
     Lapsed(bool),
 }
 
@@ -121,6 +125,7 @@ impl Call {
             | Self::Settle { caller, .. }
             | Self::Release { caller, .. }
             | Self::SettleRun { caller, .. }
+            | Self::Evaluate { caller, .. }
             | Self::Reverse { caller, .. } => &caller.tenant_id,
             Self::Lapse { tenant_id, .. } => tenant_id,
         }
@@ -138,7 +143,7 @@ impl Call {
     pub(super) fn run(&self) -> Option<&RunRef> {
         match self {
             Self::Ask(ask) => Some(&ask.run),
-            Self::Renew { run, .. } | Self::SettleRun { run, .. } => Some(run),
+            Self::Renew { run, .. } | Self::SettleRun { run, .. } | Self::Evaluate { run, .. } => Some(run),
             _ => match self.target()? {
                 Target::Step(run, _) | Target::Run(run) => Some(run),
                 Target::Id(_) => None,
@@ -240,14 +245,22 @@ impl Desk<'_> {
             Call::Extend { caller, target, ask, extra, digest } => {
                 self.extend(caller, target, *ask, extra, *digest, now).await.map(Out::Extend)
             }
-            Call::Settle { caller, target, actual, outcome, digest } => {
-                self.settle(caller, target, actual, *outcome, *digest, now).await.map(Out::Settle)
+            Call::Settle { caller, target, actual, outcome, totals, digest } => {
+                let end = StepEnd { actual: *actual, outcome: *outcome, totals: *totals, digest: *digest };
+                self.settle(caller, target, &end, now).await.map(Out::Settle)
             }
             Call::Release { caller, target, reason } => {
                 self.release(caller, target, *reason, now).await.map(Out::Release)
             }
-            Call::SettleRun { caller, run, outcome } => {
-                self.settle_run(caller, run, *outcome, now).await.map(Out::SettleRun)
+            Call::SettleRun { caller, run, outcome, totals, failed } => {
+                let settled = self.settle_run(caller, run, *outcome, now).await?;
+                if let Some(totals) = totals {
+                    self.evaluate(run, totals, *failed, now)?;
+                }
+                Ok(Out::SettleRun(settled))
+            }
+            Call::Evaluate { run, totals, failed, now: at, .. } => {
+                self.evaluate(run, totals, *failed, at.unwrap_or(now)).map(Out::Evaluated)
             }
             Call::Reverse { caller, settlement_id, saga_id, reason } => {
                 self.reverse(caller, settlement_id, saga_id, reason, now).await.map(Out::Reverse)

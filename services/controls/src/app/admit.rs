@@ -6,7 +6,7 @@ use prost::Message as _;
 use runspine_controls_domain::{
     admission::{
         self, Answer, Effect, Finding, Phase, RESOLVER_VERSION, budget_finding, combine, freeze_finding,
-        lapse_finding,
+        lapse_finding, suspended_finding,
     },
     book::{Need, Refusal, Reserved, Waive},
     estimate::{Amounts, fill},
@@ -14,6 +14,7 @@ use runspine_controls_domain::{
     hold::{Hold, HoldKey, Line},
     limit::{Key, RunScope},
     reasons,
+    signal::RiskLevel,
     words::{BreachType, Category, EstimateSource, HoldState, Profile, Verdict},
 };
 use runspine_errors::{Fault, mesh};
@@ -162,6 +163,7 @@ impl Desk<'_> {
             waive: None,
         };
         let mut needs: Vec<Need> = case.budgets().map(need).collect();
+        self.pass_suspended(case, &mut needs, findings);
         let (run, now, holds) = (case.key.0, case.now, case.ask.step.is_some());
         loop {
             let blocked = findings.iter().any(|(_, effect)| effect.blocks());
@@ -188,6 +190,16 @@ impl Desk<'_> {
         }
     }
 
+    /// An envelope that was suspended gives nothing, whatever is in it.
+    fn pass_suspended(&self, case: &Case<'_>, needs: &mut [Need], findings: &mut Vec<(Finding, Effect)>) {
+        let set = self.set(&case.scope.tenant_id);
+        for (limit, row) in case.budgets().filter(|(_, row)| set.suspended.contains(&row.envelope_key)) {
+            let effect = case.effect(limit);
+            waive(needs, row.envelope_key, effect.waive());
+            findings.push((suspended_finding(limit, &row.scope_id, effect.verdict()), effect));
+        }
+    }
+
     async fn judge(
         &mut self,
         case: &Case<'_>,
@@ -200,6 +212,8 @@ impl Desk<'_> {
             let effect = admission::effect(&limit, phase, case.ask.profile, case.waited_ms);
             judged.push((budget_finding(&limit, refusal, effect.verdict()), effect, refusal.envelope));
             let run = case.key.0;
+            let numbers = (refusal.usage, refusal.limit_value, refusal.period_start);
+            self.signal_limit(case.moment(), &limit, RiskLevel::AtRisk, numbers);
             self.with_book(|book| book.exhausted(refusal, run)).await?;
             let blocks = matches!(effect, Effect::Blocks(_) | Effect::WouldBlock(_));
             self.breach(NewBreach {
@@ -219,7 +233,7 @@ impl Desk<'_> {
     /// Puts the hold of an allowed step on the desk, and the lease of an admitted run.
     fn take(&mut self, case: &Case<'_>, decided: &Decided) -> Result<Option<Hold>, Fault> {
         let Some(lines) = &decided.lines else { return Ok(None) };
-        self.take_gates(case.key, &decided.takings);
+        self.take_gates(case, &decided.takings);
         let (fence, expires_at, scope) = (case.ask.fence, case.ask.expires_at, case.lease.scope.clone());
         if case.ask.step.is_none() {
             self.change_run(case.key.0, |row| {
@@ -260,7 +274,8 @@ impl Desk<'_> {
         } else {
             let admitted = decided.lines.is_some();
             let allocations = if admitted { self.allocations_to(case.key.0) } else { Vec::new() };
-            Out::Run(pb::AdmitRunResponse { admission: Some(admission), allocations })
+            let thresholds = if admitted { self.effective_of(&case.scope) } else { Vec::new() };
+            Out::Run(pb::AdmitRunResponse { admission: Some(admission), allocations, thresholds })
         };
         if !answer.admits() {
             self.publish_denied(case, answer, &evidence_id);

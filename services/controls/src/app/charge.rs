@@ -9,7 +9,9 @@ use runspine_controls_domain::{
     book::{Charged, Reserved},
     estimate::Amounts,
     hold::{Hold, HoldKey, Line, UNRESERVED_ASK},
+    limit::permille,
     reasons,
+    signal::RiskLevel,
     words::{
         BreachType, Category, Directive, Enforcement, EstimateSource, HoldState, Overage, ReleaseReason,
         Verdict,
@@ -23,6 +25,7 @@ use super::{
     accounts::Target,
     admit::{observes, unknown_run},
     records::{Caller, NewBreach},
+    signals::{Moment, used},
 };
 use crate::{
     rpc::words::{admission_to, amounts_from, reason_to},
@@ -32,10 +35,25 @@ use crate::{
 const EXTEND: &str = "runspine.controls.v1.BudgetService/Extend";
 const AMBIGUOUS: &str = "runspine.controls.v1.BudgetService/Settle#AMBIGUOUS";
 
+/// How a step ended.
+#[derive(Debug, Clone, Copy)]
+pub struct StepEnd {
+    /// What it really used.
+    pub actual: common::Amounts,
+    /// How.
+    pub outcome: common::StepOutcome,
+    /// What the attempt has used with it.
+    pub totals: Option<common::Totals>,
+    /// Digest of the request.
+    pub digest: Digest,
+}
+
 /// A settle while it is being done.
 struct Settling<'a> {
     caller: &'a Caller,
     actual: Amounts,
+    outcome: common::StepOutcome,
+    totals: Option<common::Totals>,
     digest: Digest,
     now: Micros,
 }
@@ -46,15 +64,14 @@ impl Desk<'_> {
         &mut self,
         caller: &Caller,
         target: &Target,
-        actual: &common::Amounts,
-        outcome: common::StepOutcome,
-        digest: Digest,
+        end: &StepEnd,
         now: Micros,
     ) -> Result<pb::SettleResponse, Fault> {
+        let StepEnd { outcome, digest, totals, .. } = *end;
         // A step that did not begin counts as none; an unknown one is counted when its outcome is known.
         let count = i64::from(outcome != common::StepOutcome::Skipped);
-        let actual = amounts_from(Some(actual), count);
-        let work = Settling { caller, actual, digest, now };
+        let actual = amounts_from(Some(&end.actual), count);
+        let work = Settling { caller, actual, outcome, totals, digest, now };
         let Some(key) = self.find(caller, target)? else {
             let Target::Step(run, step) = target else { return Err(no_hold()) };
             return self.settle_unreserved(&work, run, *step).await;
@@ -152,6 +169,7 @@ impl Desk<'_> {
         result: pb::SettleResult,
         charged: &[Charged],
     ) -> Result<pb::SettleResponse, Fault> {
+        self.watch_step(work, &hold, charged)?;
         let findings = self.violations(work, &hold, charged);
         let answer = combine(findings);
         let near: Vec<pb::LimitProximity> = charged.iter().filter_map(|c| self.proximity(c)).collect();
@@ -174,6 +192,31 @@ impl Desk<'_> {
         let bytes = Bytes::from(response.encode_to_vec());
         self.keep_settled(hold.key, work.digest, bytes);
         Ok(response)
+    }
+
+    /// What the step brought the run near to, and how often in a row it failed.
+    fn watch_step(&mut self, work: &Settling<'_>, hold: &Hold, charged: &[Charged]) -> Result<(), Fault> {
+        let moment = Moment { run: hold.key.0, step: u32::try_from(hold.key.1).ok(), at: work.now };
+        for row in charged {
+            let Some((limit, _)) = self.envelope(row.envelope) else { continue };
+            let key = (row.envelope, row.period_start);
+            let Some(period) = self.book.period(key) else { continue };
+            let (value, limit_value) = (self.book.usage(key) + period.unfunded, period.limit_value(&limit));
+            let level = match permille(value, limit_value) {
+                _ if row.unfunded > 0 => RiskLevel::Violated,
+                1_000.. => RiskLevel::AtRisk,
+                ratio if ratio >= limit.spec.warn_permille => RiskLevel::NearThreshold,
+                _ => continue,
+            };
+            self.signal_limit(moment, &limit, level, (value, limit_value, row.period_start));
+        }
+        let Some(lease) = self.run_by_key(moment.run).cloned() else { return Ok(()) };
+        let limits = self.limits_of_run(&lease.run_scope()?);
+        self.count_failure(moment, work.outcome, &limits);
+        if let Some(totals) = &work.totals {
+            self.watch_thresholds(moment, &limits, &used(totals));
+        }
+        Ok(())
     }
 
     /// What nothing funded: a breach, and the end of the run where the limit blocks.

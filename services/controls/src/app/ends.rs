@@ -107,6 +107,7 @@ impl Desk<'_> {
             self.put_hold(hold, now);
         }
         self.free_run(run);
+        self.ended_runs.push(run);
         self.change_run(run, |row| {
             row.state = lease_state::ENDED;
             row.expires_at = None;

@@ -134,16 +134,7 @@ async fn runs_in_scope(tx: &mut Tx, freeze: &Freeze, now: Micros) -> Result<i64,
     let tenant = (!freeze.tenant_id.is_empty()).then_some(freeze.tenant_id.as_str());
     let mut count = 0;
     for row in freezes::live_runs(tx, tenant, now).await? {
-        let lease = LeaseRow {
-            run_key: 0,
-            tenant_id: row.tenant_id,
-            run_id: row.run_id,
-            attempt: 0,
-            state: 0,
-            fence: 0,
-            expires_at: None,
-            scope: row.scope,
-        };
+        let lease = LeaseRow { run_id: row.run_id, ..LeaseRow::of_nobody(&row.tenant_id, row.scope) };
         count += i64::from(freeze.covers(&lease.run_scope()?));
     }
     Ok(count)

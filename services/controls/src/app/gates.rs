@@ -1,18 +1,21 @@
 //! Rates, numbers at one time and thresholds: the checks of an admission before its budget.
 
+use std::sync::Arc;
+
 use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
     admission::{self, Effect, Finding, Phase, rate_finding, slot_finding, threshold_finding},
     estimate::Amounts,
     hold::HoldKey,
-    limit::{Key, Limit},
+    limit::{Key, Limit, permille},
     rate::{Bucket, Short},
+    signal::RiskLevel,
     threshold::{Used, passed},
     words::{BreachType, Category, StepKind, Unit, Verdict},
 };
 use runspine_types::Micros;
 
-use super::{admit::Case, records::NewBreach};
+use super::{admit::Case, records::NewBreach, signals::Moment};
 use crate::store::{desk::Desk, envelopes::Applicable};
 
 /// What an admission takes besides its hold, when it is given.
@@ -20,8 +23,18 @@ use crate::store::{desk::Desk, envelopes::Applicable};
 pub(super) struct Takings {
     buckets: Vec<(Key, Bucket, Option<i64>)>,
     slots: Vec<Key>,
+    /// Limits that are near once this is taken: what is used, and the most.
+    near: Vec<(Arc<Limit>, i64, i64)>,
     /// What was found, before anything was taken.
     pub numbers: Vec<pb::GateNumbers>,
+}
+
+impl Takings {
+    fn nears(&mut self, limit: &Arc<Limit>, used: i64, most: i64) {
+        if permille(used, most) >= limit.spec.warn_permille {
+            self.near.push((limit.clone(), used, most));
+        }
+    }
 }
 
 /// Tokens that a run or a step takes of a bucket.
@@ -40,7 +53,11 @@ fn counts_tokens(unit: Unit) -> bool {
 }
 
 impl Case<'_> {
-    fn effect(&self, limit: &Limit) -> Effect {
+    pub(super) fn moment(&self) -> Moment {
+        Moment { run: self.key.0, step: self.ask.step, at: self.now }
+    }
+
+    pub(super) fn effect(&self, limit: &Limit) -> Effect {
         let phase = if self.ask.step.is_some() { Phase::Step } else { Phase::Run };
         admission::effect(limit, phase, self.ask.profile, self.waited_ms)
     }
@@ -59,6 +76,7 @@ impl Desk<'_> {
             let Some((finding, effect)) = found else { continue };
             let (value, most) = finding.numbers.map_or((0, 0), |n| (n.0, n.1));
             self.note_refusal(case, gate, effect, (BreachType::Throttled, value.saturating_add(1), most));
+            self.signal_refusal(case.moment(), &gate.0, &finding, effect);
             findings.push((finding, effect));
         }
         takings
@@ -80,6 +98,7 @@ impl Desk<'_> {
             Ok(next) => {
                 let noted = counts_tokens(limit.spec.unit).then_some(need);
                 takings.buckets.push((row.envelope_key, next, noted));
+                takings.nears(limit, limit.spec.burst - next.tokens(), limit.spec.burst);
                 None
             }
             Err(short) => {
@@ -105,6 +124,7 @@ impl Desk<'_> {
         takings.numbers.push(numbers(&(limit.clone(), row.clone()), 1, 0, taken));
         if mine || taken < limit.spec.max_value {
             takings.slots.push(row.envelope_key);
+            takings.nears(limit, taken + i64::from(!mine), limit.spec.max_value);
             return None;
         }
         let effect = case.effect(limit);
@@ -116,13 +136,8 @@ impl Desk<'_> {
         if case.ask.step.is_none() {
             return;
         }
-        let totals = case.ask.totals.unwrap_or_default();
-        let used = Used {
-            cost_microusd: totals.cost_microusd,
-            tokens: totals.tokens_input.saturating_add(totals.tokens_output),
-            time_ms: totals.duration_ms,
-            steps: totals.steps,
-        };
+        let used = case.ask.used();
+        self.watch_thresholds(case.moment(), &case.limits, &used);
         let estimate = Used {
             cost_microusd: case.amounts.cost_microusd,
             tokens: case.amounts.of(Unit::TokensTotal),
@@ -132,9 +147,14 @@ impl Desk<'_> {
         for gate in case.limits.iter().filter(|(l, _)| l.spec.category == Category::Threshold) {
             for over in passed(&gate.0.spec.params, &used, &estimate) {
                 let effect = case.effect(&gate.0);
-                let breach = (BreachType::Violated, over.would_be, over.limit_value);
-                self.note_refusal(case, gate, effect, breach);
-                findings.push((threshold_finding(&gate.0, &over, effect.verdict()), effect));
+                let finding = threshold_finding(&gate.0, &over, effect.verdict());
+                // What does not stop a step is said of what was used, not of what may be.
+                if !matches!(effect, Effect::Warns | Effect::Silent) {
+                    let breach = (BreachType::Violated, over.would_be, over.limit_value);
+                    self.note_refusal(case, gate, effect, breach);
+                    self.signal_refusal(case.moment(), &gate.0, &finding, effect);
+                }
+                findings.push((finding, effect));
             }
         }
     }
@@ -161,7 +181,11 @@ impl Desk<'_> {
     }
 
     /// Takes what was found free.
-    pub(super) fn take_gates(&mut self, key: HoldKey, takings: &Takings) {
+    pub(super) fn take_gates(&mut self, case: &Case<'_>, takings: &Takings) {
+        let key = case.key;
+        for (limit, used, most) in &takings.near {
+            self.signal_limit(case.moment(), limit, RiskLevel::NearThreshold, (*used, *most, Micros(0)));
+        }
         for (envelope, bucket, noted) in &takings.buckets {
             self.gates.put_bucket(*envelope, *bucket);
             if let Some(tokens) = noted {

@@ -210,10 +210,31 @@ async fn change(
         return Err(Fault::new(&reasons::VERSION_CONFLICT, "the limit was changed in the meantime"));
     }
     repay(tx, &tenant, after.key, now).await?;
+    if after.spec.max_value > before.spec.max_value {
+        recover(tx, &tenant, after.key, now).await?;
+    }
     publish_change(tx, &keyed.caller, &act, (&before, &after), &reason, now);
     let response = pb::UpdateLimitResponse { limit: Some(limit_to(&after)) };
     keyed.keep(tx, &response, now).await?;
     Ok(response)
+}
+
+/// Breaches of a raised limit are over where use is below its warning now.
+async fn recover(tx: &mut Tx, tenant: &str, limit_key: i64, now: Micros) -> Result<(), Fault> {
+    let periods = limits::breached(tx, limit_key).await?;
+    if periods.is_empty() {
+        return Ok(());
+    }
+    let caches = Caches::default();
+    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded).await?;
+    let envelopes: Vec<i64> = periods.iter().map(|p| p.0).collect();
+    desk.load_envelopes(&envelopes).await?;
+    for key in periods {
+        if desk.with_book(|book| book.below_warning(key)).await? {
+            desk.recover_period(key, "BELOW_WARNING", now).await?;
+        }
+    }
+    Ok(desk.flush(now).await?)
 }
 
 /// What a raised limit makes available pays debt first.

@@ -1,6 +1,7 @@
 //! The use cases. Each opens the one transaction of its call.
 
 pub mod accounts;
+pub mod adjust;
 mod admit;
 mod charge;
 mod ends;
@@ -12,6 +13,7 @@ mod prepare;
 mod present;
 pub mod rates;
 pub mod records;
+pub mod signals;
 mod simulate;
 
 use std::sync::Arc;

@@ -91,7 +91,16 @@ impl Desk<'_> {
                         scopes.push(ask.counted(lease)?);
                     }
                 }
-                Call::Settle { target: Target::Step(run, _), .. } => {
+                Call::Settle { target, .. } => {
+                    let lease = match target {
+                        Target::Id(id) => self.hold_key(id).and_then(|k| self.run_by_key(k.0)),
+                        Target::Step(run, _) | Target::Run(run) => self.run(run),
+                    };
+                    if let Some(lease) = lease {
+                        scopes.push((lease.run_scope()?.of_unknown_step(), false));
+                    }
+                }
+                Call::SettleRun { run, .. } | Call::Evaluate { run, .. } => {
                     if let Some(lease) = self.run(run) {
                         scopes.push((lease.run_scope()?.of_unknown_step(), false));
                     }
@@ -111,7 +120,11 @@ impl Desk<'_> {
         wanted: &BTreeSet<Key>,
     ) -> Result<(), DbError> {
         let (mut buckets, mut slots) = (BTreeSet::new(), BTreeSet::new());
-        for (scope, at_start) in scopes {
+        // What settles looks at no bucket but those that it corrects.
+        let asking: BTreeSet<&RunRef> =
+            calls.iter().filter(|c| matches!(c, Call::Ask(_))).filter_map(Call::run).collect();
+        let asks = |scope: &RunScope| asking.iter().any(|run| run.run_id == scope.run_id);
+        for (scope, at_start) in scopes.iter().filter(|(scope, _)| asks(scope)) {
             buckets.extend(self.keys_in(scope, *at_start, Category::Rate));
             slots.extend(self.keys_in(scope, *at_start, Category::Concurrency));
         }

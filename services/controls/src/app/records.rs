@@ -1,7 +1,12 @@
 //! What a call leaves behind besides its effect.
 
 use bytes::Bytes;
-use runspine_controls_domain::{hold::HoldKey, limit::Key, words::BreachType};
+use runspine_controls_domain::{
+    hold::HoldKey,
+    limit::Key,
+    signal::{RiskLevel, SignalType},
+    words::{BreachType, Unit},
+};
 use runspine_rpc::Context;
 use runspine_types::{Digest, Micros};
 
@@ -34,6 +39,29 @@ pub struct NewBreach {
     pub kind: BreachType,
     pub value: i64,
     pub limit_value: i64,
+    pub at: Micros,
+}
+
+/// A signal; of equal ones of a run the first stays.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct NewSignal {
+    /// 0: no run.
+    pub run: Key,
+    /// Whose it is when there is no run.
+    pub tenant: Option<String>,
+    pub kind: SignalType,
+    /// The limit, or the key of a default.
+    pub source: String,
+    pub level: RiskLevel,
+    /// Begin of a budget's period; else 0.
+    pub window: Micros,
+    pub metric: String,
+    pub unit: Unit,
+    pub current: i64,
+    pub limit_value: i64,
+    pub permille: u32,
+    pub step: Option<u32>,
     pub at: Micros,
 }
 

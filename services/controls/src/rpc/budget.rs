@@ -2,13 +2,21 @@
 
 use contracts_common::common::v1 as common;
 use contracts_controls::v1::{self as pb, budget_service_server::BudgetService};
-use runspine_controls_domain::words::{Profile, ReleaseReason, StepKind};
+use runspine_controls_domain::{
+    reasons,
+    words::{Profile, ReleaseReason, StepKind},
+};
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{Context, context, status};
 use tonic::{Request, Response, Status};
 
-use super::{Rpc, admission::mixed_up, checks::Checks, digest_of};
+use super::{Rpc, admission::mixed_up, checks::Checks, digest_of, keyed, threshold::failed};
 use crate::app::accounts::{Ask, Call, Out, Target};
+
+const ADJUST: &str = "runspine.controls.v1.BudgetService/AdjustEnvelope";
+const APPROVE: &str = "runspine.controls.v1.BudgetService/ApproveAdjustment";
+const SUSPEND: &str = "runspine.controls.v1.BudgetService/SuspendEnvelope";
+const RESUME: &str = "runspine.controls.v1.BudgetService/ResumeEnvelope";
 
 /// Submits a call and takes the answer of its kind.
 macro_rules! submit {
@@ -108,6 +116,62 @@ impl BudgetService for Rpc {
         self.entries(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
+    async fn adjust_envelope(
+        &self,
+        request: Request<pb::AdjustEnvelopeRequest>,
+    ) -> Result<Response<pb::AdjustEnvelopeResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        let mut checks = Checks::default();
+        checks.request_id(&request.request_id);
+        checks.id("envelope_id", &request.envelope_id);
+        let fits = request.amount != 0 && request.amount.unsigned_abs() <= 1_000_000_000_000_000;
+        checks.require(fits, &reasons::AMOUNT_INVALID, "amount", "is not 0, and at most 10^15 either way");
+        checks.words_of("reason", &request.reason, 10, 500);
+        checks.done(Some(())).map_err(status)?;
+        let keyed = keyed(&context, ADJUST, &request.request_id, &request);
+        let (id, amount, reason) = (request.envelope_id, request.amount, request.reason);
+        self.app.adjust_envelope(keyed, id, amount, reason).await.map(Response::new).map_err(status)
+    }
+
+    async fn approve_adjustment(
+        &self,
+        request: Request<pb::ApproveAdjustmentRequest>,
+    ) -> Result<Response<pb::ApproveAdjustmentResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        let mut checks = Checks::default();
+        checks.request_id(&request.request_id);
+        checks.id("adjustment_id", &request.adjustment_id);
+        checks.done(Some(())).map_err(status)?;
+        let keyed = keyed(&context, APPROVE, &request.request_id, &request);
+        self.app.approve_adjustment(keyed, request.adjustment_id).await.map(Response::new).map_err(status)
+    }
+
+    async fn suspend_envelope(
+        &self,
+        request: Request<pb::SuspendEnvelopeRequest>,
+    ) -> Result<Response<pb::SuspendEnvelopeResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        check_order(&request.request_id, &request.envelope_id, &request.reason).map_err(status)?;
+        let keyed = keyed(&context, SUSPEND, &request.request_id, &request);
+        let envelope = self.app.suspend_envelope(keyed, request.envelope_id, true, request.reason).await;
+        Ok(Response::new(pb::SuspendEnvelopeResponse { envelope: Some(envelope.map_err(status)?) }))
+    }
+
+    async fn resume_envelope(
+        &self,
+        request: Request<pb::ResumeEnvelopeRequest>,
+    ) -> Result<Response<pb::ResumeEnvelopeResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        check_order(&request.request_id, &request.envelope_id, &request.reason).map_err(status)?;
+        let keyed = keyed(&context, RESUME, &request.request_id, &request);
+        let envelope = self.app.suspend_envelope(keyed, request.envelope_id, false, request.reason).await;
+        Ok(Response::new(pb::ResumeEnvelopeResponse { envelope: Some(envelope.map_err(status)?) }))
+    }
+
     async fn verify_envelope(
         &self,
         request: Request<pb::VerifyEnvelopeRequest>,
@@ -115,6 +179,14 @@ impl BudgetService for Rpc {
         let context = context(&request)?;
         self.verify(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
     }
+}
+
+fn check_order(request_id: &str, envelope_id: &str, reason: &str) -> Result<(), Fault> {
+    let mut checks = Checks::default();
+    checks.request_id(request_id);
+    checks.id("envelope_id", envelope_id);
+    checks.words_of("reason", reason, 10, 500);
+    checks.done(Some(()))
 }
 
 fn parse_reserve(context: &Context, request: pb::ReserveRequest) -> Result<Call, Fault> {
@@ -170,12 +242,13 @@ fn parse_settle(context: &Context, request: pb::SettleRequest) -> Result<Call, F
     let what = "a try that another one follows is booked by Extend";
     checks.require(!retried, &mesh::FIELD_INVALID, "outcome", what);
     // The same step named by id or by place is the same request.
-    let digest = digest_of(&pb::SettleRequest { hold: None, ..request });
+    let digest = digest_of(&pb::SettleRequest { hold: None, totals: None, ..request });
     let call = target.zip(outcome).map(|(target, outcome)| Call::Settle {
         caller: context.into(),
         target,
         actual: request.actual.unwrap_or_default(),
         outcome,
+        totals: request.totals,
         digest,
     });
     checks.done(call)
@@ -195,8 +268,13 @@ fn parse_settle_run(context: &Context, request: pb::SettleRunRequest) -> Result<
     let run = checks.run(&context.tenant_id, &request.run_id, request.attempt);
     let outcome =
         checks.word("outcome", request.outcome, |code| common::TerminationReason::try_from(code).ok());
-    let call =
-        outcome.map(|outcome| Call::SettleRun { caller: context.into(), run, outcome: outcome as i32 });
+    let call = outcome.map(|outcome| Call::SettleRun {
+        caller: context.into(),
+        run,
+        outcome: outcome as i32,
+        totals: request.totals,
+        failed: failed(outcome),
+    });
     checks.done(call)
 }
 

@@ -255,7 +255,9 @@ fn headroom_to(view: &EnvelopeView) -> pb::LimitHeadroom {
     }
 }
 
-fn envelope_to(view: &EnvelopeView, now: Micros) -> pb::Envelope {
+/// An envelope as it travels.
+#[must_use]
+pub fn envelope_to(view: &EnvelopeView, now: Micros) -> pb::Envelope {
     let (period, limit) = (&view.period, &view.limit);
     let limit_value = period.limit_value(limit);
     let used_permille = permille(view.usage(), limit_value);
@@ -266,6 +268,7 @@ fn envelope_to(view: &EnvelopeView, now: Micros) -> pb::Envelope {
         {
             pb::EnvelopeState::Archived
         }
+        () if view.suspended => pb::EnvelopeState::Suspended,
         () if spent_out => pb::EnvelopeState::Blocked,
         () if used_permille >= limit.spec.warn_permille => pb::EnvelopeState::Warned,
         () => pb::EnvelopeState::Active,

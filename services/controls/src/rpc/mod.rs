@@ -2,13 +2,14 @@
 
 mod admission;
 mod budget;
-mod budget_views;
+pub mod budget_views;
 mod checks;
 mod events;
 mod freeze;
 mod limit;
 mod rate;
 mod signal;
+mod threshold;
 pub mod words;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use contracts_controls::v1::{
     admission_service_server::AdmissionServiceServer, budget_service_server::BudgetServiceServer,
     event_service_server::EventServiceServer, freeze_service_server::FreezeServiceServer,
     limit_service_server::LimitServiceServer, rate_service_server::RateServiceServer,
-    signal_service_server::SignalServiceServer,
+    signal_service_server::SignalServiceServer, threshold_service_server::ThresholdServiceServer,
 };
 use prost::Message;
 use runspine_errors::{Fault, mesh};
@@ -45,6 +46,7 @@ pub fn routes(app: App) -> Routes {
         .add(RateServiceServer::from_arc(rpc.clone()))
         .add(FreezeServiceServer::from_arc(rpc.clone()))
         .add(SignalServiceServer::from_arc(rpc.clone()))
+        .add(ThresholdServiceServer::from_arc(rpc.clone()))
         .add(EventServiceServer::from_arc(rpc))
 }
 
@@ -66,22 +68,31 @@ fn keyed(context: &Context, operation: &'static str, request_id: &str, request: 
 
 /// Where a list goes on: the integer key of the last row, bound to the tenant and the filter.
 fn after(token: &str, query: Digest, first: i64) -> Result<i64, Fault> {
-    let malformed = |_| Fault::new(&mesh::PAGE_TOKEN_MISMATCH, "the page token is of another list");
-    match PageToken::decode(token, query).map_err(malformed)? {
-        None => Ok(first),
-        Some(key) => key
-            .first()
-            .and_then(|k| k.parse().ok())
-            .ok_or_else(|| Fault::new(&mesh::PAGE_TOKEN_MISMATCH, "the page token is malformed")),
+    let key = after_text(token, query)?;
+    if key.is_empty() {
+        return Ok(first);
     }
+    key.parse().map_err(|_| Fault::new(&mesh::PAGE_TOKEN_MISMATCH, "the page token is malformed"))
+}
+
+/// The same for a list in the order of a text; empty: from the beginning.
+fn after_text(token: &str, query: Digest) -> Result<String, Fault> {
+    let malformed = |_| Fault::new(&mesh::PAGE_TOKEN_MISMATCH, "the page token is of another list");
+    let keys = PageToken::decode(token, query).map_err(malformed)?.unwrap_or_default();
+    Ok(keys.into_iter().next().unwrap_or_default())
 }
 
 /// Cuts the probe row off and says where the next page begins.
 fn cut<T>(rows: &mut Vec<T>, size: PageSize, query: Digest, key: impl Fn(&T) -> i64) -> String {
+    cut_text(rows, size, query, |row| key(row).to_string())
+}
+
+/// The same for a list in the order of a text.
+fn cut_text<T>(rows: &mut Vec<T>, size: PageSize, query: Digest, key: impl Fn(&T) -> String) -> String {
     let most = usize::try_from(size.get()).unwrap_or(usize::MAX);
     if rows.len() <= most {
         return String::new();
     }
     rows.truncate(most);
-    rows.last().map_or_else(String::new, |row| PageToken::encode(query, vec![key(row).to_string()]))
+    rows.last().map_or_else(String::new, |row| PageToken::encode(query, vec![key(row)]))
 }

@@ -4,17 +4,25 @@ use std::collections::BTreeSet;
 
 use contracts_controls::v1::{self as pb, signal_service_server::SignalService};
 use prost::Message as _;
-use runspine_controls_domain::admission::FROZEN;
+use runspine_controls_domain::{
+    admission::FROZEN,
+    signal::{RiskLevel, SignalType},
+    words::BreachType,
+};
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{context, status, timestamp};
 use tonic::{Request, Response, Status};
 
-use super::{Rpc, budget_views::settlement_of, checks::Checks};
+use super::{
+    Rpc, after, after_text, budget_views::settlement_of, checks::Checks, cut, cut_text, query_of,
+    words::optional,
+};
 use crate::{
     app::freezes::record,
     store::{
-        evidence::{self, BreachRow, EvidenceRow},
+        evidence::{self, EvidenceRow},
         rows::LeaseRow,
+        signals::{self, FoundBreach, FoundFilter, SignalRow},
         views,
     },
 };
@@ -31,9 +39,102 @@ impl SignalService for Rpc {
         let context = context(&request)?;
         self.evidence(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
     }
+
+    async fn list_signals(
+        &self,
+        request: Request<pb::ListSignalsRequest>,
+    ) -> Result<Response<pb::ListSignalsResponse>, Status> {
+        let context = context(&request)?;
+        self.signals(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn list_breaches(
+        &self,
+        request: Request<pb::ListBreachesRequest>,
+    ) -> Result<Response<pb::ListBreachesResponse>, Status> {
+        let context = context(&request)?;
+        self.breaches(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn link_breach_incident(
+        &self,
+        request: Request<pb::LinkBreachIncidentRequest>,
+    ) -> Result<Response<pb::LinkBreachIncidentResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        let mut checks = Checks::default();
+        checks.id("breach_id", &request.breach_id);
+        checks.words_of("incident_id", &request.incident_id, 1, 128);
+        checks.done(Some(())).map_err(status)?;
+        let linked =
+            self.app.link_breach(context.tenant_id.clone(), request.breach_id, request.incident_id).await;
+        linked.map(Response::new).map_err(status)
+    }
 }
 
 impl Rpc {
+    async fn signals(
+        &self,
+        tenant: &str,
+        request: pb::ListSignalsRequest,
+    ) -> Result<pb::ListSignalsResponse, Fault> {
+        let mut checks = Checks::default();
+        checks.optional_id("run_id", &request.run_id);
+        checks.text("limit_id", &request.limit_id, 64);
+        checks.filter("types", &request.types, SignalType::from_code);
+        checks.filter("levels", &request.levels, RiskLevel::from_code);
+        let since = checks.time("since", request.since.as_ref());
+        let until = checks.time("until", request.until.as_ref());
+        let size = checks.page_size(request.page_size);
+        let size = checks.done(size)?;
+        let bare = pb::ListSignalsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+        let query = query_of("signals", tenant, &bare);
+        let filter = FoundFilter {
+            run_id: stated(request.run_id),
+            limit_id: stated(request.limit_id),
+            types: request.types,
+            levels: request.levels,
+            since,
+            until,
+            limit: size.probe(),
+        };
+        let behind = after(&request.page_token, query, 0)?;
+        let mut rows = signals::signals(self.app.db.read(), tenant, &filter, behind).await?;
+        let next_page_token = cut(&mut rows, size, query, |row| row.signal_key);
+        Ok(pb::ListSignalsResponse { signals: rows.into_iter().map(signal_to).collect(), next_page_token })
+    }
+
+    async fn breaches(
+        &self,
+        tenant: &str,
+        request: pb::ListBreachesRequest,
+    ) -> Result<pb::ListBreachesResponse, Fault> {
+        let mut checks = Checks::default();
+        checks.optional_id("run_id", &request.run_id);
+        checks.optional_id("limit_id", &request.limit_id);
+        checks.filter("types", &request.types, BreachType::from_code);
+        let since = checks.time("since", request.since.as_ref());
+        let until = checks.time("until", request.until.as_ref());
+        let size = checks.page_size(request.page_size);
+        let size = checks.done(size)?;
+        let bare = pb::ListBreachesRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+        let query = query_of("breaches", tenant, &bare);
+        let filter = FoundFilter {
+            run_id: stated(request.run_id),
+            limit_id: stated(request.limit_id),
+            types: request.types,
+            levels: Vec::new(),
+            since,
+            until,
+            limit: size.probe(),
+        };
+        let behind = after_text(&request.page_token, query)?;
+        let mut rows = signals::breaches(self.app.db.read(), tenant, &filter, &behind).await?;
+        let next_page_token = cut_text(&mut rows, size, query, |row| row.breach_id.clone());
+        let breaches = rows.into_iter().map(breach_to).collect::<Result<_, Fault>>()?;
+        Ok(pb::ListBreachesResponse { breaches, next_page_token })
+    }
+
     async fn evidence(
         &self,
         tenant: &str,
@@ -47,6 +148,14 @@ impl Rpc {
         for lease in views::leases(read, tenant, &request.run_id, request.attempt).await? {
             self.add_attempt(&lease, &mut response).await?;
         }
+        let of_run = FoundFilter { run_id: Some(request.run_id), limit: MOST, ..FoundFilter::default() };
+        let mine = |attempt: Option<u32>| request.attempt == 0 || attempt == Some(request.attempt);
+        for row in signals::breaches(read, tenant, &of_run, "").await?.into_iter().filter(|r| mine(r.attempt))
+        {
+            response.breaches.push(breach_to(row)?);
+        }
+        let found = signals::signals(read, tenant, &of_run, 0).await?.into_iter().filter(|r| mine(r.attempt));
+        response.signals = found.map(signal_to).collect();
         let met = response.admissions.iter().filter_map(|a| a.admission.as_ref());
         let met = met.flat_map(|a| &a.reasons).filter(|r| r.code == FROZEN).map(|r| r.source_id.clone());
         let ids: BTreeSet<String> = met.collect();
@@ -66,9 +175,6 @@ impl Rpc {
         let room = MOST - i64::try_from(response.admissions.len()).unwrap_or(MOST);
         for row in evidence::admissions(read, lease.run_key, room.max(0)).await? {
             response.admissions.push(evidence_to(lease, row)?);
-        }
-        for row in evidence::breaches(read, lease.run_key).await? {
-            response.breaches.push(breach_to(lease, row)?);
         }
         if let Some(answer) = evidence::settlement(read, lease.run_key).await? {
             response.settlements.push(settlement_of(answer)?);
@@ -114,14 +220,15 @@ fn evidence_to(lease: &LeaseRow, row: EvidenceRow) -> Result<pb::EvaluationEvide
     })
 }
 
-fn breach_to(lease: &LeaseRow, row: BreachRow) -> Result<pb::Breach, Fault> {
+fn breach_to(row: FoundBreach) -> Result<pb::Breach, Fault> {
     let spec = pb::LimitSpec::decode(row.spec).map_err(unreadable)?;
     Ok(pb::Breach {
         breach_id: row.breach_id,
         limit_id: row.limit_id,
-        envelope_id: row.envelope_id,
-        run_id: lease.run_id.clone(),
-        attempt: lease.attempt,
+        // Only a budget has an envelope that can be asked for.
+        envelope_id: if spec.period == 0 { String::new() } else { row.envelope_id },
+        run_id: row.run_id.unwrap_or_default(),
+        attempt: row.attempt.unwrap_or(0),
         step_index: row.step_index,
         r#type: row.kind,
         value: row.value,
@@ -129,5 +236,30 @@ fn breach_to(lease: &LeaseRow, row: BreachRow) -> Result<pb::Breach, Fault> {
         unit: spec.unit,
         consequence: spec.consequence,
         breached_at: Some(timestamp(row.breached_at)),
+        recovered_at: optional(row.recovered_at),
+        recovery: row.cause.unwrap_or_default(),
+        incident_id: row.incident_id.unwrap_or_default(),
     })
+}
+
+fn signal_to(row: SignalRow) -> pb::Signal {
+    pb::Signal {
+        signal_id: row.signal_id,
+        run_id: row.run_id.unwrap_or_default(),
+        attempt: row.attempt.unwrap_or(0),
+        r#type: row.kind,
+        source: row.source,
+        level: row.level,
+        metric: row.metric,
+        unit: row.unit,
+        current: row.current,
+        limit_value: row.limit_value,
+        proximity_permille: u32::try_from(row.permille).unwrap_or(u32::MAX),
+        step_index: row.step_index,
+        at: Some(timestamp(row.raised_at)),
+    }
+}
+
+fn stated(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }

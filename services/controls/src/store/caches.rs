@@ -1,6 +1,9 @@
 //! What is kept in memory beside the store, each under the number that tells whether it still holds.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -31,6 +34,8 @@ pub struct ControlSet {
     pub content: String,
     /// Digest of the content.
     pub digest: [u8; 32],
+    /// Envelopes that give nothing by order.
+    pub suspended: HashSet<Key>,
 }
 
 impl ControlSet {
@@ -45,7 +50,13 @@ impl ControlSet {
             .map(|l| control_set_line(&l.id, l.version, &hash(&spec_to(&l.spec).encode_to_vec())))
             .collect();
         let digest = control_set_digest(&content);
-        Self { all: all.into_iter().map(|l| (l.key, l)).collect(), active, content, digest }
+        Self {
+            all: all.into_iter().map(|l| (l.key, l)).collect(),
+            active,
+            content,
+            digest,
+            suspended: HashSet::new(),
+        }
     }
 
     /// Whether a limit of this category and one of these units exists, in force or not.

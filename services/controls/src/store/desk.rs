@@ -23,7 +23,7 @@ use super::{
     locks::Locking,
     rows::{AllocationRow, AskRow, LeaseRow, PeriodRow},
 };
-use crate::app::records::{Evidence, NewBreach};
+use crate::app::records::{Evidence, NewBreach, NewSignal};
 
 /// Names a run attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +71,11 @@ pub struct Desk<'a> {
     pub(super) breaches: Vec<NewBreach>,
     pub(super) transitions: Vec<(HoldKey, i64, i32, i32, Micros)>,
     pub(crate) settlement_ids: HashMap<Key, String>,
+    pub(super) signals: Vec<NewSignal>,
+    /// Who adjusts.
+    pub(crate) actor: Option<String>,
+    /// Runs that end with this transaction: their breaches are over.
+    pub(crate) ended_runs: Vec<Key>,
     /// Buckets and slots.
     pub gates: Gates,
     pub(super) fresh_sets: Vec<String>,
@@ -108,6 +113,9 @@ impl<'a> Desk<'a> {
             breaches: Vec::new(),
             transitions: Vec::new(),
             settlement_ids: HashMap::new(),
+            signals: Vec::new(),
+            actor: None,
+            ended_runs: Vec::new(),
             gates: Gates::default(),
             fresh_sets: Vec::new(),
             locking,
@@ -155,7 +163,14 @@ impl<'a> Desk<'a> {
             None => {
                 let none = version == (0, 0);
                 let limits = if none { Vec::new() } else { super::limits::all(self.tx, tenant).await? };
-                let set = Arc::new(ControlSet::new(limits));
+                let suspended = if none {
+                    Vec::new()
+                } else {
+                    super::adjustments::suspended(self.tx, tenant, PLATFORM_TENANT).await?
+                };
+                let set =
+                    ControlSet { suspended: suspended.into_iter().collect(), ..ControlSet::new(limits) };
+                let set = Arc::new(set);
                 self.caches.keep_set(tenant, version, &set);
                 self.fresh_sets.push(tenant.to_owned());
                 set

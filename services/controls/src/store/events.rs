@@ -4,13 +4,18 @@ use bytes::Bytes;
 use contracts_common::common::v1::{Actor, EventEnvelope};
 use contracts_controls::v1 as pb;
 use prost::Message;
-use runspine_controls_domain::{book::Notice, limit::permille};
+use runspine_controls_domain::{
+    account::PeriodKey,
+    book::Notice,
+    limit::permille,
+    signal::{RiskLevel, SignalType},
+};
 use runspine_db::{DbError, OutboxEvent, Tx, args};
 use runspine_rpc::timestamp;
 use runspine_types::{Micros, new_id};
 
 use super::desk::Desk;
-use crate::app::records::{Caller, NewBreach};
+use crate::app::records::{Caller, NewBreach, NewSignal};
 
 /// What an event is about.
 #[derive(Debug, Clone, Default)]
@@ -149,6 +154,7 @@ impl Desk<'_> {
                 unit: limit.spec.unit.code(),
                 consequence: limit.spec.consequence.code(),
                 breached_at: Some(timestamp(breach.at)),
+                ..pb::Breach::default()
             }),
         };
         publish(self.tx, &Caller::mesh(&envelope.tenant_id), "LimitBreached", about, &data, breach.at);
@@ -160,12 +166,51 @@ impl Desk<'_> {
         }
     }
 
+    /// Says of every envelope whose period was closed what went on into the next one.
+    pub(super) fn publish_rolled(&mut self, closed: &[PeriodKey], now: Micros) {
+        let began: Vec<_> = self.book.changed_periods().copied().collect();
+        for (envelope, ended) in closed {
+            let next =
+                began.iter().filter(|p| p.key.0 == *envelope && p.key.1 > *ended).min_by_key(|p| p.key.1);
+            let Some((next, (_, row))) = next.zip(self.envelope(*envelope)) else { continue };
+            let data = pb::EnvelopeRolled {
+                envelope_id: row.envelope_id.clone(),
+                period_start: Some(timestamp(next.key.1)),
+                rollover_in: next.rollover_in,
+                debt_in: next.debt_in,
+            };
+            let entity_id = row.envelope_id.clone();
+            let about = About { entity_type: "envelope", entity_id, ..About::default() };
+            publish(self.tx, &Caller::mesh(&row.tenant_id), "EnvelopeRolled", about, &data, now);
+        }
+    }
+
     fn publish_notice(&mut self, notice: &Notice, now: Micros) {
         let Some((limit, envelope)) = self.envelope(notice.period.0) else { return };
         let caller = Caller::mesh(&envelope.tenant_id);
         let envelope_id = envelope.envelope_id.clone();
         let about = self.about_run(notice.run.unwrap_or(0), "envelope", envelope_id.clone());
         let level = if notice.blocked { pb::ProximityLevel::Reached } else { pb::ProximityLevel::Near };
+        let (kind, risk) = if notice.blocked {
+            (SignalType::BudgetExhausted, RiskLevel::AtRisk)
+        } else {
+            (SignalType::BudgetWarning, RiskLevel::NearThreshold)
+        };
+        self.signal(NewSignal {
+            run: notice.run.unwrap_or(0),
+            tenant: Some(envelope.tenant_id.clone()),
+            kind,
+            source: limit.id.clone(),
+            level: risk,
+            window: notice.period.1,
+            metric: limit.spec.unit.name().to_lowercase(),
+            unit: limit.spec.unit,
+            current: notice.usage,
+            limit_value: notice.limit_value,
+            permille: permille(notice.usage, notice.limit_value),
+            step: None,
+            at: now,
+        });
         let proximity = Some(pb::LimitProximity {
             limit_id: limit.id.clone(),
             envelope_id: envelope_id.clone(),

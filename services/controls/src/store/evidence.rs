@@ -50,34 +50,6 @@ pub async fn counts(read: &Read, run: i64) -> Result<(i64, i64, i64, i64, i64), 
     read.fetch_one(sql, args![run]).await
 }
 
-runspine_db::row! {
-    /// A breach with the names of what it is about.
-    #[derive(Debug, Clone)]
-    #[allow(missing_docs)]
-    pub struct BreachRow {
-        pub breach_id: String,
-        pub limit_id: String,
-        pub spec: Bytes,
-        pub envelope_id: String,
-        pub step_index: Option<u32>,
-        pub kind: i32,
-        pub value: i64,
-        pub limit_value: i64,
-        pub breached_at: Micros,
-    }
-}
-
-/// Breaches of a run, oldest first.
-///
-/// # Errors
-/// When the store fails.
-pub async fn breaches(read: &Read, run: i64) -> Result<Vec<BreachRow>, DbError> {
-    let sql = "SELECT b.breach_id, l.limit_id, l.spec, e.envelope_id, b.step_index, b.type AS kind, b.value, b.limit_value, \
-               b.breached_at FROM breaches b JOIN envelopes e ON e.envelope_key = b.envelope_key \
-               JOIN limits l ON l.limit_key = e.limit_key WHERE b.run_key = $1 ORDER BY b.breached_at, b.breach_id";
-    read.fetch_all(sql, args![run]).await
-}
-
 /// The settlement of a run, as it was answered.
 ///
 /// # Errors

@@ -89,10 +89,20 @@ const EVIDENCE: [&str; 14] = [
     "answer",
     "evaluated_at",
 ];
-const LEASES: [&str; 9] =
-    ["run_key", "tenant_id", "run_id", "attempt", "state", "fence", "expires_at", "scope", "seen_at"];
+const LEASES: [&str; 10] = [
+    "run_key",
+    "tenant_id",
+    "run_id",
+    "attempt",
+    "state",
+    "fence",
+    "expires_at",
+    "scope",
+    "seen_at",
+    "failed_in_row",
+];
 const LEASE_UPSERT: &str = "ON CONFLICT (run_key) DO UPDATE SET state = excluded.state, fence = excluded.fence, \
-    expires_at = excluded.expires_at, scope = excluded.scope";
+    expires_at = excluded.expires_at, scope = excluded.scope, failed_in_row = excluded.failed_in_row";
 
 impl Desk<'_> {
     /// Writes everything that differs from what was read.
@@ -109,6 +119,8 @@ impl Desk<'_> {
         self.flush_sets(now).await?;
         self.flush_breaches().await?;
         self.publish_notices(now);
+        self.flush_signals().await?;
+        self.flush_recoveries(now).await?;
         Ok(())
     }
 
@@ -128,7 +140,8 @@ impl Desk<'_> {
                     r.fence,
                     r.expires_at,
                     &r.scope,
-                    now
+                    now,
+                    r.failed_in_row
                 ]
             })
             .collect();
@@ -204,7 +217,7 @@ impl Desk<'_> {
                     step,
                     ask,
                     settlement,
-                    None::<String>,
+                    self.actor.clone().filter(|_| e.kind == EntryKind::Adjust),
                     now
                 ]
             })
@@ -235,6 +248,19 @@ impl Desk<'_> {
             })
             .collect();
         self.insert("evidence", &EVIDENCE, rows, "").await
+    }
+
+    /// Breaches of runs that ended and of periods that closed are over.
+    async fn flush_recoveries(&mut self, now: Micros) -> Result<(), DbError> {
+        for run in std::mem::take(&mut self.ended_runs) {
+            self.recover_run(run, now).await?;
+        }
+        let closed: Vec<_> = self.book.closed_periods().collect();
+        self.publish_rolled(&closed, now);
+        for period in closed {
+            self.recover_period(period, "PERIOD_ENDED", now).await?;
+        }
+        Ok(())
     }
 
     /// Keeps the content of control sets that were read for this transaction.

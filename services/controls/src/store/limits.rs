@@ -154,3 +154,16 @@ pub async fn indebted(tx: &mut Tx, limit_key: i64) -> Result<Vec<(i64, Micros)>,
                WHERE e.limit_key = $1 AND p.closed = 0 AND p.debt > 0 ORDER BY p.envelope_key";
     tx.fetch_all(sql, args![limit_key]).await
 }
+
+/// The current periods of a limit's envelopes that have breaches which are not over.
+///
+/// # Errors
+/// When the store fails.
+pub async fn breached(tx: &mut Tx, limit_key: i64) -> Result<Vec<(i64, Micros)>, DbError> {
+    let sql = "SELECT DISTINCT b.envelope_key, b.period_start FROM breaches b \
+               JOIN envelopes e ON e.envelope_key = b.envelope_key \
+               JOIN envelope_periods p ON p.envelope_key = b.envelope_key AND p.period_start = b.period_start \
+               WHERE e.limit_key = $1 AND p.closed = 0 \
+               AND b.breach_id NOT IN (SELECT breach_id FROM breach_recoveries) ORDER BY b.envelope_key";
+    tx.fetch_all(sql, args![limit_key]).await
+}

@@ -1,5 +1,6 @@
 //! The store of `controls`. Nothing is decided here.
 
+pub mod adjustments;
 pub mod caches;
 pub mod desk;
 pub mod envelopes;
@@ -15,15 +16,16 @@ mod lists;
 pub mod locks;
 pub mod rates;
 pub mod rows;
+pub mod signals;
 pub mod views;
 
 use runspine_db::Migrations;
 
 /// The schema.
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
-    steps: [1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates"],
+    steps: [1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments"],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",
-        "breaches", "freeze_events", "unfreeze_requests", "control_sets",
+        "breaches", "freeze_events", "unfreeze_requests", "control_sets", "signals", "breach_recoveries", "breach_incidents", "adjustments", "adjustment_approvals",
     ],
 };

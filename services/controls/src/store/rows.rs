@@ -195,6 +195,8 @@ runspine_db::row! {
         pub expires_at: Option<Micros>,
         /// The encoded `ScopeTuple`.
         pub scope: Bytes,
+        /// Failed steps in a row, up to now.
+        pub failed_in_row: i64,
     }
 }
 
@@ -211,6 +213,22 @@ pub mod lease_state {
 }
 
 impl LeaseRow {
+    /// The lease of a run that does not exist, for what is asked about a scope.
+    #[must_use]
+    pub fn of_nobody(tenant: &str, scope: Bytes) -> Self {
+        Self {
+            run_key: 0,
+            tenant_id: tenant.to_owned(),
+            run_id: String::new(),
+            attempt: 0,
+            state: 0,
+            fence: 0,
+            expires_at: None,
+            scope,
+            failed_in_row: 0,
+        }
+    }
+
     /// Whom the run is counted under.
     ///
     /// # Errors

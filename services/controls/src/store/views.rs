@@ -29,6 +29,8 @@ pub struct EnvelopeView {
     pub held: i64,
     /// Sum of P.
     pub spent: i64,
+    /// Whether an actor suspended it.
+    pub suspended: bool,
 }
 
 impl FromRow for EnvelopeView {
@@ -40,6 +42,7 @@ impl FromRow for EnvelopeView {
             open: row.get("open_count")?,
             held: row.get("open_held")?,
             spent: row.get("open_spent")?,
+            suspended: row.get("suspended")?,
         })
     }
 }
@@ -142,7 +145,7 @@ pub async fn envelopes(
     };
     let most = when.place(filter.limit);
     let sql = format!(
-        "SELECT e.envelope_key, e.envelope_id, e.tenant_id, e.limit_key, e.scope, e.scope_id, l.limit_id, l.state, \
+        "SELECT e.envelope_key, e.envelope_id, e.tenant_id, e.limit_key, e.scope, e.scope_id, e.suspended, l.limit_id, l.state, \
          l.source, l.version, l.spec, l.created_at, l.updated_at, p.period_start, p.period_end, p.rollover_in, \
          p.adjusted, p.debt_in, p.settled, p.granted, p.debt, p.unfunded, p.rolled_out, p.closed, p.warned, p.blocked, \
          {} AS open_count, {} AS open_held, {} AS open_spent \

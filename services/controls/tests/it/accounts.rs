@@ -91,7 +91,7 @@ on_both_engines! {
         assert_eq!((&reason.source_id, reason.unit.as_str()), (&limit.limit_id, "COST_MICROUSD"));
         assert_eq!(house.envelope(&limit.limit_id).await.held, 0);
         house.step(step(1, 1, 101)).await.unwrap();
-        assert_eq!(house.kinds().await, ["LimitCreated", "AdmissionDenied", "LimitBreached", "AdmissionDenied"]);
+        assert_eq!(house.kinds().await, ["LimitCreated", "AdmissionDenied", "LimitBreached", "SignalRaised", "AdmissionDenied"]);
         let message = pb::GetRunControlsEvidenceRequest { run_id: run(1), attempt: 0 };
         let evidence = call!(house, signals.get_run_controls_evidence, "SignalService/GetRunControlsEvidence", message);
         let evidence = evidence.unwrap();
@@ -129,7 +129,10 @@ on_both_engines! {
         assert_eq!((done.signals.len(), done.signals[0].level), (1, 3));
         let envelope = house.envelope(&limit.limit_id).await;
         assert_eq!((envelope.state, envelope.period.unwrap().unfunded), (3, 30));
-        assert_eq!(house.kinds().await, ["LimitCreated", "LimitBreached", "EnvelopeWarned", "EnvelopeBlocked"]);
+        assert_eq!(house.kinds().await, [
+            "LimitCreated", "LimitBreached", "EnvelopeWarned", "EnvelopeBlocked", "SignalRaised", "SignalRaised",
+            "SignalRaised",
+        ]);
         assert!(house.verify(&envelope.envelope_id).await.equal);
         let settlement = house.settle_run(1, 3).await.unwrap();
         assert_eq!((settlement.unfunded_microusd, settlement.breaches.len()), (30, 1));

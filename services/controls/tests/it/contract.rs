@@ -48,6 +48,10 @@ async fn every_operation_is_served() {
         list_envelopes: "ListEnvelopes" => ListEnvelopesRequest,
         list_budget_entries: "ListBudgetEntries" => ListBudgetEntriesRequest,
         verify_envelope: "VerifyEnvelope" => VerifyEnvelopeRequest,
+        adjust_envelope: "AdjustEnvelope" => AdjustEnvelopeRequest,
+        approve_adjustment: "ApproveAdjustment" => ApproveAdjustmentRequest,
+        suspend_envelope: "SuspendEnvelope" => SuspendEnvelopeRequest,
+        resume_envelope: "ResumeEnvelope" => ResumeEnvelopeRequest,
     ));
     served.extend(answers!(house, limits, "LimitService",
         create_limit: "CreateLimit" => CreateLimitRequest,
@@ -72,6 +76,15 @@ async fn every_operation_is_served() {
     ));
     served.extend(answers!(house, signals, "SignalService",
         get_run_controls_evidence: "GetRunControlsEvidence" => GetRunControlsEvidenceRequest,
+        list_signals: "ListSignals" => ListSignalsRequest,
+        list_breaches: "ListBreaches" => ListBreachesRequest,
+        link_breach_incident: "LinkBreachIncident" => LinkBreachIncidentRequest,
+    ));
+    served.extend(answers!(house, thresholds, "ThresholdService",
+        get_threshold_defaults: "GetThresholdDefaults" => GetThresholdDefaultsRequest,
+        validate_thresholds: "ValidateThresholds" => ValidateThresholdsRequest,
+        get_effective_thresholds: "GetEffectiveThresholds" => GetEffectiveThresholdsRequest,
+        evaluate_run_thresholds: "EvaluateRunThresholds" => EvaluateRunThresholdsRequest,
     ));
     served.extend(answers!(house, events, "EventService",
         pull_events: "PullEvents" => PullEventsRequest,
@@ -87,6 +100,10 @@ async fn every_operation_is_served() {
         "LimitService/ListLimits",
         "LimitService/GetControlSet",
         "RateService/GetRateStatus",
+        "SignalService/ListSignals",
+        "SignalService/ListBreaches",
+        "ThresholdService/GetThresholdDefaults",
+        "ThresholdService/ValidateThresholds",
         "FreezeService/ListFreezes",
     ];
     for (operation, refusal) in served {
@@ -132,6 +149,7 @@ fn every_reason_has_a_page() {
         "CONCURRENCY_EXCEEDED",
         "THRESHOLD_EXCEEDED",
         "BUDGET_EXCEEDED",
+        "BUDGET_SUSPENDED",
         "DEBT_OUTSTANDING",
         "OVERDRAFT_LIMIT_EXCEEDED",
     ];

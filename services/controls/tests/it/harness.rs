@@ -7,7 +7,7 @@ use contracts_controls::v1::{
     self as pb, admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
     event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
     limit_service_client::LimitServiceClient, rate_service_client::RateServiceClient,
-    signal_service_client::SignalServiceClient,
+    signal_service_client::SignalServiceClient, threshold_service_client::ThresholdServiceClient,
 };
 use runspine_boot::{Deps, Service};
 use runspine_controls::{app::App, rpc, store::MIGRATIONS};
@@ -32,6 +32,7 @@ pub struct House {
     pub rates: RateServiceClient<Transport>,
     pub freezes: FreezeServiceClient<Transport>,
     pub signals: SignalServiceClient<Transport>,
+    pub thresholds: ThresholdServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
     pub registry: Registry,
     store: TestStore,
@@ -70,6 +71,7 @@ impl House {
             rates: RateServiceClient::new(way.clone()),
             freezes: FreezeServiceClient::new(way.clone()),
             signals: SignalServiceClient::new(way.clone()),
+            thresholds: ThresholdServiceClient::new(way.clone()),
             events: EventServiceClient::new(way),
             registry: Registry::read(&[contracts_controls::DESCRIPTORS]).unwrap(),
             store,
@@ -149,7 +151,7 @@ impl House {
     }
 
     pub async fn settle_run(&self, number: u64, outcome: i32) -> Result<pb::Settlement, Status> {
-        let message = pb::SettleRunRequest { run_id: run(number), attempt: 1, outcome };
+        let message = pb::SettleRunRequest { run_id: run(number), attempt: 1, outcome, totals: None };
         let answer = call!(self, budgets.settle_run, "BudgetService/SettleRun", message)?;
         Ok(answer.settlement.unwrap())
     }
@@ -227,6 +229,7 @@ pub fn settled(number: u64, step_index: u32, amount: i64) -> pb::SettleRequest {
         }),
         actual: Some(cost(amount)),
         outcome: 1,
+        totals: None,
     }
 }
 

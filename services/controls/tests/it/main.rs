@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod accounts;
+mod adjustments;
 mod concurrency;
 mod contract;
 mod freezes;
@@ -12,3 +13,4 @@ mod limits;
 mod rates;
 mod replicas;
 mod schema;
+mod signals;

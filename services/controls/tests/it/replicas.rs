@@ -21,7 +21,7 @@ on_both_engines! {
         let done = budgets.clone().settle(house.ask("BudgetService/Settle", settled(1, 0, 7))).await;
         let done = inner(done).unwrap();
         assert_eq!(house.settle(settled(1, 0, 7)).await.unwrap(), done);
-        let end = pb::SettleRunRequest { run_id: run(1), attempt: 1, outcome: 1 };
+        let end = pb::SettleRunRequest { run_id: run(1), attempt: 1, outcome: 1, totals: None };
         let ended = budgets.clone().settle_run(house.ask("BudgetService/SettleRun", end)).await;
         let ended = inner(ended).unwrap().settlement.unwrap();
         assert_eq!(house.settle_run(1, 1).await.unwrap(), ended);

@@ -19,6 +19,15 @@ on_both_engines! {
         house.step(step(1, 0, 10)).await.unwrap();
         house.step(step(1, 1, 1_000)).await.unwrap();
         house.settle(settled(1, 0, 5)).await.unwrap();
+        let listed = pb::ListBreachesRequest::default();
+        let listed = call!(house, signals.list_breaches, "SignalService/ListBreaches", listed).unwrap();
+        let message = pb::LinkBreachIncidentRequest {
+            breach_id: listed.breaches[0].breach_id.clone(), incident_id: "incident".into(),
+        };
+        call!(house, signals.link_breach_incident, "SignalService/LinkBreachIncident", message).unwrap();
+        let envelope_id = listed.breaches[0].envelope_id.clone();
+        let wish = house.adjust(8, &envelope_id, 90).await.adjustment.unwrap();
+        house.approve(9, "lee", &wish.adjustment_id).await.unwrap();
         let settlement_id = house.settle_run(1, 1).await.unwrap().settlement_id;
         let message = pb::ReverseSettlementRequest {
             settlement_id, saga_id: "saga".into(), reason: "the saga was compensated".into(),

@@ -41,7 +41,7 @@ impl Kernel {
             items: vec![item],
         };
         let added = self.bridges.traces.addendum(context, request).await.map_err(not_recorded)?;
-        let settled = self.settle(context, report, &late).await;
+        let settled = self.settle(context, report, &late, None).await;
         let stored = added.receipts.into_iter().next().unwrap_or_default();
         let (charged, unfunded) = settled
             .as_ref()
@@ -92,7 +92,7 @@ impl Kernel {
         }
         let standing = Standing { step, ..Standing::default() };
         let settled_as = RecordStepRequest { outcome: resolution.outcome, ..report.clone() };
-        let settled = self.settle(context, &settled_as, &standing).await;
+        let settled = self.settle(context, &settled_as, &standing, None).await;
         Ok(RecordStepResponse {
             receipt: Some(receipt(&stored)),
             directive: Directive::Continue.into(),

@@ -1,6 +1,6 @@
 //! Records what happened at a step: the trace first, then the money.
 
-use contracts_common::common::v1::{GovernanceProfile, StepOutcome};
+use contracts_common::common::v1::{GovernanceProfile, StepOutcome, Totals};
 use contracts_controls::v1::{HoldRef, ReleaseReason, ReleaseRequest, SettleRequest, SettleResponse};
 use contracts_logs::v1::{self as logs};
 use contracts_spine::v1::{RecordStepRequest, RecordStepResponse};
@@ -65,7 +65,8 @@ impl Kernel {
             count(&report, &standing);
             self.remember_step(&mut slot, &report, &standing, &stored);
         }
-        let settled = self.settle(&context, &report, &standing).await;
+        let totals = slot.session.as_ref().map(|s| s.totals(None, attempt.running_ms(self.now())));
+        let settled = self.settle(&context, &report, &standing, totals).await;
         self.keep_alive(&context, &attempt, &mut slot).await;
         Ok(self.recorded_answer(&report, &attempt, &standing, &stored, settled))
     }
@@ -150,6 +151,7 @@ impl Kernel {
         context: &Context,
         report: &RecordStepRequest,
         standing: &Standing,
+        totals: Option<Totals>,
     ) -> Result<Option<SettleResponse>, ()> {
         let hold_id = standing.step.as_ref().map(|s| s.hold_id.clone()).unwrap_or_default();
         let hold = HoldRef {
@@ -171,7 +173,8 @@ impl Kernel {
             _ => {
                 let cost = report.cost_microusd.unwrap_or(0);
                 let used = actual(cost, report.tokens_input, report.tokens_output, report.duration_us);
-                let request = SettleRequest { hold: Some(hold), actual: Some(used), outcome: report.outcome };
+                let request =
+                    SettleRequest { hold: Some(hold), actual: Some(used), outcome: report.outcome, totals };
                 self.bridges.controls.settle(context, request).await.map(Some)
             }
         };

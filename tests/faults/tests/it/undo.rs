@@ -155,6 +155,7 @@ async fn a_refused_settlement_undoes_verdict_and_incident() {
         run_id: diary.run_id.clone(),
         attempt: 1,
         outcome: TerminationReason::Timeout.into(),
+        totals: None,
     };
     let path = "/runspine.controls.v1.BudgetService/SettleRun";
     let signed = stage.peer.signed(path, &diary.run_id, settle);

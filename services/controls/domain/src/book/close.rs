@@ -191,6 +191,21 @@ impl Book {
         self.repay(period_key)
     }
 
+    /// Adjusts a period by order. What it makes available pays debt first; what it takes is never clawed back.
+    ///
+    /// # Errors
+    /// What has to be loaded first; nothing was changed.
+    pub fn adjust(&mut self, key: PeriodKey, amount: i64) -> Result<(), Missing> {
+        self.mark();
+        let mut period = self.need_period(key)?;
+        self.terms(key.0)?;
+        period.adjusted += amount;
+        self.set_period(period);
+        self.record(key, EntryKind::Adjust, None, amount);
+        self.repay(key)?;
+        self.watch(key, None, false)
+    }
+
     /// Pays the debt of a period after its limit was raised.
     ///
     /// # Errors

@@ -211,6 +211,12 @@ impl Book {
         self.periods.values().filter(changed).map(|slot| &slot.current)
     }
 
+    /// Periods that were closed here.
+    pub fn closed_periods(&self) -> impl Iterator<Item = PeriodKey> {
+        let closed = |slot: &&Slot<Period>| slot.current.closed && slot.original.is_none_or(|p| !p.closed);
+        self.periods.values().filter(closed).map(|slot| slot.current.key)
+    }
+
     /// Allocations that differ from what was read, in the order of their keys.
     pub fn changed_allocations(&self) -> impl Iterator<Item = &Allocation> {
         let changed = |slot: &&Slot<Allocation>| slot.original.as_ref() != Some(&slot.current);
@@ -266,6 +272,15 @@ impl Book {
         let (usage, limit_value) = (self.usage(key), period.limit_value(&limit));
         let reservable = (limit.ceiling(limit_value) - usage - held).max(0);
         Ok(Standing { usage, held, limit_value, reservable })
+    }
+
+    /// Whether use of a period is below the warning of its limit.
+    ///
+    /// # Errors
+    /// What has to be loaded first.
+    pub fn below_warning(&self, key: PeriodKey) -> Result<bool, Missing> {
+        let (period, limit) = (self.need_period(key)?, self.terms(key.0)?);
+        Ok(permille(self.usage(key), period.limit_value(&limit)) < limit.spec.warn_permille)
     }
 
     fn begin(

@@ -202,8 +202,12 @@ impl Kernel {
     }
 
     async fn settle_run(&self, run: &Run<'_>, intent: &CompletionIntent) -> Acted {
-        let request =
-            SettleRunRequest { run_id: run.run_id.to_owned(), attempt: run.attempt, outcome: intent.reason };
+        let request = SettleRunRequest {
+            run_id: run.run_id.to_owned(),
+            attempt: run.attempt,
+            outcome: intent.reason,
+            totals: intent.usage,
+        };
         match self.bridges.settlements.settle_run(run.context, request).await {
             Ok(answer) => {
                 let settlement = answer.settlement.unwrap_or_default();
