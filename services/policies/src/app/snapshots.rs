@@ -1,12 +1,16 @@
 //! Snapshots: shown, verified, recalled.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use contracts_policies::v1 as pb;
 use runspine_db::Tx;
 use runspine_errors::Fault;
 use runspine_policies_domain::{
-    compile::CompiledSnapshot, reasons, rule::check_reason, schema, words::SnapshotState,
+    compile::{CompiledRule, CompiledSnapshot},
+    reasons,
+    rule::check_reason,
+    schema,
+    words::SnapshotState,
 };
 use runspine_rpc::timestamp;
 use runspine_types::{Digest, Micros, new_id};
@@ -70,6 +74,42 @@ impl App {
     pub(crate) async fn active_snapshot(&self, who: &Who, text: bool) -> Result<pb::Snapshot, Fault> {
         let active = self.active(who).await?;
         self.snapshot(who, active.compiled.digest, text).await
+    }
+
+    /// What differs between two snapshots; `to` none: the one in force.
+    pub(crate) async fn diff_snapshots(
+        &self,
+        who: &Who,
+        from: Digest,
+        to: Option<Digest>,
+    ) -> Result<pb::DiffSnapshotsResponse, Fault> {
+        let from = self.cache.snapshot(&self.db, &who.tenant, from).await.map_err(LoadError::into_fault)?;
+        let to = match to {
+            None => self.active(who).await?.compiled,
+            Some(to) => {
+                self.cache.snapshot(&self.db, &who.tenant, to).await.map_err(LoadError::into_fault)?
+            }
+        };
+        let by_id = |s: &CompiledSnapshot| -> BTreeMap<String, Arc<CompiledRule>> {
+            s.rules.iter().map(|r| (r.meaning.rule_id.clone(), Arc::clone(r))).collect()
+        };
+        let (old, new) = (by_id(&from), by_id(&to));
+        let shown = |r: &Arc<CompiledRule>| present::snapshot_rule(r, true);
+        let mut diff = pb::DiffSnapshotsResponse {
+            added: new.iter().filter(|(id, _)| !old.contains_key(*id)).map(|(_, r)| shown(r)).collect(),
+            removed: old.iter().filter(|(id, _)| !new.contains_key(*id)).map(|(_, r)| shown(r)).collect(),
+            ..Default::default()
+        };
+        let both = old.iter().filter_map(|(id, a)| new.get(id).map(|b| (a, b)));
+        let changed = both.filter(|(a, b)| a.digest != b.digest);
+        diff.changed = changed
+            .map(|(a, b)| pb::SnapshotRuleChange { from: Some(shown(a)), to: Some(shown(b)) })
+            .collect();
+        if from.settings != to.settings {
+            diff.settings_from = Some(present::settings(0, &from.settings));
+            diff.settings_to = Some(present::settings(0, &to.settings));
+        }
+        Ok(diff)
     }
 
     /// Recomputes and recompiles a snapshot from what is stored, past every cache.

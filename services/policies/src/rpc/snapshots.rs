@@ -51,6 +51,22 @@ impl SnapshotService for Rpc {
         })
     }
 
+    async fn diff_snapshots(
+        &self,
+        request: Request<pb::DiffSnapshotsRequest>,
+    ) -> Result<Response<pb::DiffSnapshotsResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        let from = parse::digest("from_digest", &r.from_digest);
+        let to = match r.to_digest.is_empty() {
+            true => Ok(None),
+            false => parse::digest("to_digest", &r.to_digest).map(Some),
+        };
+        answer(match from.and_then(|from| Ok((from, to?))) {
+            Ok((from, to)) => self.app.diff_snapshots(&who, from, to).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
     async fn get_schema(
         &self,
         request: Request<pb::GetSchemaRequest>,

@@ -35,6 +35,7 @@ async fn every_operation_is_served() {
         snapshots.get_active_snapshot: "SnapshotService/GetActiveSnapshot" => GetActiveSnapshotRequest,
         snapshots.get_snapshot: "SnapshotService/GetSnapshot" => GetSnapshotRequest,
         snapshots.list_snapshots: "SnapshotService/ListSnapshots" => ListSnapshotsRequest,
+        snapshots.diff_snapshots: "SnapshotService/DiffSnapshots" => DiffSnapshotsRequest,
         snapshots.get_schema: "SnapshotService/GetSchema" => GetSchemaRequest,
         snapshots.verify_snapshot: "SnapshotService/VerifySnapshot" => VerifySnapshotRequest,
         snapshots.recall_snapshot: "SnapshotService/RecallSnapshot" => RecallSnapshotRequest,

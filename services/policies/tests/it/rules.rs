@@ -110,6 +110,42 @@ on_both_engines! {
         }
     }
 
+    /// Two snapshots differ by rules that came, went and changed, and by settings.
+    async fn snapshots_are_compared(store: TestStore) {
+        let house = House::over(store).await;
+        let one = house.rule(1, "one", "", ANY).await;
+        let two = house.rule(2, "two", "@outcome(\"warn\")", ANY).await;
+        let change = pb::SetRuleModeRequest {
+            request_id: test_id(11, 1), rule_id: two.rule.as_ref().unwrap().rule_id.clone(), mode: 3, reason: WHY.into(),
+        };
+        call!(house, rules.set_rule_mode, "RuleService/SetRuleMode", change).unwrap();
+        let three = house.rule(3, "three", "", ANY).await;
+        let diff = async |from: &pb::ActivateRuleResponse, to: Option<&pb::ActivateRuleResponse>| {
+            let to_digest = to.map(|t| t.snapshot_digest.clone()).unwrap_or_default();
+            let request = pb::DiffSnapshotsRequest { from_digest: from.snapshot_digest.clone(), to_digest };
+            call!(house, snapshots.diff_snapshots, "SnapshotService/DiffSnapshots", request).unwrap()
+        };
+        let slugs = |rules: &[pb::SnapshotRule]| rules.iter().map(|r| r.slug.clone()).collect::<Vec<_>>();
+        let grown = diff(&one, None).await;
+        let mut added = slugs(&grown.added);
+        added.sort();
+        assert_eq!((added, grown.removed.len(), grown.changed.len()), (vec!["three".to_owned(), "two".to_owned()], 0, 0));
+        let turned = diff(&two, Some(&three)).await;
+        let changed = &turned.changed[0];
+        let modes = (changed.from.as_ref().unwrap().mode(), changed.to.as_ref().unwrap().mode());
+        assert_eq!((turned.changed.len(), modes), (1, (pb::RuleMode::Block, pb::RuleMode::Audit)));
+        assert_eq!(slugs(&diff(&three, Some(&two)).await.removed), ["three"]);
+        let same = diff(&three, Some(&three)).await;
+        assert_eq!(same, pb::DiffSnapshotsResponse::default());
+        let settings = pb::PolicySettings { intents: vec!["pay".into()], baseline_grant: true, ..Default::default() };
+        let set = pb::SetPolicySettingsRequest {
+            request_id: test_id(11, 2), expected_version: 0, reason: WHY.into(), settings: Some(settings),
+        };
+        call!(house, settings.set_policy_settings, "SettingsService/SetPolicySettings", set).unwrap();
+        let set = diff(&three, None).await;
+        assert!(set.added.is_empty() && set.settings_from != set.settings_to, "{set:?}");
+    }
+
     /// A5.4: after a recall nothing under the snapshot is allowed, in every process.
     async fn a_recall_denies(store: TestStore) {
         let house = House::over(store).await;
