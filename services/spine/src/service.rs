@@ -18,6 +18,7 @@ use crate::{
     kernel::{FreezeView, Kernel},
     rpc::{BundleServer, Frames, ReconcilerServer, RunServer},
     worker::{
+        approvals::{self, Approvals},
         freezes,
         reconciler::{self, Reconciler, Tally},
         relay::{self, Relay},
@@ -73,6 +74,9 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     let follow = worker_context(registry, deps, "freezes", freezes::CALLS)?;
     let reconciling = worker_context(registry, deps, "reconciler", reconciler::CALLS)?;
     let relaying = worker_context(registry, deps, "relay", relay::CALLS)?;
+    let waking =
+        worker_context(registry, deps, "approvals", &[approvals::CALLS, reconciler::CALLS].concat())?;
+    let waker = Approvals::new(Arc::clone(&kernel), waking, &targets);
     let worker = Reconciler::new(
         Arc::clone(&kernel),
         reconciling,
@@ -89,6 +93,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         .worker("door", move |stop| doorkeeper.run(stop))
         .worker("freezes", move |stop| freezes::follow(follow, controls, freezes, clock, replica, stop))
         .worker("reconciler", move |stop| worker.run(stop))
+        .worker("approvals", move |stop| waker.run(stop))
         .worker("relay", move |stop| relay.run(stop));
     Ok(Spine { service, development_key, kernel })
 }

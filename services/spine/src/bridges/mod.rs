@@ -18,7 +18,7 @@ pub use logs::{
     LogsTraceBridge,
 };
 pub use miss::{Called, Miss};
-pub use policies::{PoliciesBridge, PoliciesRunBridge};
+pub use policies::{PoliciesApprovalBridge, PoliciesBridge, PoliciesRunBridge};
 use runspine_rpc::Transport;
 
 /// One way to each domain.
@@ -97,6 +97,8 @@ pub struct Bridges {
     pub policies: PoliciesBridge,
     /// What rules said of a run.
     pub policy_runs: PoliciesRunBridge,
+    /// What people decide for rules.
+    pub approvals: PoliciesApprovalBridge,
     /// Admissions and holds.
     pub controls: ControlsBridge,
     /// Settlements.
@@ -128,6 +130,7 @@ impl Bridges {
             incidents: IncidentsBridge::new(to.incidents.clone()),
             policies: PoliciesBridge::new(to.policies.clone()),
             policy_runs: PoliciesRunBridge::new(to.policies.clone()),
+            approvals: PoliciesApprovalBridge::new(to.policies.clone()),
             controls: ControlsBridge::new(to.controls.clone()),
             settlements: ControlsRunBridge::new(to.controls.clone()),
             traces: LogsTraceBridge::new(to.logs.clone()),

@@ -1,10 +1,11 @@
 //! The spine's view of policies.
 
 use contracts_policies::v1::{
-    EvaluateRunRequest, EvaluateRunResponse, EvaluateStepRequest, EvaluateStepResponse,
-    ExportDecisionsRequest, ExportDecisionsResponse, GetRunPolicyEvidenceRequest,
-    GetRunPolicyEvidenceResponse, ObserveStepsRequest, ObserveStepsResponse, RecordEvaluationRequest,
-    RecordEvaluationResponse, SupersedeEvaluationRequest, SupersedeEvaluationResponse,
+    CancelApprovalsRequest, CancelApprovalsResponse, EvaluateRunRequest, EvaluateRunResponse,
+    EvaluateStepRequest, EvaluateStepResponse, ExportDecisionsRequest, ExportDecisionsResponse,
+    GetApprovalRequest, GetApprovalResponse, GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse,
+    ObserveStepsRequest, ObserveStepsResponse, RecordEvaluationRequest, RecordEvaluationResponse,
+    SupersedeEvaluationRequest, SupersedeEvaluationResponse, approval_service_client::ApprovalServiceClient,
     decision_service_client::DecisionServiceClient,
 };
 
@@ -36,5 +37,15 @@ bridge! {
             -> GetRunPolicyEvidenceResponse;
         /// Decision rows with their inputs.
         decisions: DecisionServiceClient.export_decisions(ExportDecisionsRequest) -> ExportDecisionsResponse;
+    }
+}
+
+bridge! {
+    /// What people decide for rules.
+    PoliciesApprovalBridge {
+        /// One approval as it stands.
+        approval: ApprovalServiceClient.get_approval(GetApprovalRequest) -> GetApprovalResponse;
+        /// Ends what nobody needs any more.
+        cancel: ApprovalServiceClient.cancel_approvals(CancelApprovalsRequest) -> CancelApprovalsResponse;
     }
 }

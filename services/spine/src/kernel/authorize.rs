@@ -157,18 +157,31 @@ impl Kernel {
         let decision_id = new_id();
         let admit = step_check::admit_step(attempt, ask, totals, &decision_id, now);
         let evaluate = step_check::evaluate_step(attempt, ask, totals, &decision_id, now);
-        let (limits, policy) = tokio::join!(
-            timed(self.bridges.controls.admit_step(context, admit)),
-            timed(self.evaluate_with_history(context, evaluate, ask, slot)),
-        );
         let profile = attempt.profile();
-        let admitted = self.take(limits, Check::Limits, &mut asked)?;
+        let limits = timed(self.bridges.controls.admit_step(context, admit));
+        let policy = timed(self.evaluate_with_history(context, evaluate, ask, slot));
+        let ((limits, latency), policy) = if ask.approval_id.is_empty() {
+            let (limits, policy) = tokio::join!(limits, policy);
+            (limits, Some(policy))
+        } else {
+            // An approval is spent by the answer: a step that the limits refuse must not reach it.
+            let limits = limits.await;
+            let refused = limits.0.as_ref().is_ok_and(|a| !step_check::is_admitted(a));
+            let policy = if refused { None } else { Some(policy.await) };
+            (limits, policy)
+        };
+        let admitted = self.take((limits, latency), Check::Limits, &mut asked)?;
         findings.push(
             admitted
                 .as_ref()
                 .and_then(|a| a.admission.as_ref())
                 .map_or_else(|| step_check::controls_silent(profile), step_check::limits_finding),
         );
+        let Some(policy) = policy else {
+            let (check, status) = (Check::Policy, CheckStatus::NotAsked);
+            asked.push(Asked { check, status, latency: Duration::ZERO });
+            return Ok(Judged { findings, asked, admitted, evaluated: None });
+        };
         let evaluated = self.take(policy, Check::Policy, &mut asked)?;
         findings.push(
             evaluated

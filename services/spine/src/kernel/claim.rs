@@ -76,7 +76,7 @@ impl Kernel {
     }
 
     /// The charter that activity keeps with the run, for this attempt of it.
-    async fn stored_charter(&self, context: &Context, attempt: &Attempt) -> Outcome<RunCharter> {
+    pub(crate) async fn stored_charter(&self, context: &Context, attempt: &Attempt) -> Outcome<RunCharter> {
         let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
         let stored = self.read_attempt(context, run_id, number, true).await?;
         let input = stored.map(|s| s.state.start_input).unwrap_or_default();

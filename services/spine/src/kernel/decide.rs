@@ -111,7 +111,10 @@ impl Kernel {
         });
         AuthorizeStepResponse {
             step_index: ask.step_index.unwrap_or(0),
-            decision: Some(present(combined, decision_id, ask.ask)),
+            decision: Some(Decision {
+                approval_id: decided.map(|d| d.approval_id.clone()).unwrap_or_default(),
+                ..present(combined, decision_id, ask.ask)
+            }),
             hold_id: hold_id.to_owned(),
             not_after: combined.permits().then(|| timestamp(now.plus_millis(self.config.step_not_after_ms))),
             checks: checks.collect(),
@@ -215,17 +218,19 @@ impl Kernel {
                 self.stop(context, ask, reason, &primary.source_id).await
             }
             Directive::Pause if attempt.status() == contracts_common::common::v1::RunStatus::Running => {
-                let reason = match primary.check.as_str() {
-                    "FREEZE" => PauseReason::Freeze,
-                    "LIMITS" => PauseReason::BudgetWarning,
-                    _ => PauseReason::PolicyChange,
+                let waits = decision.effective_verdict() == Verdict::RequireApproval;
+                let (reason, source_id) = match primary.check.as_str() {
+                    "FREEZE" => (PauseReason::Freeze, &primary.source_id),
+                    "LIMITS" => (PauseReason::BudgetWarning, &primary.source_id),
+                    _ if waits => (PauseReason::ApprovalRequired, &decision.approval_id),
+                    _ => (PauseReason::PolicyChange, &primary.source_id),
                 };
                 let request = AddPauseRequest {
                     request_id: decision.decision_id.clone(),
                     run_id: ask.run_id.clone(),
                     attempt: ask.attempt,
                     reason: reason.into(),
-                    source_id: primary.source_id.clone(),
+                    source_id: source_id.clone(),
                     sla_ms: i64::from(self.config.pause_sla_s) * 1_000,
                     on_timeout: PauseTimeout::Terminate.into(),
                     note: primary.message.clone(),
@@ -233,7 +238,12 @@ impl Kernel {
                     authority: Authority::SystemAuto.into(),
                     expected_sequence: attempt.state.sequence,
                 };
-                self.pause_for(context, request, slot).await
+                self.pause_for(context, request, slot).await?;
+                if reason == PauseReason::ApprovalRequired {
+                    // Whoever decided it before the run was paused woke nobody.
+                    self.resume_if_resolved(context, &decision.approval_id, slot).await?;
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -317,7 +327,7 @@ fn record(
         obligations_digest: obligations_digest(combined),
         would_verdict: if combined.would_block() { combined.verdict.into() } else { 0 },
         degraded: combined.degraded,
-        approval_id: String::new(),
+        approval_id: decision.approval_id.clone(),
         supersedes_decision_id: before.map(|s| s.decision_id.clone()).unwrap_or_default(),
         facts_digest: facts_digest(judged.evaluated.as_ref()),
         ask: ask.ask,

@@ -5,6 +5,7 @@ pub mod combine;
 pub mod session;
 pub mod termination;
 
+mod approvals;
 mod authorize;
 mod cancel;
 mod charter;

@@ -15,7 +15,7 @@ use super::{Kernel, start::StartDecision};
 use crate::{bridges::Miss, reasons};
 
 impl Kernel {
-    /// The move that `event` makes of a run that was just created.
+    /// The move that `event` makes of a run that did not begin yet.
     pub(crate) fn transition(
         &self,
         charter: &RunCharter,
@@ -23,7 +23,10 @@ impl Kernel {
         event: RunEvent,
         cause_id: &str,
     ) -> TransitionRunRequest {
-        let from = (RunPhase::Created, RunStatus::Queued);
+        let from = match event {
+            RunEvent::Approved => (RunPhase::Created, RunStatus::PendingApproval),
+            _ => (RunPhase::Created, RunStatus::Queued),
+        };
         let (to_phase, to_status) = phase::next(Some(from), event)
             .first()
             .copied()

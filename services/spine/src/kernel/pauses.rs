@@ -171,9 +171,9 @@ impl Kernel {
             .clear_pauses(
                 &context,
                 &attempt,
-                pause_ids,
-                authority.unwrap_or(Authority::Unspecified),
+                (pause_ids, authority.unwrap_or(Authority::Unspecified)),
                 &request,
+                None,
             )
             .await?;
         let run = self.run_now(&context, &request.run_id).await?;
@@ -181,13 +181,14 @@ impl Kernel {
         self.keep(&context, &key, answer).await
     }
 
-    async fn clear_pauses(
+    /// Takes reasons away; the run goes on when none is left. `slot`: the run's session, for whoever has it already.
+    pub(crate) async fn clear_pauses(
         &self,
         context: &Context,
         attempt: &Attempt,
-        pause_ids: Vec<String>,
-        authority: Authority,
+        (pause_ids, authority): (Vec<String>, Authority),
         request: &ResumeRunRequest,
+        slot: Option<&mut Slot>,
     ) -> Outcome<(Vec<String>, Vec<String>)> {
         let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
         let clear = ClearPausesRequest {
@@ -204,8 +205,13 @@ impl Kernel {
         if answer.left.is_empty() {
             self.resume_deadline(context, attempt, &request.request_id).await?;
             let key = format!("u/{}", request.request_id);
-            self.tell_control(context, run_id, number, &key, ControlAction::Resumed, &request.request_id)
-                .await?;
+            let (action, reference) = (ControlAction::Resumed, &request.request_id);
+            match slot {
+                Some(slot) => {
+                    self.tell_control_in(context, (run_id, number), slot, &key, action, reference).await?;
+                }
+                None => self.tell_control(context, run_id, number, &key, action, reference).await?,
+            }
             let said = LedgerNote {
                 event: "spine.RunResumed",
                 run_id,

@@ -4,13 +4,13 @@ use contracts_activity::v1::RunAttributes;
 use contracts_common::common::v1::{
     ActorType, Amounts, Directive, GovernanceProfile, Reason, StepKind, Totals, Verdict,
 };
-use contracts_controls::v1::{Admission, AdmitStepRequest, ScopeTuple};
+use contracts_controls::v1::{Admission, AdmitStepRequest, AdmitStepResponse, ScopeTuple};
 use contracts_logs::v1::{StoredRecord, trace_record};
 use contracts_policies::v1::{
-    AgentFacts, Arguments, Decision, EvaluateStepRequest, NamedFacts, Resource, ResourceType, RunFacts,
-    StepFact, StringList,
+    AgentFacts, Arguments, Decision, EvaluateStepRequest, HumanFacts, NamedFacts, Resource, ResourceType,
+    RunFacts, StepFact, StringList,
 };
-use contracts_spine::v1::{Argument, AuthorizeStepRequest, argument::Value};
+use contracts_spine::v1::{Argument, AuthorizeStepRequest, RunCharter, argument::Value};
 use runspine_rpc::timestamp;
 use runspine_types::Micros;
 
@@ -110,6 +110,14 @@ pub fn agent_facts(run: &RunAttributes) -> AgentFacts {
     }
 }
 
+/// The person that a run acts for: the one that the start names, or who started it.
+#[must_use]
+pub fn human(charter: &RunCharter) -> Option<HumanFacts> {
+    let starter = charter.actor.as_ref().filter(|a| a.r#type() == ActorType::Human).map(|a| &a.id);
+    let id = Some(&charter.human_actor_id).filter(|id| !id.is_empty()).or(starter)?;
+    Some(HumanFacts { id: id.clone(), ..HumanFacts::default() })
+}
+
 /// Anything that only has a name.
 #[must_use]
 pub fn named(id: &str) -> Option<NamedFacts> {
@@ -162,6 +170,7 @@ pub fn evaluate_step(
         method: ask.method.clone(),
         now: Some(timestamp(now)),
         profile: attempt.profile().into(),
+        approval_id: ask.approval_id.clone(),
         ..EvaluateStepRequest::default()
     }
 }
@@ -234,6 +243,12 @@ pub fn limits_finding(admission: &Admission) -> Finding {
         order,
         ..Finding::allow(Check::Limits)
     }
+}
+
+/// Whether controls let a step pass, as far as the agent is concerned.
+#[must_use]
+pub fn is_admitted(answer: &AdmitStepResponse) -> bool {
+    answer.admission.as_ref().is_none_or(|a| matches!(a.verdict(), Verdict::Allow | Verdict::Modify))
 }
 
 /// What policies said, as a finding. A recalled snapshot is an order; all else is a finding.

@@ -4,6 +4,10 @@ use contracts_common::common::v1::{ErrorClass, RunStatus, TerminationReason};
 
 /// Codes that the kernel itself sets.
 pub mod code {
+    /// A person said no to the start.
+    pub const APPROVAL_REJECTED: &str = "APPROVAL_REJECTED";
+    /// Nobody approved the start in time.
+    pub const APPROVAL_EXPIRED: &str = "APPROVAL_EXPIRED";
     /// The lease lapsed or nobody ever took the run.
     pub const STALE_RUN: &str = "STALE_RUN";
     /// The start stopped before the run existed.

@@ -1,5 +1,6 @@
 //! What a replica does without being asked.
 
+pub mod approvals;
 pub mod freezes;
 mod outbox;
 mod projection;

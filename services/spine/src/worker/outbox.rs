@@ -3,11 +3,11 @@
 use contracts_common::common::v1::EventEnvelope;
 use runspine_rpc::{Context, Transport};
 
-use super::relay::CONSUMER;
 use crate::bridges::{Called, Miss, Targets};
 
-/// The way to each outbox.
+/// The way to each outbox, for one consumer.
 pub struct Outboxes {
+    consumer: &'static str,
     activity: Transport,
     incidents: Transport,
     policies: Transport,
@@ -23,19 +23,24 @@ macro_rules! event_service {
                 AckEventsRequest, PullEventsRequest, event_service_client::EventServiceClient,
             };
 
-            use super::{CONSUMER, Called, Context, Miss, Transport};
+            use super::{Called, Context, Miss, Transport};
 
-            pub async fn pull(to: Transport, context: &Context, limit: u32) -> Called<Vec<EventEnvelope>> {
+            pub async fn pull(
+                to: Transport,
+                context: &Context,
+                consumer: &str,
+                limit: u32,
+            ) -> Called<Vec<EventEnvelope>> {
                 let request = PullEventsRequest {
-                    consumer: CONSUMER.to_owned(),
+                    consumer: consumer.to_owned(),
                     limit: limit.try_into().unwrap_or(100),
                 };
                 let answer = EventServiceClient::new(to).pull_events(context.request(request)).await;
                 answer.map(|a| a.into_inner().events).map_err(Miss::new)
             }
 
-            pub async fn ack(to: Transport, context: &Context, sequence: u64) -> Called<()> {
-                let request = AckEventsRequest { consumer: CONSUMER.to_owned(), sequence };
+            pub async fn ack(to: Transport, context: &Context, consumer: &str, sequence: u64) -> Called<()> {
+                let request = AckEventsRequest { consumer: consumer.to_owned(), sequence };
                 let answer = EventServiceClient::new(to).ack_events(context.request(request)).await;
                 answer.map(|_| ()).map_err(Miss::new)
             }
@@ -53,10 +58,11 @@ impl Outboxes {
     /// The domains that have one.
     pub const DOMAINS: [&'static str; 5] = ["activity", "incidents", "policies", "logs", "controls"];
 
-    /// The outboxes behind the given ways.
+    /// The outboxes behind the given ways, which keep the place of `consumer`.
     #[must_use]
-    pub fn new(to: &Targets) -> Self {
+    pub fn new(to: &Targets, consumer: &'static str) -> Self {
         Self {
+            consumer,
             activity: to.activity.clone(),
             incidents: to.incidents.clone(),
             policies: to.policies.clone(),
@@ -65,14 +71,16 @@ impl Outboxes {
         }
     }
 
-    /// The next events that the relay has not acknowledged.
+    /// The next events that the consumer has not acknowledged.
     pub async fn pull(&self, context: &Context, domain: &str, limit: u32) -> Called<Vec<EventEnvelope>> {
         match domain {
-            "activity" => activity_events::pull(self.activity.clone(), context, limit).await,
-            "incidents" => incidents_events::pull(self.incidents.clone(), context, limit).await,
-            "policies" => policies_events::pull(self.policies.clone(), context, limit).await,
-            "logs" => logs_events::pull(self.logs.clone(), context, limit).await,
-            "controls" => controls_events::pull(self.controls.clone(), context, limit).await,
+            "activity" => activity_events::pull(self.activity.clone(), context, self.consumer, limit).await,
+            "incidents" => {
+                incidents_events::pull(self.incidents.clone(), context, self.consumer, limit).await
+            }
+            "policies" => policies_events::pull(self.policies.clone(), context, self.consumer, limit).await,
+            "logs" => logs_events::pull(self.logs.clone(), context, self.consumer, limit).await,
+            "controls" => controls_events::pull(self.controls.clone(), context, self.consumer, limit).await,
             _ => Err(unknown()),
         }
     }
@@ -80,11 +88,13 @@ impl Outboxes {
     /// Everything up to `sequence` has arrived.
     pub async fn ack(&self, context: &Context, domain: &str, sequence: u64) -> Called<()> {
         match domain {
-            "activity" => activity_events::ack(self.activity.clone(), context, sequence).await,
-            "incidents" => incidents_events::ack(self.incidents.clone(), context, sequence).await,
-            "policies" => policies_events::ack(self.policies.clone(), context, sequence).await,
-            "logs" => logs_events::ack(self.logs.clone(), context, sequence).await,
-            "controls" => controls_events::ack(self.controls.clone(), context, sequence).await,
+            "activity" => activity_events::ack(self.activity.clone(), context, self.consumer, sequence).await,
+            "incidents" => {
+                incidents_events::ack(self.incidents.clone(), context, self.consumer, sequence).await
+            }
+            "policies" => policies_events::ack(self.policies.clone(), context, self.consumer, sequence).await,
+            "logs" => logs_events::ack(self.logs.clone(), context, self.consumer, sequence).await,
+            "controls" => controls_events::ack(self.controls.clone(), context, self.consumer, sequence).await,
             _ => Err(unknown()),
         }
     }

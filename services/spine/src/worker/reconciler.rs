@@ -61,6 +61,7 @@ pub const CALLS: &[&str] = &[
     "runspine.policies.v1.DecisionService/RecordEvaluation",
     "runspine.policies.v1.DecisionService/ObserveSteps",
     "runspine.policies.v1.DecisionService/SupersedeEvaluation",
+    "runspine.policies.v1.ApprovalService/CancelApprovals",
     "runspine.controls.v1.BudgetService/SettleRun",
     "runspine.controls.v1.BudgetService/ReverseSettlement",
     "runspine.controls.v1.AdmissionService/RenewRunLease",

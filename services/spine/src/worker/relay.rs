@@ -74,7 +74,7 @@ impl Relay {
     ) -> Self {
         let scopes = registry.events().map(|e| (e.name.clone(), e.ledger)).collect();
         Self {
-            outboxes: Outboxes::new(to),
+            outboxes: Outboxes::new(to, CONSUMER),
             ledger: LogsLedgerBridge::new(to.logs.clone()),
             views: ActivityViewBridge::new(to.activity.clone()),
             context,

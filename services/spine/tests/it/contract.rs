@@ -14,7 +14,7 @@ use runspine_spine::Spine;
 use runspine_types::new_id;
 use tonic::{Code, Request, Status};
 
-async fn domains(deps: &Deps) -> Vec<Service> {
+pub async fn domains(deps: &Deps) -> Vec<Service> {
     let s = &deps.settings;
     vec![
         runspine_activity::service(s.section("activity").unwrap(), deps).await.unwrap(),

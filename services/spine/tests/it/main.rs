@@ -1,4 +1,5 @@
 //! The spine over the real domains, as a client of its own stack.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
+mod approvals;
 mod contract;

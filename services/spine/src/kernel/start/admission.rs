@@ -1,6 +1,7 @@
-//! Both deciders are asked at once whether a run may start.
+//! Both deciders are asked whether a run may start.
 
-use contracts_common::common::v1::Lease;
+use contracts_activity::v1::RunAttributes;
+use contracts_common::common::v1::{Lease, Verdict};
 use contracts_controls::v1::{AdmitRunRequest, SimulateAdmissionRequest};
 use contracts_policies::v1::EvaluateRunRequest;
 use contracts_spine::v1::RunCharter;
@@ -20,7 +21,7 @@ use crate::kernel::{
 use crate::reasons;
 
 impl Kernel {
-    /// Asks both deciders at once.
+    /// Asks both deciders: the rules first, so that a run that a person has to approve takes nothing.
     pub(crate) async fn decide_start(
         &self,
         context: &Context,
@@ -37,26 +38,10 @@ impl Kernel {
         })
         .profile();
         let evaluate = EvaluateRunRequest {
-            run_id: charter.run_id.clone(),
-            attempt: charter.attempt,
-            ask: 0,
-            decision_id: decision_id.clone(),
-            agent: Some(step_check::agent_facts(&run)),
-            project: step_check::named(&run.project_id),
-            api_key: step_check::named(&run.credential_id),
-            goal_digest: charter.goal_digest.clone(),
-            requested: charter.requested,
             declared_tools: declared_tools.to_vec(),
-            run: Some(step_check::run_facts(&run, 0)),
-            now: Some(timestamp(now)),
-            profile: profile.into(),
-            ..EvaluateRunRequest::default()
+            ..self.start_question(charter, &run, &decision_id, now)
         };
-        let (limits, policy) = tokio::join!(
-            self.limits_of_start(context, charter, &decision_id, now, claim),
-            self.bridges.policies.evaluate_run(context, evaluate),
-        );
-        let evaluated = policy.map_err(|miss| {
+        let evaluated = self.bridges.policies.evaluate_run(context, evaluate).await.map_err(|miss| {
             if miss.is_refusal() {
                 crate::kernel::refuse::as_callers_fault(miss)
             } else {
@@ -64,6 +49,10 @@ impl Kernel {
                 miss.into_fault(&reasons::DECISION_UNAVAILABLE)
             }
         })?;
+        // A run that waits for a person holds nothing while it waits; what it needs is taken when it is claimed.
+        let told = evaluated.decision.as_ref().map(contracts_policies::v1::Decision::effective_verdict);
+        let takes = claim && told != Some(Verdict::RequireApproval);
+        let limits = self.limits_of_start(context, charter, &decision_id, now, takes).await;
         let rules = step_check::policy_finding(&evaluated.decision.clone().unwrap_or_default());
         let subject = Subject {
             tenant: &context.tenant_id,
@@ -77,6 +66,32 @@ impl Kernel {
         let combined = combine(&[freeze, limits, rules], profile);
         let decision_id = evaluated.decision.as_ref().map_or(decision_id, |d| d.decision_id.clone());
         Ok(StartDecision { combined, evaluated, decision_id })
+    }
+
+    /// What policies is asked about a start.
+    pub(super) fn start_question(
+        &self,
+        charter: &RunCharter,
+        run: &RunAttributes,
+        decision_id: &str,
+        now: Micros,
+    ) -> EvaluateRunRequest {
+        EvaluateRunRequest {
+            run_id: charter.run_id.clone(),
+            attempt: charter.attempt,
+            ask: 0,
+            decision_id: decision_id.to_owned(),
+            agent: Some(step_check::agent_facts(run)),
+            project: step_check::named(&run.project_id),
+            api_key: step_check::named(&run.credential_id),
+            human: step_check::human(charter),
+            goal_digest: charter.goal_digest.clone(),
+            requested: charter.requested,
+            run: Some(step_check::run_facts(run, 0)),
+            now: Some(timestamp(now)),
+            profile: charter.profile,
+            ..EvaluateRunRequest::default()
+        }
     }
 
     /// A run that takes its lease now is admitted; one that waits for a worker is only asked about, so that it holds

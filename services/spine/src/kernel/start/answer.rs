@@ -60,7 +60,8 @@ impl Kernel {
     }
 
     pub(super) fn start_decision(&self, decided: &StartDecision) -> Decision {
-        present(&decided.combined, decided.decision_id.clone(), 0)
+        let decision = present(&decided.combined, decided.decision_id.clone(), 0);
+        Decision { approval_id: decided.approval_id().to_owned(), ..decision }
     }
 }
 

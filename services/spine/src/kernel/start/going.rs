@@ -57,6 +57,10 @@ impl Kernel {
         decided: &StartDecision,
         claim: bool,
     ) -> Outcome<(StartOutcome, Option<RunLease>)> {
+        if decided.waits_for_approval() {
+            self.hold(context, charter, decided).await?;
+            return Ok((StartOutcome::Waiting, None));
+        }
         if !decided.combined.permits() {
             self.deny(context, charter, decided).await?;
             return Ok((StartOutcome::Denied, None));

@@ -4,6 +4,7 @@
 
 mod admission;
 mod answer;
+mod approval;
 mod going;
 mod kept;
 mod next;
@@ -11,6 +12,7 @@ mod room;
 mod trace;
 
 use contracts_activity::v1::KeepAnswerRequest;
+use contracts_common::common::v1::Verdict;
 use contracts_logs::v1::{self as logs, GetAuditContractRequest};
 use contracts_policies::v1::EvaluateRunResponse;
 use contracts_spine::v1::{RunCharter, StartRunRequest, StartRunResponse};
@@ -32,6 +34,18 @@ pub(crate) struct StartDecision {
     pub combined: Combined,
     pub evaluated: EvaluateRunResponse,
     pub decision_id: String,
+}
+
+impl StartDecision {
+    /// Whether a person has to decide first.
+    pub(crate) fn waits_for_approval(&self) -> bool {
+        self.combined.effective_verdict == Verdict::RequireApproval && !self.approval_id().is_empty()
+    }
+
+    /// The approval that is waited for or was spent; empty: none.
+    pub(crate) fn approval_id(&self) -> &str {
+        self.evaluated.decision.as_ref().map_or("", |d| d.approval_id.as_str())
+    }
 }
 
 impl Kernel {

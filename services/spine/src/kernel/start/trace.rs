@@ -44,6 +44,23 @@ impl Kernel {
             ..StartTraceRequest::default()
         };
         let started = self.bridges.traces.start(context, request).await.map_err(not_recorded)?;
+        self.append_start(context, charter, decided, 0).await?;
+        Ok(TraceStart {
+            trace_id: started.trace_id,
+            link_0: started.link_0,
+            digest_salt: started.digest_salt,
+            parameter_key: started.parameter_key,
+        })
+    }
+
+    /// Puts a decision on the start of a run on its trace: the first one, or the one after an approval.
+    pub(super) async fn append_start(
+        &self,
+        context: &Context,
+        charter: &RunCharter,
+        decided: &StartDecision,
+        ask: u32,
+    ) -> Outcome<()> {
         let combined = &decided.combined;
         let record = logs::Decision {
             decision_id: decided.decision_id.clone(),
@@ -74,23 +91,20 @@ impl Kernel {
                 .as_ref()
                 .map(|d| d.inputs_digest.clone())
                 .unwrap_or_default(),
+            approval_id: decided.approval_id().to_owned(),
+            ask,
             ..logs::Decision::default()
         };
         let item = RecordItem {
-            idempotency_key: "d/start/0".to_owned(),
+            idempotency_key: format!("d/start/{ask}"),
             occurred_at: Some(timestamp(self.now())),
             causation_id: decided.decision_id.clone(),
             request_digest: charter.request_digest.clone(),
             body: Some(record_item::Body::Decision(record)),
             ..RecordItem::default()
         };
-        self.append(context, &charter.run_id, charter.attempt, item).await.map_err(not_recorded)?;
-        Ok(TraceStart {
-            trace_id: started.trace_id,
-            link_0: started.link_0,
-            digest_salt: started.digest_salt,
-            parameter_key: started.parameter_key,
-        })
+        let stored = self.append(context, &charter.run_id, charter.attempt, item).await;
+        stored.map(|_| ()).map_err(not_recorded)
     }
 
     /// Captures the environment, or the fact that nobody told it: always one of the two.

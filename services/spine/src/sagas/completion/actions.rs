@@ -5,11 +5,13 @@ use contracts_common::common::v1::{AckStatus, RunStatus};
 use contracts_controls::v1::SettleRunRequest;
 use contracts_incidents::v1::{Disposition, ReportRunOutcomeRequest};
 use contracts_logs::v1::{AckSpec, AcknowledgeRequest, StartTraceRequest};
-use contracts_policies::v1::{ObserveStepsRequest, RecordEvaluationRequest, StepFact};
+use contracts_policies::v1::{
+    CancelApprovalsRequest, ObserveStepsRequest, RecordEvaluationRequest, StepFact,
+};
 use contracts_spine::v1::CompletionIntent;
 use prost::Message;
 use runspine_rpc::timestamp;
-use runspine_types::new_id;
+use runspine_types::{Hasher, derived_id, new_id};
 
 use super::{
     drive::{Hitch, Run, system},
@@ -136,6 +138,7 @@ impl Kernel {
         intent: &CompletionIntent,
         revision: u32,
     ) -> Acted {
+        self.cancel_approvals(run).await?;
         let slot = self.sessions.slot(&run.context.tenant_id, run.run_id, run.attempt);
         let mut slot = slot.lock().await;
         let loaded = self.load(run.context, run.run_id, run.attempt, &mut slot).await;
@@ -156,6 +159,21 @@ impl Kernel {
         };
         let evaluation = answer?.evaluation.unwrap_or_default();
         Ok((Act::RecordEvaluation, Ack::Done(evaluation.evaluation_id)))
+    }
+
+    /// Nobody is asked any more about a run that ends. Keyed by the attempt, so that a repeat changes nothing.
+    async fn cancel_approvals(&self, run: &Run<'_>) -> Result<(), Miss> {
+        let key = Hasher::new("runspine.cancelapprovals.v1")
+            .sized(run.run_id.as_bytes())
+            .fixed(&run.attempt.to_be_bytes())
+            .finish();
+        let request = CancelApprovalsRequest {
+            request_id: derived_id(key),
+            run_id: run.run_id.to_owned(),
+            attempt: run.attempt,
+            reason: "the run ends".to_owned(),
+        };
+        self.bridges.approvals.cancel(run.context, request).await.map(|_| ())
     }
 
     async fn ask_evaluation(
