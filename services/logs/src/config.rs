@@ -20,6 +20,8 @@ pub struct Config {
     pub contract: ContractConfig,
     /// Checkpoints of the ledger.
     pub checkpoint: CheckpointConfig,
+    /// Stored inputs and outputs.
+    pub payload: PayloadConfig,
 }
 
 /// Settings of traces.
@@ -49,6 +51,23 @@ pub struct SigningConfig {
     pub export_key: Option<PathBuf>,
     /// Key of certificates. Default: `keys/certificate.pem` in the data folder.
     pub certificate_key: Option<PathBuf>,
+}
+
+/// Settings of stored inputs and outputs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PayloadConfig {
+    /// File with the key that wraps the keys of payloads: 32 bytes in base64, mode 0600. Default: `keys/payload.key` in
+    /// the data folder.
+    pub master_key: Option<PathBuf>,
+    /// Days after its end that payloads and salts of a run are kept, 1 to 36 500. Default 30.
+    pub retention_days: u32,
+}
+
+impl Default for PayloadConfig {
+    fn default() -> Self {
+        Self { master_key: None, retention_days: 30 }
+    }
 }
 
 /// Settings of live streams.
@@ -143,6 +162,8 @@ impl Config {
         let keys = &self.checkpoint.witness_keys;
         let known = keys.len() <= 16 && keys.iter().all(|key| NoteKey::parse(key).is_some());
         require(known, "logs.checkpoint.witness_keys", "at most 16 keys of the form <name>+<hash>+<base64>");
+        let days = (1..=36_500).contains(&self.payload.retention_days);
+        require(days, "logs.payload.retention_days", "1 to 36 500");
         if problems.is_empty() { Ok(()) } else { Err(BootError::Config(problems)) }
     }
 }

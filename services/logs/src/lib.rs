@@ -8,6 +8,7 @@ mod publish;
 mod rpc;
 mod service;
 mod store;
+mod vault;
 mod worker;
 
 pub use config::Config;

@@ -17,6 +17,7 @@ use crate::{
     keyring::Keyring,
     rpc,
     store::keys::{self, KeyRow},
+    vault::Vault,
     worker,
 };
 
@@ -26,6 +27,9 @@ use crate::{
 /// When a setting or a key is wrong, the store can't be opened, or an operation contract is wrong.
 pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> {
     config.check()?;
+    runspine_redact::prepare().map_err(|error| {
+        BootError::system("the patterns of redaction".to_owned(), std::io::Error::other(error))
+    })?;
     let strict = deps.profile.name == GovernanceProfile::Strict;
     let keyring = Arc::new(Keyring::open(&config.signing, &deps.data, strict)?);
     let opened = Db::open(&deps.store, "logs", MIGRATIONS).await;
@@ -41,7 +45,9 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
             activated.map_err(|fault| BootError::start("the signing keys", fault))?;
         }
     }
-    let app = Arc::new(App::new(db.clone(), Arc::clone(&deps.clock), keyring, Arc::clone(&notary), &config));
+    let keys = (keyring, Vault::open(&config.payload, &deps.data, strict)?);
+    let app = App::new(db.clone(), Arc::clone(&deps.clock), keys, Arc::clone(&notary), strict, &config);
+    let app = Arc::new(app);
     let audit = Arc::new(Audit::new(
         db.clone(),
         Arc::clone(&deps.clock),
@@ -50,6 +56,8 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         &config,
     ));
     let (clock, watched) = (Arc::clone(&deps.clock), Arc::clone(&notary));
+    let making = Arc::clone(&app);
+    let (expiring, days) = (Arc::clone(&app), config.payload.retention_days);
     let (probed, closed) = (db.clone(), db);
     let service = Service::new("logs", contracts_logs::DESCRIPTORS, &rpc::routes(&app, &audit), deps)?
         .probe("store", move || {
@@ -65,6 +73,8 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         })
         .worker("checkpoints", move |stop| worker::sign_checkpoints(notary, stop))
         .worker("answers", move |stop| worker::forget_answers(answered, clock, stop))
+        .worker("exports", move |stop| worker::make_exports(making, stop))
+        .worker("payload_retention", move |stop| worker::expire_payloads(expiring, days, stop))
         .on_stop("store", move || async move {
             closed.close().await;
             Ok(())

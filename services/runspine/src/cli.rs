@@ -5,7 +5,7 @@ use std::{future::Future, io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 use runspine_boot::{Args, Deps};
 
-use crate::{failure::Failure, keys, ledger, mesh, replay, serve, verify};
+use crate::{certificate, failure::Failure, keys, ledger, mesh, replay, serve, verify};
 
 /// A gRPC mesh that governs AI agent runs.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Check an exported bundle. Needs no server, no network and no database.
     Verify(verify::VerifyArgs),
+    /// Check a certificate. Needs no server, no network and no database.
+    VerifyCertificate(certificate::CertificateArgs),
     /// Export the bundle of a run.
     Export(verify::ExportArgs),
     /// Print the public keys of a mesh, for `verify --trust`.
@@ -53,6 +55,7 @@ impl Cli {
             Some(Command::Serve(args)) => finish(block_on(serve::serve(args))),
             Some(Command::Replay(args)) => finish(block_on(replay::replay(args))),
             Some(Command::Verify(args)) => verify::verify(&args),
+            Some(Command::VerifyCertificate(args)) => certificate::verify(&args),
             Some(Command::Export(args)) => finish(block_on(verify::export(args))),
             Some(Command::Trust(endpoint)) => finish(block_on(verify::trust(endpoint))),
             Some(Command::Keys(args)) => finish(keys::run(args)),

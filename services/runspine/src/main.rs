@@ -1,5 +1,6 @@
 //! `runspine`: the whole mesh in one process, and the command line beside it.
 
+mod certificate;
 mod cli;
 mod failure;
 mod keys;

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufReader, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -13,7 +13,7 @@ use contracts_logs::v1::{ListKeysRequest, key_service_client::KeyServiceClient};
 use contracts_spine::v1::{ExportRunBundleRequest, run_bundle_service_client::RunBundleServiceClient};
 use runspine_logs_domain::{
     bundle::{Against, Options, Report, verify_bundle},
-    keys::parse_verifier_key,
+    keys::{TrustedKey, parse_verifier_key},
 };
 use runspine_types::{Digest, new_id};
 
@@ -64,10 +64,10 @@ pub fn verify(args: &VerifyArgs) -> ExitCode {
     }
 }
 
-fn report(args: &VerifyArgs) -> Result<ExitCode, Failure> {
-    let unreadable = |path: &PathBuf, e: std::io::Error| Failure::usage(format!("{}: {e}", path.display()));
+/// The keys of the files that somebody vouches for.
+pub fn trusted(files: &[PathBuf]) -> Result<Vec<TrustedKey>, Failure> {
     let mut trusted = Vec::new();
-    for path in &args.trust {
+    for path in files {
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(path, e))?;
         let keys: Vec<_> = text.lines().filter_map(parse_verifier_key).collect();
         if keys.is_empty() {
@@ -75,6 +75,16 @@ fn report(args: &VerifyArgs) -> Result<ExitCode, Failure> {
         }
         trusted.extend(keys);
     }
+    Ok(trusted)
+}
+
+/// A file that can't be read.
+pub fn unreadable(path: &Path, error: std::io::Error) -> Failure {
+    Failure::usage(format!("{}: {error}", path.display()))
+}
+
+fn report(args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    let trusted = trusted(&args.trust)?;
     let file = File::open(&args.file).map_err(|e| unreadable(&args.file, e))?;
     let options = Options { trusted, tenant_id: args.tenant.clone(), against: against(args)? };
     let report = verify_bundle(BufReader::new(file), &options).map_err(|e| unreadable(&args.file, e))?;

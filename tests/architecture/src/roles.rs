@@ -5,7 +5,7 @@ use crate::{DOMAINS, graph::Kind};
 /// The place of a crate of this workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// Words that everything is built from: `runspine-types`, `runspine-errors`.
+    /// Words that everything is built from: `runspine-types`, `runspine-errors`, `runspine-redact`.
     Base,
     /// Metrics and trace context.
     Telemetry,
@@ -45,7 +45,7 @@ impl Role {
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         let fixed = match name {
-            "runspine-types" | "runspine-errors" => Self::Base,
+            "runspine-types" | "runspine-errors" | "runspine-redact" => Self::Base,
             "runspine-telemetry" => Self::Telemetry,
             "runspine-db" => Self::Db,
             "runspine-rpc" => Self::Rpc,

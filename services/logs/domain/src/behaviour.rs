@@ -65,6 +65,38 @@ impl Behaviour {
         self.ambiguous.keys().copied()
     }
 
+    /// Steps with a final try.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The first step at which two behaviours differ; `None` when their signatures are equal.
+    #[must_use]
+    pub fn divergence(&self, other: &Self) -> Option<Divergence> {
+        let (mut left, mut right) = (self.steps.iter(), other.steps.iter());
+        let mut place = 0;
+        loop {
+            let (l, r) = (left.next(), right.next());
+            let reasons = match (l, r) {
+                (None, None) => return None,
+                (Some((l_index, l)), Some((r_index, r))) => differences((*l_index, l), (*r_index, r)),
+                _ => vec!["LENGTH"],
+            };
+            if !reasons.is_empty() {
+                let index = |side: Option<(&u32, &Item)>| side.map(|(index, _)| *index);
+                return Some(Divergence { place, left: index(l), right: index(r), reasons });
+            }
+            place += 1;
+        }
+    }
+
     /// The signature: a chain over the items in step order.
     #[must_use]
     pub fn signature(&self) -> Digest {
@@ -75,6 +107,31 @@ impl Behaviour {
                 .finish()
         })
     }
+}
+
+/// The first step at which two behaviours differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Divergence {
+    /// Its place among the steps, from 0.
+    pub place: u64,
+    /// Its index on the left.
+    pub left: Option<u32>,
+    /// Its index on the right.
+    pub right: Option<u32>,
+    /// What differs.
+    pub reasons: Vec<&'static str>,
+}
+
+fn differences((l_index, l): (u32, &Item), (r_index, r): (u32, &Item)) -> Vec<&'static str> {
+    let checks = [
+        (l_index != r_index, "INDEX"),
+        (l.kind != r.kind, "KIND"),
+        (l.name != r.name, "NAME"),
+        (l.parameters != r.parameters, "PARAMETERS"),
+        (l.outcome != r.outcome, "OUTCOME"),
+        (l.code != r.code, "CODE"),
+    ];
+    checks.into_iter().filter(|(differs, _)| *differs).map(|(_, reason)| reason).collect()
 }
 
 impl Item {
@@ -89,5 +146,50 @@ impl Item {
         out.extend_from_slice(&(self.code.len() as u64).to_be_bytes());
         out.extend_from_slice(self.code.as_bytes());
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Index, name, and what stands for the parameters.
+    type Steps<'a> = &'a [(u32, &'a str, u8)];
+
+    fn behaviour(steps: Steps<'_>) -> Behaviour {
+        let mut behaviour = Behaviour::new();
+        for (position, (index, name, parameter)) in steps.iter().enumerate() {
+            let step = Step {
+                name: (*name).to_owned(),
+                parameters_digest: vec![*parameter; 32].into(),
+                outcome: StepOutcome::Success.into(),
+                // Outputs and costs are not compared.
+                output_digest: vec![position as u8; 32].into(),
+                cost_microusd: position as i64,
+                ..Step::default()
+            };
+            behaviour.step(*index, position as u64 + 1, &step);
+        }
+        behaviour
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let golden = behaviour(&[(0, "a", 1), (1, "b", 2), (2, "c", 3)]);
+        assert_eq!(golden.divergence(&golden), None);
+        let cases: [(Steps<'_>, u64, &[&str]); 4] = [
+            (&[(0, "a", 1), (1, "b", 9), (2, "x", 3)], 1, &["PARAMETERS"]),
+            (&[(0, "z", 1), (1, "b", 2), (2, "c", 3)], 0, &["NAME"]),
+            (&[(0, "a", 1), (1, "b", 2)], 2, &["LENGTH"]),
+            (&[(0, "a", 1), (2, "b", 2), (3, "c", 3)], 1, &["INDEX"]),
+        ];
+        for (steps, place, reasons) in cases {
+            let other = behaviour(steps);
+            let found = golden.divergence(&other).map(|d| (d.place, d.reasons));
+            assert_eq!(found, Some((place, reasons.to_vec())));
+            assert_ne!(golden.signature(), other.signature(), "a difference changes the signature");
+            assert_eq!(other.divergence(&golden).map(|d| d.place), Some(place), "either way round");
+        }
+        assert_eq!(behaviour(&[]).divergence(&behaviour(&[])), None);
     }
 }

@@ -14,6 +14,8 @@ pub enum Signed {
     Bundle,
     /// A certificate, by the CERTIFICATE key.
     Certificate,
+    /// The content of an export, by the EXPORT key.
+    Export,
 }
 
 impl Signed {
@@ -22,6 +24,7 @@ impl Signed {
             Self::Seal => "runspine.seal.v1",
             Self::Bundle => "runspine.bundle.v1",
             Self::Certificate => "runspine.certificate.v1",
+            Self::Export => "runspine.export.v1",
         }
     }
 }

@@ -3,12 +3,15 @@
 pub mod behaviour;
 pub mod bundle;
 pub mod bytes;
+pub mod certificate;
 pub mod chain;
 pub mod checkpoint;
 pub mod contract;
+pub mod export;
 pub mod keys;
 pub mod merkle;
 pub mod note;
+pub mod payload;
 pub mod proof;
 pub mod reasons;
 pub mod trace;

@@ -13,6 +13,14 @@ runspine_errors::reasons! { "logs.runspine";
     NotFound: CHECKPOINT_NOT_FOUND;
     /// No such record on the trace.
     NotFound: RECORD_NOT_FOUND;
+    /// No such payload for this tenant.
+    NotFound: PAYLOAD_NOT_FOUND;
+    /// No such certificate for this tenant.
+    NotFound: CERTIFICATE_NOT_FOUND;
+    /// No such export for this tenant.
+    NotFound: EXPORT_NOT_FOUND;
+    /// No such mismatch for this tenant.
+    NotFound: MISMATCH_NOT_FOUND;
     /// The step, decision, call or position already holds another truth.
     Conflict: STEP_CONFLICT;
     /// The contract already has an intent of this kind with another payload.
@@ -47,6 +55,22 @@ runspine_errors::reasons! { "logs.runspine";
     Precondition: WITNESS_UNKNOWN;
     /// The checkpoint has as many cosignatures as it may.
     Precondition: TOO_MANY_WITNESSES;
+    /// A report would lack required fields.
+    Precondition: EXPORT_INCOMPLETE;
+    /// The export was not made, or not yet.
+    Precondition: EXPORT_NOT_READY;
+    /// The content of the export is not kept any more.
+    Precondition: EXPORT_EXPIRED;
+    /// The run does not pass its proof.
+    Precondition: PROOF_NOT_VERIFIED;
+    /// The mismatch was explained before.
+    Precondition: MISMATCH_RESOLVED;
+    /// The payload was erased.
+    Precondition: PAYLOAD_ERASED;
+    /// What would be erased is under a legal hold.
+    Precondition: LEGAL_HOLD;
+    /// The profile asks for an approval.
+    Precondition: APPROVAL_REQUIRED;
     /// A deadline would move before its original.
     Precondition: DEADLINE_BACKWARD;
     /// The action was not acknowledged as done, so it can't be rolled back.
@@ -67,6 +91,8 @@ runspine_errors::reasons! { "logs.runspine";
     Invalid: ACK_CONTRADICTORY;
     /// A reader did not take what it asked for; resume at the position given.
     Exhausted: SLOW_CONSUMER;
+    /// The tenant has as many exports in the making as it may.
+    Exhausted: EXPORT_BUSY;
     /// The tenant has as many open streams as it may.
     Exhausted: TOO_MANY_STREAMS;
     /// The signing key can't be read; nothing was written.

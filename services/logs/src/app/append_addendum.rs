@@ -18,14 +18,19 @@ use runspine_types::{Digest, Micros, new_id};
 use super::{
     App,
     append_records::Receipt,
+    audit::told::Caused,
     events::{self, About},
+    payloads::{
+        denials,
+        offer::{Offered, still_kept},
+    },
     seal_trace::{base, sign},
 };
 use crate::{
     keyring::Keyring,
     rpc::receipt,
     store::{
-        records,
+        payloads, records,
         seals::{self, SealRow},
         traces::{self, Advance, NewTrace, TraceRef, TraceRow},
     },
@@ -50,6 +55,7 @@ pub struct Addendum {
 struct Work {
     call: CallContext,
     addendum: Addendum,
+    offered: Vec<Offered>,
     keyring: Arc<Keyring>,
     now: Micros,
 }
@@ -60,15 +66,24 @@ impl App {
     /// # Errors
     /// TRACE_NOT_FOUND, NOT_SEALED, RECORD_TOO_LARGE, IDEMPOTENCY_MISMATCH, KEY_UNAVAILABLE, or when the store can't
     /// be written.
-    pub async fn append_addendum(&self, call: &CallContext, addendum: Addendum) -> Result<Bytes, Fault> {
-        let work =
-            Work { call: call.clone(), addendum, keyring: Arc::clone(&self.keyring), now: self.clock.now() };
+    pub async fn append_addendum(&self, call: &CallContext, mut addendum: Addendum) -> Result<Bytes, Fault> {
+        let offered = self.offer(&addendum.of, &mut addendum.items).await?;
+        let work = Work {
+            call: call.clone(),
+            addendum,
+            offered,
+            keyring: Arc::clone(&self.keyring),
+            now: self.clock.now(),
+        };
         self.db.write("append_addendum", move |tx| Box::pin(work.run(tx))).await
     }
 }
 
 impl Work {
-    async fn run(self, tx: &mut Tx) -> Result<Bytes, Fault> {
+    async fn run(mut self, tx: &mut Tx) -> Result<Bytes, Fault> {
+        let offered = std::mem::take(&mut self.offered);
+        let Addendum { of, items, .. } = &mut self.addendum;
+        self.offered = still_kept(tx, of, offered, items).await?;
         let Addendum { of, request_id, request_digest, .. } = &self.addendum;
         let replayed = tx.replay(&of.tenant_id, OPERATION, request_id, *request_digest).await?;
         if let Replayed::Replay(answer) = replayed {
@@ -81,6 +96,8 @@ impl Work {
         let (row, receipts, summary, facts) = self.fill(tx, row).await?;
         let (signed, digest) = self.seal(tx, &row, main, &summary).await?;
         self.publish(tx, &row, digest, facts);
+        let denied = self.offered.iter().flat_map(|offered| &offered.denied);
+        denials::tell_late(tx, of, main.trace_key, denied, &Caused::by(&self.call), self.now).await?;
         let answer = pb::AppendAddendumResponse {
             addendum: row.addendum,
             receipts: receipts.into_iter().map(receipt).collect(),
@@ -159,15 +176,20 @@ impl Work {
         let mut state: TraceState = row.state(u64::MAX);
         let (mut rows, mut receipts, mut facts) = (Vec::<Args>::new(), Vec::new(), Vec::new());
         let mut summary = Summary::new();
-        for item in &self.addendum.items {
+        let mut payloads = Vec::new();
+        for (n, item) in self.addendum.items.iter().enumerate() {
             let stamp = Stamp { now: self.now, record_id: new_id() };
             let Outcome::Appended(new) = state.append(item, stamp)? else { continue };
             summary.take(&new.record, &new.columns);
             facts.extend(events::fact(&new, 0));
             receipts.push(Receipt::new(&row.trace_id, &new));
             rows.push(records::row(row.trace_key, item, &new));
+            let kept = self.offered.get(n).into_iter().flat_map(|offered| &offered.kept);
+            let (of, position) = (&self.addendum.of, new.record.position);
+            payloads.extend(kept.map(|kept| payloads::row(of, row.trace_key, position, kept, self.now)));
         }
         records::insert(tx, rows).await?;
+        payloads::insert(tx, payloads).await?;
         traces::advance(tx, &[Advance { trace_key: row.trace_key, had: 0, state: &state }]).await?;
         (row.record_count, row.last_link) = (state.count, state.last_link);
         Ok((row, receipts, summary, facts))

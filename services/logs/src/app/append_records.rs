@@ -2,7 +2,7 @@
 //! one insert and one update of heads, whatever the number of runs and records.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -22,9 +22,14 @@ use runspine_types::{Clock, Digest, Micros, new_id};
 use super::{
     App,
     events::{self, About},
+    payloads::{
+        denials::number,
+        offer::{Offered, forget},
+    },
     watch::Hub,
 };
 use crate::store::{
+    payloads,
     records::{self, RecordRow},
     traces::{self, Advance, HeadRow, TraceRef},
 };
@@ -35,6 +40,8 @@ pub struct Append {
     pub of: TraceRef,
     /// The items.
     pub items: Vec<Item>,
+    /// What becomes of their payloads, item by item; empty when none came with any.
+    pub offered: Vec<Offered>,
 }
 
 /// What proves that a record is on a trace.
@@ -103,8 +110,9 @@ impl App {
     ///
     /// # Errors
     /// When there is no such trace, a rule refuses an item, or the store can't be written.
-    pub async fn append_records(&self, of: TraceRef, items: Vec<Item>) -> Result<Vec<Receipt>, Fault> {
-        self.append.submit(Append { of, items }).await
+    pub async fn append_records(&self, of: TraceRef, mut items: Vec<Item>) -> Result<Vec<Receipt>, Fault> {
+        let offered = self.offer(&of, &mut items).await?;
+        self.append.submit(Append { of, items, offered }).await
     }
 }
 
@@ -172,6 +180,12 @@ enum Pending {
 struct Group {
     open: HashMap<TraceRef, Open>,
     rows: Vec<Args>,
+    /// Payloads of the records.
+    payloads: Vec<Args>,
+    /// How many payloads were denied, by trace and operation.
+    denied: BTreeMap<(i64, i32), u64>,
+    /// Runs whose payloads were erased since theirs were made ready.
+    erased: HashSet<(String, String)>,
 }
 
 impl Group {
@@ -201,7 +215,9 @@ impl Group {
             let facts = found.remove(&open.row.trace_key).unwrap_or_default();
             facts.into_iter().for_each(|fact| open.state.facts.insert(fact));
         }
-        Ok(Self { open, rows: Vec::with_capacity(items.len()) })
+        let erased = erased(tx, items).await?;
+        let rows = Vec::with_capacity(items.len());
+        Ok(Self { open, rows, payloads: Vec::new(), denied: BTreeMap::new(), erased })
     }
 
     fn append_all(&mut self, items: &[Append], now: Micros) -> Vec<Result<Vec<Pending>, Fault>> {
@@ -214,24 +230,40 @@ impl Group {
             return Err(Fault::new(&reasons::TRACE_NOT_FOUND, "there is no trace of this attempt"));
         };
         // One item checks before it changes anything; several need the state from before the first.
-        let before =
-            (append.items.len() > 1).then(|| (open.state.clone(), open.facts.len(), self.rows.len()));
+        let before = (append.items.len() > 1).then(|| {
+            (open.state.clone(), open.facts.len(), self.rows.len(), self.payloads.len(), self.denied.clone())
+        });
+        let nobody_reads = self.erased.contains(&(append.of.tenant_id.clone(), append.of.run_id.clone()));
         let mut receipts = Vec::with_capacity(append.items.len());
-        for item in &append.items {
+        for (n, item) in append.items.iter().enumerate() {
+            let unread = nobody_reads.then(|| without_payloads(item));
+            let item = unread.as_ref().unwrap_or(item);
             match open.state.append(item, Stamp { now, record_id: new_id() }) {
                 Ok(Outcome::Duplicate { position }) => {
                     receipts.push(Pending::Stored(open.row.trace_key, position));
                 }
                 Ok(Outcome::Appended(new)) => {
                     self.rows.push(records::row(open.row.trace_key, item, &new));
+                    let trace_key = open.row.trace_key;
+                    if let Some(offered) = append.offered.get(n) {
+                        let position = new.record.position;
+                        let kept = offered.kept.iter().filter(|_| !nobody_reads);
+                        let row = |kept| payloads::row(&append.of, trace_key, position, kept, now);
+                        self.payloads.extend(kept.map(row));
+                        for operation in &offered.denied {
+                            *self.denied.entry((trace_key, number(*operation) as i32)).or_default() += 1;
+                        }
+                    }
                     receipts.push(Pending::New(Receipt::new(&open.row.trace_id, &new)));
                     open.note(item, &new);
                 }
                 Err(fault) => {
-                    if let Some((state, facts, rows)) = before {
+                    if let Some((state, facts, rows, payloads, denied)) = before {
                         open.state = state;
                         open.facts.truncate(facts);
                         self.rows.truncate(rows);
+                        self.payloads.truncate(payloads);
+                        self.denied = denied;
                     }
                     return Err(fault);
                 }
@@ -246,6 +278,10 @@ impl Group {
             return Ok(Vec::new());
         }
         records::insert(tx, std::mem::take(&mut self.rows)).await?;
+        payloads::insert(tx, std::mem::take(&mut self.payloads)).await?;
+        let denied = std::mem::take(&mut self.denied);
+        let denied: Vec<_> = denied.into_iter().map(|((key, operation), n)| (key, operation, n)).collect();
+        payloads::count_denials(tx, &denied).await?;
         let grown = || self.open.values().filter(|open| open.state.count > open.row.record_count);
         let mut heads: Vec<Advance<'_>> = grown()
             .map(|open| Advance {
@@ -327,6 +363,24 @@ impl Open {
             reason: String::new(),
         });
     }
+}
+
+/// The runs of `items` whose payloads can't be stored any more: they were erased after these were made ready.
+async fn erased(tx: &mut Tx, items: &[Append]) -> Result<HashSet<(String, String)>, DbError> {
+    let mut erased = HashSet::new();
+    let stores = |append: &&Append| append.offered.iter().any(|offered| !offered.kept.is_empty());
+    for append in items.iter().filter(stores) {
+        if !payloads::takes_payloads(tx, &append.of.tenant_id, &append.of.run_id).await? {
+            erased.insert((append.of.tenant_id.clone(), append.of.run_id.clone()));
+        }
+    }
+    Ok(erased)
+}
+
+fn without_payloads(item: &Item) -> Item {
+    let mut item = item.clone();
+    forget(&mut item.body);
+    item
 }
 
 /// The facts that the items need. A RESOLUTION names a position: its step is known only after the first look-up.

@@ -1,11 +1,18 @@
 //! Use cases: each opens the one transaction of its call, or reads.
 
+pub mod announce;
 pub mod append_addendum;
 pub mod append_records;
 pub mod audit;
 pub mod build_bundle;
+pub mod certificates;
+pub mod compare;
 pub mod events;
+pub mod exports;
 pub mod link_incident;
+pub mod mismatches;
+pub mod once;
+pub mod payloads;
 pub mod read_traces;
 pub mod seal_trace;
 pub mod start_trace;
@@ -18,7 +25,7 @@ use runspine_db::{Batcher, Db};
 use runspine_types::Clock;
 
 use self::audit::notary::Notary;
-use crate::{Config, keyring::Keyring, store::contract::Contracts};
+use crate::{Config, keyring::Keyring, store::contract::Contracts, vault::Vault};
 
 /// What every use case works with. Cheap to share.
 pub struct App {
@@ -36,6 +43,10 @@ pub struct App {
     pub contracts: Contracts,
     /// What makes checkpoints.
     pub notary: Arc<Notary>,
+    /// The key that wraps the keys of payloads.
+    pub vault: Vault,
+    /// Whether the profile is STRICT.
+    pub strict: bool,
 }
 
 impl App {
@@ -43,8 +54,9 @@ impl App {
     pub fn new(
         db: Db,
         clock: Arc<dyn Clock>,
-        keyring: Arc<Keyring>,
+        (keyring, vault): (Arc<Keyring>, Vault),
         notary: Arc<Notary>,
+        strict: bool,
         config: &Config,
     ) -> Self {
         let watch = Arc::new(watch::Hub::new(config.watch.max_streams));
@@ -53,7 +65,7 @@ impl App {
             Arc::clone(&watch),
             config.trace.max_records,
         ));
-        Self { db, clock, keyring, append, watch, contracts: Contracts::new(), notary }
+        Self { db, clock, keyring, append, watch, contracts: Contracts::new(), notary, vault, strict }
     }
 }
 

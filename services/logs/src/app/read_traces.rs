@@ -52,6 +52,21 @@ fn no_trace() -> Fault {
 }
 
 impl App {
+    /// What an attempt may be watched by, as bits, and the digest of its policy snapshot; attempt 0 is the latest.
+    /// `None` when there is no trace.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn inspection(
+        &self,
+        tenant_id: &str,
+        run_id: &str,
+        attempt: u32,
+    ) -> Result<Option<(u32, bytes::Bytes)>, Fault> {
+        let header = traces::header(self.db.read(), tenant_id, run_id, attempt).await?;
+        Ok(header.map(|header| (header.inspection_allowed, header.policy_snapshot_digest)))
+    }
+
     /// The main trace of an attempt (0: the latest) with its addenda, incidents and sums.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use super::{
     App,
     audit::told::{Caused, verdicts},
     events::{self, About},
+    payloads::denials,
     random,
     start_trace::done,
 };
@@ -95,7 +96,10 @@ impl App {
         let seal = Seal {
             of: of.clone(),
             request_digest: hash(&unfenced.encode_to_vec()),
-            request,
+            request: pb::SealTraceRequest {
+                incomplete_reason: crate::rpc::words(&request.incomplete_reason),
+                ..request
+            },
             call: call.clone(),
             contracts: self.contracts.clone(),
             keyring: Arc::clone(&self.keyring),
@@ -163,6 +167,7 @@ impl Seal {
         };
         let mut entries = verdicts(tx, &contract.journal, &caused, self.now);
         self.contracts.save(tx, [contract]).await?;
+        denials::tell(tx, &self.of, row.trace_key, &caused, self.now).await?;
         entries.push(self.publish(tx, &seal, digest));
         for appended in ledger::append(tx, &[entries], self.now).await? {
             appended?;

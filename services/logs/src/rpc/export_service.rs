@@ -9,6 +9,7 @@ use runspine_rpc::{context, status};
 use runspine_types::{is_uuid, is_uuid_v7};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::export_orders;
 use crate::app::{App, build_bundle::Gathered};
 
 /// Most bytes of one document.
@@ -90,5 +91,50 @@ impl ExportService for Exports {
         let pieces = futures::stream::iter(chunks);
         let messages = pieces.map(|chunk| Ok(pb::BuildRunBundleResponse { chunk: chunk.into() }));
         Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn create_export(
+        &self,
+        request: Request<pb::CreateExportRequest>,
+    ) -> Result<Response<pb::CreateExportResponse>, Status> {
+        let call = context(&request)?;
+        self.create(&call, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn get_export(
+        &self,
+        request: Request<pb::GetExportRequest>,
+    ) -> Result<Response<pb::GetExportResponse>, Status> {
+        let call = context(&request)?;
+        let id = request.into_inner().export_id;
+        let mut found = Violations::new();
+        found.require(is_uuid(&id), "export_id", "FIELD_INVALID", "is a UUID");
+        found.into_result(&mesh::FIELD_INVALID).map_err(status)?;
+        self.app.get_export(&call.tenant_id, &id).await.map(Response::new).map_err(status)
+    }
+
+    async fn list_exports(
+        &self,
+        request: Request<pb::ListExportsRequest>,
+    ) -> Result<Response<pb::ListExportsResponse>, Status> {
+        let call = context(&request)?;
+        self.list(&call.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    type DownloadExportStream = export_orders::Pieces;
+
+    async fn download_export(
+        &self,
+        request: Request<pb::DownloadExportRequest>,
+    ) -> Result<Response<Self::DownloadExportStream>, Status> {
+        let call = context(&request)?;
+        self.download(&call, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn check_completeness(
+        &self,
+        request: Request<pb::CheckCompletenessRequest>,
+    ) -> Result<Response<pb::CheckCompletenessResponse>, Status> {
+        export_orders::completeness(request.into_inner()).map(Response::new).map_err(status)
     }
 }

@@ -30,6 +30,14 @@ pub fn run(run_id: &str) -> Result<(), Fault> {
     found.into_result(&mesh::FIELD_INVALID)
 }
 
+/// The runs of a comparison.
+pub fn compared(left: &str, right: &str) -> Result<(), Fault> {
+    let mut found = Violations::new();
+    found.require(is_uuid_v7(left), "left.run_id", "FIELD_INVALID", "is a UUIDv7");
+    found.require(is_uuid_v7(right), "right.run_id", "FIELD_INVALID", "is a UUIDv7");
+    found.into_result(&mesh::FIELD_INVALID)
+}
+
 fn chosen<E: TryFrom<i32>>(number: i32, field: &str, found: &mut Violations) {
     if number == 0 {
         found.add(field, "ENUM_UNSPECIFIED", "has to be set");
@@ -44,6 +52,11 @@ fn digest(bytes: &[u8], field: &str, found: &mut Violations) {
 
 fn text(value: &str, most: usize, field: &str, found: &mut Violations) {
     found.require(value.len() <= most, field, "FIELD_INVALID", "is longer than the field can hold");
+}
+
+/// Words without what nobody may see.
+pub fn words(given: &str) -> String {
+    runspine_redact::text(given, runspine_redact::Keep::default()).into_owned()
 }
 
 /// A StartTrace.

@@ -68,7 +68,7 @@ impl TraceService for Traces {
             of: of(&call.tenant_id, &request.run_id, request.attempt),
             request_id: request.request_id.clone(),
             request_digest: hash(&request.encode_to_vec()),
-            reason: request.reason.clone(),
+            reason: parse::words(&request.reason),
             items: parse::addendum(request).map_err(status)?,
         };
         stored(self.app.append_addendum(&call, addendum).await)
@@ -164,6 +164,18 @@ impl TraceService for Traces {
         let r = request.into_inner();
         parse::run(&r.run_id).map_err(status)?;
         answer(watch::open(Arc::clone(&self.app), &call.tenant_id, &r).await)
+    }
+
+    async fn compare_traces(
+        &self,
+        request: Request<pb::CompareTracesRequest>,
+    ) -> Result<Response<pb::CompareTracesResponse>, Status> {
+        let call = context(&request)?;
+        let r = request.into_inner();
+        let (left, right) = (r.left.unwrap_or_default(), r.right.unwrap_or_default());
+        parse::compared(&left.run_id, &right.run_id).map_err(status)?;
+        let sides = ((left.run_id.as_str(), left.attempt), (right.run_id.as_str(), right.attempt));
+        answer(self.app.compare_traces(&call.tenant_id, sides).await)
     }
 
     async fn verify_trace(

@@ -1,13 +1,18 @@
 //! Statements and rows. Nothing here decides; everything runs inside the transaction it is given.
 
+pub mod certificates;
 pub mod chains;
 pub mod checkpoint;
 pub mod contract;
 pub mod dispatch;
+pub mod erasure;
 pub mod evidence;
+pub mod exports;
 pub mod keys;
 pub mod ledger;
 pub mod llm_runs;
+pub mod mismatches;
+pub mod payloads;
 pub mod records;
 pub mod seals;
 pub mod secrets;
@@ -25,10 +30,15 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         5 => "0005_dispatches",
         6 => "0006_checkpoints",
         7 => "0007_llm_runs",
+        8 => "0008_payloads",
+        9 => "0009_certificates",
+        10 => "0010_exports",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
         "contract_entries", "ledger", "evidence", "evidence_failures", "dispatch_records",
         "checkpoints", "cosignatures", "merkle_tiles", "mesh_leaves", "llm_run_records",
+        "legal_holds", "certificates", "certificate_events", "mismatches", "mismatch_events",
+        "exports", "export_events",
     ],
 };

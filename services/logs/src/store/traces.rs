@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use contracts_logs::v1::TraceHeader;
+use prost::Message as _;
 use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tuples, Tx, args};
 use runspine_logs_domain::trace::{Facts, TraceState};
 use runspine_types::{Digest, Micros};
@@ -208,6 +210,22 @@ pub async fn find(tx: &mut Tx, of: &TraceRef) -> Result<Option<TraceRow>, DbErro
         lock(tx)
     );
     tx.fetch_optional(AssertSqlSafe(sql), args![&of.tenant_id, &of.run_id, of.attempt]).await
+}
+
+/// The header of the main trace of an attempt; attempt 0 is the latest.
+pub async fn header(
+    read: &Read,
+    tenant_id: &str,
+    run_id: &str,
+    attempt: u32,
+) -> Result<Option<TraceHeader>, DbError> {
+    let sql = "SELECT header FROM traces WHERE tenant_id = $1 AND run_id = $2 AND ($3 = 0 OR attempt = $3) \
+               AND addendum = 0 ORDER BY attempt DESC LIMIT 1";
+    let found: Option<(Bytes,)> = read.fetch_optional(sql, args![tenant_id, run_id, attempt]).await?;
+    let decoded = found.map(|(header,)| TraceHeader::decode(header));
+    decoded
+        .transpose()
+        .map_err(|error| DbError::Column { column: "header".to_owned(), what: error.to_string() })
 }
 
 /// Another writer must not move a head between reading and writing it; SQLite has one writer.

@@ -59,7 +59,15 @@ pub fn role_patterns(role: &str) -> Option<&'static [&'static str]> {
             "signals.*",
         ],
         "DEVELOPER" => &["runs.execute", "runs.resume", "*.read", "policies.simulate", "violations.report"],
-        "AUDITOR" => &["*.read", "*.audit", "*.verify", "exports.create"],
+        "AUDITOR" => &[
+            "*.read",
+            "*.audit",
+            "*.verify",
+            "exports.create",
+            "certificates.issue",
+            "mismatches.*",
+            "traces.archive",
+        ],
         "VIEWER" => &["*.read"],
         "AGENT" => &[
             "runs.execute",

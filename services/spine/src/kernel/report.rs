@@ -2,7 +2,7 @@
 
 use contracts_common::common::v1::{OutcomeCategory, StepKind, Verdict};
 use contracts_logs::v1::{self as logs, RecordItem, record_item};
-use contracts_spine::v1::{KeptStep, RecordStepRequest};
+use contracts_spine::v1::{KeptStep, RecordStepRequest, StepPayload};
 use prost::Message;
 use runspine_rpc::timestamp;
 use runspine_types::{Digest, Hasher};
@@ -102,6 +102,16 @@ pub(super) fn body(report: &RecordStepRequest, standing: &Standing) -> logs::Ste
     }
 }
 
+/// Both enums have the same numbers; logs checks them.
+fn payload(given: &StepPayload) -> logs::Payload {
+    logs::Payload {
+        direction: given.direction,
+        media_type: given.media_type.clone(),
+        content: given.content.clone(),
+        subject: given.subject.clone(),
+    }
+}
+
 pub(super) fn item(
     report: &RecordStepRequest,
     standing: &Standing,
@@ -118,6 +128,7 @@ pub(super) fn item(
         request_digest: digest.to_vec().into(),
         answer: kept(report, standing).encode_to_vec().into(),
         body: Some(record_item::Body::Step(step)),
+        payloads: report.payloads.iter().map(payload).collect(),
         ..RecordItem::default()
     }
 }

@@ -3,7 +3,7 @@
 use contracts_common::common::v1::{Amounts, ErrorClass, OutcomeCategory, RunSource, StepKind, StepOutcome};
 use contracts_spine::v1::{
     Argument, AuthorizeStepRequest, CancelRunRequest, CompleteRunRequest, PauseRunRequest, RecordStepRequest,
-    RenewLeaseRequest, ResumeRunRequest, StartRunRequest, argument::Value,
+    RenewLeaseRequest, ResumeRunRequest, StartRunRequest, StepPayloadDirection, argument::Value,
 };
 use runspine_errors::{Outcome, Violations, mesh::FIELD_INVALID};
 use runspine_types::{is_code, is_uuid, is_uuid_v7};
@@ -240,7 +240,21 @@ pub fn record(r: &RecordStepRequest) -> Outcome<()> {
     c.text("external_ref", &r.external_ref, 0..=limits::ID);
     let labels = r.output_labels.len() <= limits::OUTPUT_LABELS;
     c.0.require(labels, "output_labels", INVALID, "at most 32");
+    payloads(&mut c, r);
     c.done()
+}
+
+fn payloads(c: &mut Checks, r: &RecordStepRequest) {
+    for (i, payload) in r.payloads.iter().enumerate() {
+        c.stated::<StepPayloadDirection>(&format!("payloads[{i}].direction"), payload.direction);
+        let fits = payload.media_type.len() <= 128 && payload.subject.len() <= 256;
+        let what = "a media type of at most 128 bytes and a subject of at most 256";
+        c.0.require(fits, &format!("payloads[{i}]"), INVALID, what);
+    }
+    let mut sides: Vec<i32> = r.payloads.iter().map(|payload| payload.direction).collect();
+    sides.sort_unstable();
+    let once = sides.windows(2).all(|pair| pair[0] != pair[1]);
+    c.0.require(once, "payloads", INVALID, "at most one for each side");
 }
 
 fn used(c: &mut Checks, r: &RecordStepRequest) {

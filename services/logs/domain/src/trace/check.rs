@@ -4,11 +4,12 @@ use contracts_common::common::v1::{
     ActorType, DecisionSource, Directive, OutcomeCategory, StepKind, StepOutcome, Verdict,
 };
 use contracts_logs::v1::{
-    ControlAction, Correction, Decision, McpEvent, McpEventKind, McpSent, RecordItem, Resolution, SpanLink,
-    Step, record_item,
+    ControlAction, Correction, Decision, McpEvent, McpEventKind, McpSent, PayloadDirection, RecordItem,
+    Resolution, SpanLink, Step, record_item,
 };
 use prost_types::Timestamp;
 use runspine_errors::Violations;
+use runspine_redact::MAX_PAYLOAD;
 use runspine_types::is_code;
 
 use super::MAX_ANSWER;
@@ -93,6 +94,7 @@ pub(super) fn item(item: &RecordItem, path: &str, found: &mut Violations) {
     n.ids(&[("correlation_id", &item.correlation_id), ("causation_id", &item.causation_id)]);
     n.digests(&[("request_digest", &item.request_digest)]);
     n.require(item.answer.len() <= MAX_ANSWER, "answer", "is at most 16 KiB");
+    payloads(item, &mut n);
     match &item.body {
         None => n.note("body", "CONTENT_REQUIRED", "has to be set"),
         Some(record_item::Body::Decision(b)) => {
@@ -114,6 +116,20 @@ pub(super) fn item(item: &RecordItem, path: &str, found: &mut Violations) {
         }
         Some(record_item::Body::Correction(b)) => correction(b, &mut n),
         Some(record_item::Body::SpanLink(b)) => span_link(b, &mut n),
+    }
+}
+
+fn payloads(item: &RecordItem, n: &mut Noter<'_>) {
+    let of_a_step = matches!(item.body, Some(record_item::Body::Step(_)));
+    n.require(of_a_step || item.payloads.is_empty(), "payloads", "come with a step");
+    let mut sides: Vec<i32> = item.payloads.iter().map(|payload| payload.direction).collect();
+    sides.sort_unstable();
+    n.require(sides.windows(2).all(|pair| pair[0] != pair[1]), "payloads", "are at most one for each side");
+    for payload in &item.payloads {
+        n.chosen::<PayloadDirection>("payloads.direction", payload.direction);
+        n.text("payloads.media_type", &payload.media_type, 128);
+        n.text("payloads.subject", &payload.subject, 256);
+        n.require(payload.content.len() <= MAX_PAYLOAD, "payloads.content", "is at most 4 MiB");
     }
 }
 

@@ -1,11 +1,11 @@
 //! One item to append, checked and ready to become a record.
 
 use bytes::Bytes;
-use contracts_logs::v1::{RecordItem, TraceRecord, record_item, trace_record};
+use contracts_logs::v1::{Payload, RecordItem, TraceRecord, record_item, trace_record};
 use runspine_errors::Violations;
 use runspine_types::{Digest, Micros};
 
-use super::check;
+use super::{check, prose};
 use crate::{bytes::encode, bytes::micros, chain};
 
 /// Most bytes of a record.
@@ -39,13 +39,15 @@ pub struct Item {
     pub causation_id: String,
     /// What it says.
     pub body: trace_record::Body,
+    /// Offered for storage; no part of the content, which has their digests.
+    pub payloads: Vec<Payload>,
 }
 
 /// Checks an item and gives it its content digest; `None` after a violation was noted. `path` is where the item stands
 /// in the request, e.g. `items[3]`.
 pub fn item_of(item: RecordItem, path: &str, found: &mut Violations) -> Option<Item> {
     check::item(&item, path, found);
-    let body = match item.body? {
+    let mut body = match item.body? {
         record_item::Body::Decision(b) => trace_record::Body::Decision(b),
         record_item::Body::Step(b) => trace_record::Body::Step(b),
         record_item::Body::Resolution(b) => trace_record::Body::Resolution(b),
@@ -54,6 +56,7 @@ pub fn item_of(item: RecordItem, path: &str, found: &mut Violations) -> Option<I
         record_item::Body::Correction(b) => trace_record::Body::Correction(b),
         record_item::Body::SpanLink(b) => trace_record::Body::SpanLink(b),
     };
+    prose::redact(&mut body);
     let actor = item.actor?;
     let request_digest = Digest::from_slice(&item.request_digest);
     // The record without what logs sets and without the key: two keys can carry the same content.
@@ -80,5 +83,6 @@ pub fn item_of(item: RecordItem, path: &str, found: &mut Violations) -> Option<I
         correlation_id: content.correlation_id,
         causation_id: content.causation_id,
         body: content.body?,
+        payloads: item.payloads,
     })
 }

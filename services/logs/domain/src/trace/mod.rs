@@ -5,6 +5,7 @@ mod columns;
 mod facts;
 mod item;
 pub mod llm;
+mod prose;
 mod rules;
 mod state;
 mod summary;

@@ -100,7 +100,7 @@ pub fn acknowledge(tenant: &str, request: pb::AcknowledgeRequest) -> Result<(Key
             action: fields.text(&at("action"), a.action, (1, 64)),
             status: fields.known::<AckStatus>(&at("status"), a.status),
             result_id: fields.text(&at("result_id"), a.result_id, (0, 128)),
-            error_reason: fields.text(&at("error_reason"), a.error_reason, (0, 1_024)),
+            error_reason: fields.words(&at("error_reason"), a.error_reason, (0, 1_024)),
             idempotency_key: fields.text(&at("idempotency_key"), a.idempotency_key, (1, 256)),
             fence: request.fence,
             observed_at: fields.optional_time(&at("observed_at"), a.observed_at.as_ref()),
@@ -141,7 +141,7 @@ pub fn move_deadline(tenant: &str, request: pb::MoveDeadlineRequest) -> Result<(
             fields.text("action", request.action, (1, 64)),
         ),
         to: fields.optional_time("new_deadline", request.new_deadline.as_ref()),
-        reason: fields.text("reason", request.reason, REASON),
+        reason: fields.words("reason", request.reason, REASON),
         fence: request.fence,
     };
     let request_id = fields.request_id(request.request_id);
@@ -166,7 +166,7 @@ pub fn release(tenant: &str, request: pb::ReleaseClaimRequest) -> Result<(Key, u
     let key = key(&mut fields, tenant, request.key);
     let result: pb::DriveResult = fields.known("drive_result", request.drive_result);
     let least = usize::from(matches!(result, pb::DriveResult::Retry | pb::DriveResult::Park));
-    let reason = fields.text("error_reason", request.error_reason, (least, 1_024));
+    let reason = fields.words("error_reason", request.error_reason, (least, 1_024));
     fields.done()?;
     let drive = match result {
         pb::DriveResult::Retry => Drive::Retry(reason),
@@ -180,7 +180,7 @@ pub fn release(tenant: &str, request: pb::ReleaseClaimRequest) -> Result<(Key, u
 pub fn unpark(tenant: &str, request: pb::UnparkContractRequest) -> Result<(Key, String, String), Fault> {
     let mut fields = Fields::new();
     let key = key(&mut fields, tenant, request.key);
-    let reason = fields.text("reason", request.reason, REASON);
+    let reason = fields.words("reason", request.reason, REASON);
     let request_id = fields.request_id(request.request_id);
     fields.done()?;
     Ok((key, reason, request_id))

@@ -134,6 +134,6 @@ fn failure(fields: &mut Fields, f: pb::EvidenceFailureReport) -> (EvidenceKind, 
         EvidenceResolution::Unspecified => EvidenceResolution::Transient,
         given => given,
     };
-    let detail = fields.text("failure.detail", f.detail, (0, 1_024));
+    let detail = fields.words("failure.detail", f.detail, (0, 1_024));
     (kind, Content::Failure(reason, detail, resolution))
 }

@@ -1,5 +1,7 @@
 //! Checks of request fields: all violations of a call are found before it is refused.
 
+use std::borrow::Cow;
+
 use prost_types::Timestamp;
 use runspine_errors::{Fault, Violations, mesh};
 use runspine_logs_domain::reasons::DIGEST_LENGTH;
@@ -37,6 +39,21 @@ impl Fields {
         let fits = (least..=most).contains(&text.len());
         self.violations.require(fits, field, INVALID, &format!("has {least} to {most} bytes"));
         text
+    }
+
+    /// Words of `least` to `most` bytes, without what nobody may see: whoever may read the row may read them.
+    pub fn words(&mut self, field: &str, text: String, range: (usize, usize)) -> String {
+        let text = self.text(field, text, range);
+        match runspine_redact::text(&text, runspine_redact::Keep::default()) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(without) => without,
+        }
+    }
+
+    /// A state in JSON of `least` to `most` bytes, without what nobody may see.
+    pub fn state(&mut self, field: &str, text: String, range: (usize, usize)) -> String {
+        let text = self.text(field, text, range);
+        if text.is_empty() { text } else { runspine_redact::json(&text, runspine_redact::Keep::default()) }
     }
 
     /// A UUID.

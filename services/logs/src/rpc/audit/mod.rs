@@ -6,7 +6,7 @@ mod contract_service;
 mod dispatch_parse;
 mod evidence_parse;
 mod evidence_service;
-mod fields;
+pub mod fields;
 mod ledger_parse;
 mod ledger_service;
 mod llm_runs;

@@ -12,7 +12,7 @@ use contracts_logs::v1::{
     key_service_client::KeyServiceClient, ledger_service_client::LedgerServiceClient, record_item::Body,
     record_service_client::RecordServiceClient, trace_service_client::TraceServiceClient,
 };
-use runspine_boot::{Deps, Service};
+use runspine_boot::{Deps, Profile, Service};
 use runspine_db::Db;
 use runspine_logs::{Config, MIGRATIONS};
 use runspine_rpc::{Context, Registry, Transport, details};
@@ -33,6 +33,8 @@ pub struct House {
     pub ledger: LedgerServiceClient<Transport>,
     pub kept: RecordServiceClient<Transport>,
     pub store: TestStore,
+    /// The way to every other service of the house.
+    pub way: Transport,
     registry: Registry,
     _dir: tempfile::TempDir,
     // A service is not `Sync`, and is only held here.
@@ -47,10 +49,23 @@ impl House {
     }
 
     pub async fn with(store: TestStore, config: Config) -> Self {
+        Self::open(store, config, GovernanceProfile::Standard).await
+    }
+
+    pub async fn under(store: TestStore, profile: GovernanceProfile) -> Self {
+        Self::open(store, Config::default(), profile).await
+    }
+
+    async fn open(store: TestStore, config: Config, profile: GovernanceProfile) -> Self {
         let clock = Arc::new(FixedClock::at(START));
         let dir = tempfile::tempdir().unwrap();
         let mut deps = Deps::for_tests(dir.path()).unwrap().with_clock(clock.clone());
         deps.store = store.config().clone();
+        if profile == GovernanceProfile::Strict {
+            // STRICT makes no keys: they are there from a start before.
+            drop(runspine_logs::service(config.clone(), &deps).await.unwrap());
+        }
+        deps.profile = Arc::new(Profile { name: profile, ..Profile::clone(&deps.profile) });
         let service = runspine_logs::service(config, &deps).await.unwrap();
         let way = Transport::local(&service.stack);
         Self {
@@ -61,7 +76,8 @@ impl House {
             exports: ExportServiceClient::new(way.clone()),
             events: EventServiceClient::new(way.clone()),
             ledger: LedgerServiceClient::new(way.clone()),
-            kept: RecordServiceClient::new(way),
+            kept: RecordServiceClient::new(way.clone()),
+            way,
             store,
             registry: Registry::read(&[contracts_logs::DESCRIPTORS]).unwrap(),
             _dir: dir,

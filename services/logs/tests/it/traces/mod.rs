@@ -2,7 +2,7 @@
 
 mod append;
 mod bundles;
-mod harness;
+pub mod harness;
 mod llm_runs;
 mod proofs;
 mod sealing;

@@ -1,0 +1,285 @@
+//! Certificates: issued on a fresh check only, judged with the keys that are known now.
+
+use bytes::Bytes;
+use contracts_common::common::v1::{CallContext, ContractVerdict};
+use contracts_logs::v1::{
+    Certificate, CertificateFormat, CertificateIssued, CertificateKind, CertificateRevoked,
+    CertificateStatus, IssueCertificateResponse, KeyPurpose, ProofStatus, RevokeCertificateResponse,
+    VerifyTraceResponse,
+};
+use runspine_errors::Fault;
+use runspine_logs_domain::{
+    bytes::timestamp,
+    certificate::{self, Statement, expires_at},
+    contract::Key,
+    keys::Signed,
+    reasons,
+};
+use runspine_types::new_id;
+use serde_json::{Value, json};
+
+use super::{
+    App,
+    announce::announce,
+    audit::told::{Caused, Told},
+    once::Once,
+};
+use crate::store::{
+    certificates::{self, CertificateRow, Filter},
+    contract, keys,
+};
+
+/// What to certify.
+#[derive(Debug, Clone)]
+pub struct Issue {
+    /// What identifies the call.
+    pub once: Once,
+    /// What to state.
+    pub kind: CertificateKind,
+    /// The run.
+    pub run_id: String,
+    /// The attempt; 0 for all, or the latest.
+    pub attempt: u32,
+    /// How to write it.
+    pub format: CertificateFormat,
+}
+
+impl App {
+    /// Checks a run and certifies what was found; gives the answer as it is kept.
+    ///
+    /// # Errors
+    /// TRACE_NOT_FOUND, NOT_SEALED, PROOF_NOT_VERIFIED, CONTRACT_INCOMPLETE, KEY_UNAVAILABLE, IDEMPOTENCY_MISMATCH, or
+    /// when the store can't be read or written.
+    pub async fn issue_certificate(&self, call: &CallContext, issue: Issue) -> Result<Bytes, Fault> {
+        let (attempt, claims) = self.claims(&call.tenant_id, &issue).await?;
+        let signer = self.keyring.signer(KeyPurpose::Certificate)?;
+        let issued_at = self.clock.now();
+        let statement = Statement {
+            certificate_id: new_id(),
+            kind: issue.kind,
+            tenant_id: call.tenant_id.clone(),
+            run_id: issue.run_id.clone(),
+            attempt,
+            claims,
+            issued_at,
+            key_id: signer.key_id.clone(),
+        };
+        let payload = statement.payload();
+        let signature = signer.sign(Signed::Certificate, payload.as_bytes());
+        let row = CertificateRow {
+            id: 0,
+            certificate_id: statement.certificate_id,
+            kind: issue.kind.into(),
+            run_id: issue.run_id,
+            attempt,
+            payload,
+            signature: Bytes::copy_from_slice(&signature),
+            key_id: signer.key_id,
+            issued_at,
+            revoked_at: None,
+            revocation: None,
+        };
+        let (tenant_id, caused) = (call.tenant_id.clone(), Caused::by(call));
+        self.once(issue.once, move |tx| {
+            Box::pin(async move {
+                certificates::insert(tx, &tenant_id, &row).await?;
+                let data = CertificateIssued {
+                    certificate_id: row.certificate_id.clone(),
+                    kind: row.kind,
+                    run_id: row.run_id.clone(),
+                    key_id: row.key_id.clone(),
+                    expires_at: Some(timestamp(expires_at(issued_at))),
+                };
+                let told = Told {
+                    name: "CertificateIssued",
+                    data: &data,
+                    tenant_id: &tenant_id,
+                    run_id: &row.run_id,
+                    attempt: row.attempt,
+                    step_index: None,
+                    entity: ("certificate", row.certificate_id.clone()),
+                    reason: certificate::kind_word(data.kind()),
+                };
+                announce(tx, told, None, &caused, issued_at).await?;
+                Ok(IssueCertificateResponse { certificate: Some(present(row, issue.format)) })
+            })
+        })
+        .await
+    }
+
+    /// What the checks find, and the attempt that they are about.
+    async fn claims(&self, tenant_id: &str, issue: &Issue) -> Result<(u32, Value), Fault> {
+        match issue.kind {
+            CertificateKind::PolicyAudit => self.audited(tenant_id, issue).await,
+            _ => {
+                let proof = self.verify_trace(tenant_id, &issue.run_id, issue.attempt).await?;
+                verified(&proof)?;
+                let header = self.inspection(tenant_id, &issue.run_id, issue.attempt).await?;
+                let snapshot = header.map(|(_, digest)| hex::encode(digest)).unwrap_or_default();
+                let seals: Vec<String> = proof.proofs.iter().map(|p| hex::encode(&p.seal_digest)).collect();
+                let records: u64 = proof.proofs.iter().map(|p| p.record_count).sum();
+                let claims = json!({
+                    "proof_status": "VERIFIED",
+                    "seal_digests": seals,
+                    "record_count": records,
+                    "snapshot_digest": snapshot,
+                });
+                Ok((issue.attempt, claims))
+            }
+        }
+    }
+
+    async fn audited(&self, tenant_id: &str, issue: &Issue) -> Result<(u32, Value), Fault> {
+        let missing =
+            || Fault::new(&reasons::CONTRACT_NOT_FOUND, "there is no audit contract of this attempt");
+        let attempt = match issue.attempt {
+            0 => {
+                let row = self.find_trace(tenant_id, &issue.run_id, 0, 0).await;
+                row.map_err(|_| missing())?.attempt
+            }
+            attempt => attempt,
+        };
+        let key = Key::run(tenant_id, &issue.run_id, attempt);
+        let (row, contract) = contract::read(self.db.read(), &key).await?.ok_or_else(missing)?;
+        let judged = contract.judged.last();
+        if judged.is_none_or(|judged| judged.verdict != ContractVerdict::Complete) || !contract.closed {
+            let subject = format!("contracts/run/{}/{attempt}", issue.run_id);
+            return Err(Fault::new(&reasons::CONTRACT_INCOMPLETE, "the audit contract is not COMPLETE")
+                .precondition(subject, "is closed with the verdict COMPLETE"));
+        }
+        let claims = json!({
+            "contract_verdict": "COMPLETE",
+            "contract_entries": contract.last_seq,
+            "contract_link": row.last_link.to_hex(),
+        });
+        Ok((attempt, claims))
+    }
+
+    /// One certificate.
+    ///
+    /// # Errors
+    /// CERTIFICATE_NOT_FOUND, or when the store can't be read.
+    pub async fn get_certificate(
+        &self,
+        tenant_id: &str,
+        id: &str,
+        format: CertificateFormat,
+    ) -> Result<Certificate, Fault> {
+        let row = certificates::find(self.db.read(), tenant_id, id).await?.ok_or_else(missing)?;
+        Ok(present(row, format))
+    }
+
+    /// Certificates, newest first, with their places.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn list_certificates(
+        &self,
+        tenant_id: &str,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<(i64, Certificate)>, Fault> {
+        let rows = certificates::list(self.db.read(), tenant_id, filter, before, limit).await?;
+        Ok(rows.into_iter().map(|row| (row.id, present(row, CertificateFormat::Json))).collect())
+    }
+
+    /// Judges a certificate. One of another tenant is judged by its signature alone: nothing else of it is known here.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn verify_certificate(
+        &self,
+        tenant_id: &str,
+        encoded: &str,
+    ) -> Result<(CertificateStatus, Option<certificate::Read>), Fault> {
+        let known = keys::all(self.db.read()).await?;
+        let revoked = match certificate::decode(encoded) {
+            Some(read) => {
+                let row = certificates::find(self.db.read(), tenant_id, &read.certificate_id).await?;
+                row.is_some_and(|row| row.revoked_at.is_some())
+            }
+            None => false,
+        };
+        let purpose = i32::from(KeyPurpose::Certificate);
+        let key = |id: &str| {
+            let row = known.iter().find(|row| row.key_id == id && row.purpose == purpose)?;
+            row.public_key.as_slice().try_into().ok()
+        };
+        Ok(certificate::judge(encoded, self.clock.now(), key, |_| revoked))
+    }
+
+    /// Takes a certificate back and gives the answer as it is kept.
+    ///
+    /// # Errors
+    /// CERTIFICATE_NOT_FOUND, IDEMPOTENCY_MISMATCH, or when the store can't be written.
+    pub async fn revoke_certificate(
+        &self,
+        call: &CallContext,
+        (once, id, reason): (Once, String, String),
+    ) -> Result<Bytes, Fault> {
+        let (tenant_id, caused, now) = (call.tenant_id.clone(), Caused::by(call), self.clock.now());
+        self.once(once, move |tx| {
+            Box::pin(async move {
+                let mut row = certificates::find_in(tx, &tenant_id, &id).await?.ok_or_else(missing)?;
+                // What is revoked stays revoked for its first reason.
+                if row.revoked_at.is_none() {
+                    certificates::revoke(tx, &id, (&reason, caused.actor_id()), now).await?;
+                    let data = CertificateRevoked { certificate_id: id.clone() };
+                    let told = Told {
+                        name: "CertificateRevoked",
+                        data: &data,
+                        tenant_id: &tenant_id,
+                        run_id: "",
+                        attempt: 0,
+                        step_index: None,
+                        entity: ("certificate", id),
+                        reason: &reason,
+                    };
+                    announce(tx, told, None, &caused, now).await?;
+                    (row.revoked_at, row.revocation) = (Some(now), Some(reason));
+                }
+                Ok(RevokeCertificateResponse { certificate: Some(present(row, CertificateFormat::Json)) })
+            })
+        })
+        .await
+    }
+}
+
+fn missing() -> Fault {
+    Fault::new(&reasons::CERTIFICATE_NOT_FOUND, "there is no such certificate")
+}
+
+/// Refuses a run whose proof is anything but VERIFIED.
+///
+/// # Errors
+/// TRACE_NOT_FOUND, NOT_SEALED or PROOF_NOT_VERIFIED.
+pub fn verified(proof: &VerifyTraceResponse) -> Result<(), Fault> {
+    let subject = format!("runs/{}", proof.run_id);
+    match proof.overall() {
+        ProofStatus::Verified => Ok(()),
+        ProofStatus::NoTrace => Err(Fault::new(&reasons::TRACE_NOT_FOUND, "there is no trace of this run")),
+        ProofStatus::Unsealed => Err(Fault::new(&reasons::NOT_SEALED, "a trace of the run is not sealed")
+            .precondition(subject, "is sealed")),
+        status => Err(Fault::new(&reasons::PROOF_NOT_VERIFIED, "the run does not pass its proof")
+            .precondition(subject, "is VERIFIED")
+            .with("status", status.as_str_name())),
+    }
+}
+
+fn present(row: CertificateRow, format: CertificateFormat) -> Certificate {
+    Certificate {
+        encoded: certificate::encode(&row.payload, &row.signature, format),
+        certificate_id: row.certificate_id,
+        kind: row.kind,
+        run_id: row.run_id,
+        attempt: row.attempt,
+        issued_at: Some(timestamp(row.issued_at)),
+        expires_at: Some(timestamp(expires_at(row.issued_at))),
+        key_id: row.key_id,
+        payload_json: row.payload,
+        signature: row.signature,
+        revoked_at: row.revoked_at.map(timestamp),
+        revocation_reason: row.revocation.unwrap_or_default(),
+    }
+}

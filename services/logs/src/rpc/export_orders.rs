@@ -1,0 +1,140 @@
+//! The orders of `ExportService`: requests become rows, contents become streams.
+
+use std::{collections::BTreeMap, pin::Pin};
+
+use contracts_common::common::v1::CallContext;
+use contracts_logs::v1::{self as pb, ExportFormat, ExportScope};
+use futures::{Stream, StreamExt as _};
+use prost::Message as _;
+use runspine_errors::Fault;
+use runspine_logs_domain::export;
+use runspine_rpc::status;
+use runspine_types::{Micros, hash, is_uuid, is_uuid_v7, new_id};
+use tonic::Status;
+
+use super::{
+    audit::fields::{Fields, page_after, page_token},
+    export_service::Exports,
+    parse::words,
+    present,
+};
+use crate::{app::once::Once, store::exports::ExportRow};
+
+const CREATE: &str = "runspine.logs.v1.ExportService/CreateExport";
+const DOWNLOAD: &str = "runspine.logs.v1.ExportService/DownloadExport";
+
+/// A content as it leaves.
+pub type Pieces = Pin<Box<dyn Stream<Item = Result<pb::DownloadExportResponse, Status>> + Send>>;
+
+impl Exports {
+    /// Orders an export.
+    pub async fn create(
+        &self,
+        call: &CallContext,
+        r: pb::CreateExportRequest,
+    ) -> Result<pb::CreateExportResponse, Fault> {
+        let once = Once::new(call, CREATE, &r.request_id, &r);
+        let row = ordered(r)?;
+        let answer = self.app.create_export(call, once, row).await?;
+        present::decode(&answer)
+    }
+
+    /// A page of exports.
+    pub async fn list(
+        &self,
+        tenant: &str,
+        r: pb::ListExportsRequest,
+    ) -> Result<pb::ListExportsResponse, Fault> {
+        let unpaged = pb::ListExportsRequest { page_size: 0, page_token: String::new(), ..r.clone() };
+        let query = hash(&unpaged.encode_to_vec());
+        let mut fields = Fields::new();
+        let scope = fields.any::<ExportScope>("scope", r.scope);
+        let size = fields.page_size(r.page_size);
+        fields.require(r.run_id.is_empty() || is_uuid_v7(&r.run_id), "run_id", "is a UUIDv7");
+        fields.done()?;
+        let before = page_after(&r.page_token, query)?.map(|[id]| id);
+        let mut found = self.app.list_exports(tenant, (scope.into(), &r.run_id), before, size + 1).await?;
+        let more = i64::try_from(found.len()).is_ok_and(|n| n > size);
+        if more {
+            found.pop();
+        }
+        let last = found.last().filter(|_| more);
+        let next_page_token = last.map(|(id, _)| page_token(query, &[*id])).unwrap_or_default();
+        let exports = found.into_iter().map(|(_, export)| export).collect();
+        Ok(pb::ListExportsResponse { exports, next_page_token })
+    }
+
+    /// The content of an export.
+    pub async fn download(&self, call: &CallContext, r: pb::DownloadExportRequest) -> Result<Pieces, Fault> {
+        let once = Once::new(call, DOWNLOAD, &r.request_id, &r);
+        let mut fields = Fields::new();
+        fields.require(is_uuid(&r.export_id), "export_id", "is a UUID");
+        fields.request_id(r.request_id);
+        fields.done()?;
+        let pieces = self.app.download_export(call, (once, r.export_id)).await?;
+        let message =
+            |piece: Result<_, Fault>| piece.map(|chunk| pb::DownloadExportResponse { chunk }).map_err(status);
+        Ok(Box::pin(pieces.map(message)))
+    }
+}
+
+fn ordered(r: pb::CreateExportRequest) -> Result<ExportRow, Fault> {
+    let mut fields = Fields::new();
+    let scope = fields.known::<ExportScope>("scope", r.scope);
+    let format = match fields.any::<ExportFormat>("format", r.format) {
+        ExportFormat::Unspecified => ExportFormat::Json,
+        format => format,
+    };
+    let report = scope == ExportScope::Compliance;
+    fields.require(r.run_id.is_empty() || is_uuid_v7(&r.run_id), "run_id", "is a UUIDv7");
+    fields.require(!report || !r.run_id.is_empty(), "run_id", "is required for COMPLIANCE");
+    fields.require(report || r.attempt == 0, "attempt", "is for COMPLIANCE only");
+    fields.require(!report || format == ExportFormat::Json, "format", "is JSON for COMPLIANCE");
+    fields.require(r.reason.chars().count() <= 500, "reason", "has at most 500 characters");
+    let since = fields.optional_time("from", r.from.as_ref());
+    let until = fields.optional_time("to", r.to.as_ref());
+    let forward = since.zip(until).is_none_or(|(since, until)| since < until);
+    fields.require(forward, "to", "is after from");
+    fields.request_id(r.request_id);
+    fields.done()?;
+    Ok(ExportRow {
+        id: 0,
+        export_id: new_id(),
+        tenant_id: String::new(),
+        scope: scope.into(),
+        format: format.into(),
+        run_id: r.run_id,
+        attempt: r.attempt,
+        since,
+        until,
+        requested_by: String::new(),
+        actor_type: 0,
+        correlation: String::new(),
+        reason: words(&r.reason),
+        created_at: Micros(0),
+    })
+}
+
+/// Judges the fields of a bundle.
+pub fn completeness(r: pb::CheckCompletenessRequest) -> Result<pb::CheckCompletenessResponse, Fault> {
+    let mut fields = Fields::new();
+    fields.require(r.fields.len() <= 64, "fields", "are at most 64");
+    let mut named = BTreeMap::new();
+    for (name, text) in r.fields {
+        match serde_json::from_str(&text) {
+            Ok(value) => {
+                named.insert(name, value);
+            }
+            Err(_) => fields.require(false, &format!("fields[{name}]"), "is a JSON value"),
+        }
+    }
+    fields.done()?;
+    let checked = export::check(r.soc2, &named, r.strict);
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    Ok(pb::CheckCompletenessResponse {
+        result: checked.result.into(),
+        missing_required: owned(checked.missing_required),
+        missing_recommended: owned(checked.missing_recommended),
+        completeness_permille: checked.permille,
+    })
+}

@@ -1,0 +1,5 @@
+//! Payloads: what is kept, what is not, and what is left after an erasure.
+
+mod erasing;
+mod harness;
+mod storing;

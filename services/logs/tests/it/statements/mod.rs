@@ -1,0 +1,6 @@
+//! What is said about runs after they ended: certificates and mismatches.
+
+mod certificates;
+mod comparing;
+mod exports;
+mod mismatches;
