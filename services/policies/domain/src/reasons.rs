@@ -29,6 +29,8 @@ runspine_errors::reasons! { "policies.runspine";
     NotFound: EVALUATION_NOT_FOUND;
     /// The tenant has no such back-test.
     NotFound: BACKTEST_NOT_FOUND;
+    /// The tenant has no such violation.
+    NotFound: VIOLATION_NOT_FOUND;
     /// The tenant has no such approval.
     NotFound: APPROVAL_NOT_FOUND;
     /// The tenant has no such finding.

@@ -16,6 +16,7 @@ pub(crate) mod sandbox;
 pub(crate) mod settings;
 pub(crate) mod snapshots;
 pub(crate) mod step;
+pub(crate) mod violations;
 pub(crate) mod write_rule;
 
 use std::{sync::Arc, time::Duration};

@@ -336,7 +336,7 @@ fn of_record(under: &Under<'_>, step: u32, v: &RecordViolation) -> Raised {
     raised(under, violation)
 }
 
-fn identity(under: &Under<'_>, step_index: Option<u32>, rule_id: &str) -> pb::Violation {
+pub(crate) fn identity(under: &Under<'_>, step_index: Option<u32>, rule_id: &str) -> pb::Violation {
     let (tenant, run_id) = (under.who.tenant.as_bytes(), under.attempt.run_id.as_bytes());
     let key = Hasher::new("runspine.incidentkey.v1").sized(tenant).sized(run_id).sized(rule_id.as_bytes());
     pb::Violation {
@@ -351,7 +351,7 @@ fn identity(under: &Under<'_>, step_index: Option<u32>, rule_id: &str) -> pb::Vi
     }
 }
 
-fn raised(under: &Under<'_>, violation: pb::Violation) -> Raised {
+pub(crate) fn raised(under: &Under<'_>, violation: pb::Violation) -> Raised {
     let about = About {
         entity_type: "violation",
         entity_id: violation.violation_id.clone(),

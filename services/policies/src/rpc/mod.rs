@@ -14,6 +14,7 @@ mod rules;
 mod sandbox;
 mod settings;
 mod snapshots;
+mod violations;
 mod watch;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use contracts_policies::v1::{
     decision_service_server::DecisionServiceServer, event_service_server::EventServiceServer,
     rule_service_server::RuleServiceServer, sandbox_service_server::SandboxServiceServer,
     settings_service_server::SettingsServiceServer, snapshot_service_server::SnapshotServiceServer,
+    violation_service_server::ViolationServiceServer,
 };
 use runspine_errors::Fault;
 use runspine_policies_domain::words::Profile;
@@ -49,6 +51,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Routes {
         .add(AnalysisServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SandboxServiceServer::from_arc(Arc::clone(&rpc)))
         .add(ApprovalServiceServer::from_arc(Arc::clone(&rpc)))
+        .add(ViolationServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SettingsServiceServer::from_arc(Arc::clone(&rpc)))
         .add(EventServiceServer::from_arc(rpc))
 }

@@ -345,13 +345,33 @@ pub(crate) async fn raise(tx: &mut Tx, raised: Vec<(i64, Raised)>) -> Result<(),
     if raised.is_empty() {
         return Ok(());
     }
-    let columns = ["run_key", "step_index", "rule_id", "rule_code", "violation_id", "body", "recorded_at"];
+    let columns = [
+        "run_key",
+        "step_index",
+        "rule_id",
+        "rule_code",
+        "violation_id",
+        "body",
+        "recorded_at",
+        "kind",
+        "severity",
+    ];
     let mut rows = Vec::with_capacity(raised.len());
     let mut events = HashMap::with_capacity(raised.len());
     for (run_key, Raised { violation: v, event }) in raised {
         let step = v.step_index.map_or(-1, i64::from);
         let at = v.recorded_at.as_ref().map_or(Micros(0), runspine_rpc::micros);
-        rows.push(args![run_key, step, &v.rule_id, &v.rule_code, &v.violation_id, v.encode_to_vec(), at]);
+        rows.push(args![
+            run_key,
+            step,
+            &v.rule_id,
+            &v.rule_code,
+            &v.violation_id,
+            v.encode_to_vec(),
+            at,
+            v.kind,
+            v.severity
+        ]);
         events.insert(v.violation_id, event);
     }
     let conflict = "ON CONFLICT (run_key, rule_id, rule_code, step_index) DO NOTHING";

@@ -11,6 +11,7 @@ pub(crate) mod rules;
 pub(crate) mod runs;
 pub(crate) mod shadows;
 pub(crate) mod snapshots;
+pub(crate) mod violations;
 
 use runspine_db::Migrations;
 
@@ -18,6 +19,7 @@ use runspine_db::Migrations;
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
     steps: [
         1 => "0001_policies", 2 => "0002_sandbox", 3 => "0003_approvals", 4 => "0004_shadows", 5 => "0005_findings",
+        6 => "0006_violation_kinds",
     ],
     append_only: [
         "rule_versions", "rule_transitions", "snapshots", "snapshot_transitions", "snapshot_recalls",

@@ -8,7 +8,7 @@ use contracts_policies::v1::{
     approval_service_client::ApprovalServiceClient, decision_service_client::DecisionServiceClient,
     event_service_client::EventServiceClient, rule_service_client::RuleServiceClient,
     sandbox_service_client::SandboxServiceClient, settings_service_client::SettingsServiceClient,
-    snapshot_service_client::SnapshotServiceClient,
+    snapshot_service_client::SnapshotServiceClient, violation_service_client::ViolationServiceClient,
 };
 use runspine_boot::{CancellationToken, Deps, Service};
 use runspine_db::Db;
@@ -63,6 +63,7 @@ pub struct House {
     pub settings: SettingsServiceClient<Transport>,
     pub analysis: AnalysisServiceClient<Transport>,
     pub sandbox: SandboxServiceClient<Transport>,
+    pub violations: ViolationServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
     pub clock: Arc<FixedClock>,
     /// The domain itself: its workers are started by the tests that want them.
@@ -96,6 +97,7 @@ impl House {
             settings: SettingsServiceClient::new(way.clone()),
             analysis: AnalysisServiceClient::new(way.clone()),
             sandbox: SandboxServiceClient::new(way.clone()),
+            violations: ViolationServiceClient::new(way.clone()),
             events: EventServiceClient::new(way),
             clock,
             parts,

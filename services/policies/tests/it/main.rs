@@ -11,3 +11,4 @@ mod sandbox;
 mod shadows;
 mod steps;
 mod stores;
+mod violations;

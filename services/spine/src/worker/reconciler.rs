@@ -58,6 +58,7 @@ pub const CALLS: &[&str] = &[
     "runspine.incidents.v1.IncidentReportService/ReportIncident",
     "runspine.incidents.v1.IncidentReportService/VoidIncident",
     "runspine.policies.v1.DecisionService/EvaluateRun",
+    "runspine.policies.v1.ApprovalService/GetApproval",
     "runspine.policies.v1.DecisionService/RecordEvaluation",
     "runspine.policies.v1.DecisionService/ObserveSteps",
     "runspine.policies.v1.DecisionService/SupersedeEvaluation",

@@ -259,7 +259,8 @@ pub fn is_slug(text: &str) -> bool {
 }
 
 /// Whether a text is a reason code: `[A-Z][A-Z0-9_]{2,63}`.
-fn is_reason(text: &str) -> bool {
+#[must_use]
+pub fn is_reason(text: &str) -> bool {
     (3..=64).contains(&text.len())
         && text.bytes().next().is_some_and(|b| b.is_ascii_uppercase())
         && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')

@@ -9,7 +9,7 @@ use cedar_policy::{Effect, Policy, PolicySet, ValidationMode, ValidationWarning}
 use miette::Diagnostic;
 use runspine_errors::Fault;
 
-pub use annotation::{Notes, ViolationOn, is_slug};
+pub use annotation::{Notes, ViolationOn, is_reason, is_slug};
 
 use crate::{
     reasons, schema,
