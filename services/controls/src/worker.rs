@@ -1,4 +1,5 @@
-//! The sweeper: gives back what is held under leases that lapsed.
+//! The workers: one gives back what is held under leases that lapsed, one finds out which freezes are contained, one
+//! notes which replicas of the spine are alive.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::{
         App, EXPIRY_MS,
         accounts::{Call, Out},
     },
-    store::views,
+    store::{containment, views},
 };
 
 /// Runs that are ended at a time.
@@ -28,6 +29,46 @@ pub async fn sweep(app: App, every: Duration, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
+        }
+    }
+}
+
+/// How long a freeze is judged although it was lifted, milliseconds.
+const JUDGED_MS: i64 = 600_000;
+/// How often open freezes are judged.
+const JUDGE_EVERY: Duration = Duration::from_millis(250);
+/// How often it is noted which replicas are alive.
+const PRESENT_EVERY: Duration = Duration::from_secs(1);
+
+/// Finds out until it is stopped which freezes are contained.
+pub async fn judge(app: App, stop: CancellationToken) {
+    loop {
+        let since = app.clock.now().plus_millis(-JUDGED_MS);
+        if let Err(fault) = app.judge_all(since).await {
+            tracing::warn!(%fault, "freezes were not judged");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(JUDGE_EVERY) => {}
+        }
+    }
+}
+
+/// Notes until it is stopped which replicas of the spine follow the epoch here, for freezes that other processes commit.
+pub async fn present(app: App, stop: CancellationToken) {
+    loop {
+        let (names, now) = (app.watchers.names(), app.clock.now());
+        if !names.is_empty() {
+            let noted = app.db.write("replicas_present", move |tx| {
+                Box::pin(async move { Ok::<_, Fault>(containment::present(tx, &names, now).await?) })
+            });
+            if let Err(fault) = noted.await {
+                tracing::warn!(%fault, "it was not noted which replicas are alive");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PRESENT_EVERY) => {}
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     rpc::{BundleServer, Frames, ReconcilerServer, RunServer},
     worker::{
         approvals::{self, Approvals},
+        containment::{self, Containment},
         freezes,
         reconciler::{self, Reconciler, Tally},
         relay::{self, Relay},
@@ -70,8 +71,11 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     }
     let sink = LogsSink::new(mesh, registry)?.ok_or_else(|| missing("logs"))?;
     let sink = Arc::new(sink);
-    let (door, development_key) = Door::open(&config.door, deps, &own, mesh, catalogue, sink).await?;
+    let (door, development_key) =
+        Door::open(&config.door, deps, &own, mesh, catalogue, Arc::clone(&freezes), sink).await?;
     let follow = worker_context(registry, deps, "freezes", freezes::CALLS)?;
+    let containing = worker_context(registry, deps, "containment", containment::CALLS)?;
+    let containment = Containment::new(Arc::clone(&kernel), containing, replica.clone());
     let reconciling = worker_context(registry, deps, "reconciler", reconciler::CALLS)?;
     let relaying = worker_context(registry, deps, "relay", relay::CALLS)?;
     let waking =
@@ -92,6 +96,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         .front(Arc::new(door))
         .worker("door", move |stop| doorkeeper.run(stop))
         .worker("freezes", move |stop| freezes::follow(follow, controls, freezes, clock, replica, stop))
+        .worker("containment", move |stop| containment.run(stop))
         .worker("reconciler", move |stop| worker.run(stop))
         .worker("approvals", move |stop| waker.run(stop))
         .worker("relay", move |stop| relay.run(stop));
@@ -116,7 +121,7 @@ fn missing(domain: &str) -> BootError {
 }
 
 /// A worker acts as the mesh itself, under an operation of its own that declares what it calls.
-fn worker_context(
+pub(crate) fn worker_context(
     registry: &Registry,
     deps: &Deps,
     name: &str,

@@ -23,12 +23,15 @@ pub struct Args {
     /// Numbers of callers, in order.
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
     callers: Vec<usize>,
-    /// Only these parts: `floor`, `echo`, `steps`, `stream`, `runs`. Default: all.
+    /// Only these parts: `floor`, `echo`, `steps`, `stream`, `runs`, `freeze`. Default: all.
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     only: Vec<String>,
     /// Whole runs stored before the last start is timed. They are made through the API, about 200 a second.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub stored_runs: usize,
+    /// Running agents that the freeze of the part `freeze` has to reach. Default 1,000, with --quick 32.
+    #[arg(long, value_name = "N")]
+    frozen_runs: Option<usize>,
     /// What to do instead of measuring.
     #[command(subcommand)]
     pub role: Option<Role>,
@@ -56,6 +59,11 @@ impl Args {
             (true, true) => vec![1, 16, 64],
             (true, false) => vec![1, 16, 64, 256],
         }
+    }
+
+    /// Running agents under the measured freeze.
+    pub fn frozen_runs(&self) -> usize {
+        self.frozen_runs.unwrap_or(if self.quick { 32 } else { 1_000 }).clamp(1, 10_000)
     }
 
     /// Whether a part is wanted.

@@ -9,6 +9,7 @@ mod args;
 mod echo;
 mod evaluator;
 mod floor;
+mod freeze;
 mod ledger;
 mod machine;
 mod measure;
@@ -35,6 +36,7 @@ use clap::Parser as _;
 use crate::{
     agent::Book,
     args::{Args, Role},
+    freeze::Freeze,
     ledger::Audit,
     machine::{Machine, resident_mib},
     measure::{Outcome, Point},
@@ -127,6 +129,7 @@ struct Loaded {
     books: Vec<Book>,
     audit: Audit,
     proof: Option<Proof>,
+    freeze: Option<Freeze>,
 }
 
 async fn govern(args: &Args, binary: PathBuf, work: &Path, mut points: Vec<Point>) -> Outcome<Report> {
@@ -149,6 +152,7 @@ async fn govern(args: &Args, binary: PathBuf, work: &Path, mut points: Vec<Point
         seconds: args.seconds(),
         points,
         proof: loaded.proof,
+        freeze: loaded.freeze,
         idle_mib,
         loaded_mib,
         start_empty_ms: millis(start_empty),
@@ -189,7 +193,16 @@ async fn load(args: &Args, mesh: &Mesh, server: &Server) -> Outcome<Loaded> {
     tell(&format!("the ledger of {} runs", books.len()))?;
     let audit = ledger::check(&wire, &books).await?;
     let proof = proof::measure(&wire, &books).await?;
-    Ok(Loaded { points, books, audit, proof })
+    // Last: what it freezes ends without the ledger that agents keep.
+    let mut freeze = None;
+    if args.wants("freeze") {
+        let runs = args.frozen_runs();
+        tell(&format!("a freeze of {runs} running agents"))?;
+        freeze = Some(
+            freeze::measure(&Arc::new(Wire::connect(&server.address, &mesh.key, runs).await?), runs).await?,
+        );
+    }
+    Ok(Loaded { points, books, audit, proof, freeze })
 }
 
 fn tell(what: &str) -> Outcome<()> {

@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
 use crate::{
+    freeze::Freeze,
     ledger::Audit,
     machine::Machine,
     measure::{Outcome, Point},
@@ -28,6 +29,8 @@ pub struct Report {
     pub points: Vec<Point>,
     /// The proof of the longest run.
     pub proof: Option<Proof>,
+    /// The freeze of running agents.
+    pub freeze: Option<Freeze>,
     /// Resident memory in MiB after the first answer on an empty folder.
     pub idle_mib: f64,
     /// The same after the load.

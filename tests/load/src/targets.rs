@@ -47,6 +47,13 @@ pub fn judge(report: &Report) -> Vec<Target> {
         let measured = format!("{:.0}k", rate / 1_000.0);
         targets.push(target("proof, steps a second", "≥ 300k".to_owned(), measured, rate >= 300_000.0));
     }
+    if let Some(freeze) = &report.freeze {
+        let name = format!("freeze to notice p99, {} running agents", freeze.runs);
+        let (p99, contained) = (freeze.notice_p99_ms, freeze.contained_ms);
+        targets.push(target(&name, "≤ 100 ms".to_owned(), format!("{p99:.0} ms"), p99 <= 100.0));
+        let name = format!("freeze contained, {} running agents", freeze.runs);
+        targets.push(target(&name, "≤ 5 s".to_owned(), format!("{contained} ms"), contained <= 5_000));
+    }
     let idle = report.idle_mib;
     targets.push(target("idle memory", "≤ 150 MiB".to_owned(), format!("{idle:.0} MiB"), idle <= 150.0));
     let empty = report.start_empty_ms;

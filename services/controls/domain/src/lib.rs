@@ -6,6 +6,7 @@
 pub mod account;
 pub mod admission;
 pub mod book;
+pub mod containment;
 pub mod estimate;
 pub mod finding;
 pub mod freeze;

@@ -76,7 +76,7 @@ pub enum Call {
     /// AdmitRun, AdmitStep, Reserve.
     Ask(Box<Ask>),
     /// RenewRunLease.
-    Renew { caller: Caller, run: RunRef, fence: u64, expires_at: Option<Micros> },
+    Renew { caller: Caller, run: RunRef, fence: u64, expires_at: Option<Micros>, epoch_seen: u64 },
     /// Extend.
     Extend { caller: Caller, target: Target, ask: u32, extra: common::Amounts, digest: Digest },
     /// Settle.
@@ -239,8 +239,8 @@ impl Desk<'_> {
     async fn serve(&mut self, call: &Call, now: Micros) -> Result<Out, Fault> {
         match call {
             Call::Ask(ask) => self.answer(ask, now).await,
-            Call::Renew { caller, run, fence, expires_at } => {
-                self.renew(caller, run, *fence, *expires_at, now).await.map(Out::Renew)
+            Call::Renew { run, fence, expires_at, epoch_seen, .. } => {
+                self.renew(run, *fence, *expires_at, *epoch_seen, now).await.map(Out::Renew)
             }
             Call::Extend { caller, target, ask, extra, digest } => {
                 self.extend(caller, target, *ask, extra, *digest, now).await.map(Out::Extend)

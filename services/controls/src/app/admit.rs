@@ -235,17 +235,22 @@ impl Desk<'_> {
         let Some(lines) = &decided.lines else { return Ok(None) };
         self.take_gates(case, &decided.takings);
         let (fence, expires_at, scope) = (case.ask.fence, case.ask.expires_at, case.lease.scope.clone());
+        let epoch = self.epoch;
         if case.ask.step.is_none() {
             self.change_run(case.key.0, |row| {
                 row.state = lease_state::OPEN;
                 row.fence = fence;
                 row.expires_at = expires_at;
                 row.scope = scope;
+                row.allowed_epoch = epoch;
             });
             return Ok(None);
         }
-        if fence > case.lease.fence {
-            self.change_run(case.key.0, |row| row.fence = fence);
+        if fence > case.lease.fence || epoch > case.lease.allowed_epoch {
+            self.change_run(case.key.0, |row| {
+                row.fence = fence;
+                row.allowed_epoch = epoch;
+            });
         }
         let hold = Hold {
             key: case.key,
@@ -330,6 +335,7 @@ impl Desk<'_> {
             request_digest: case.ask.digest,
             answer: Bytes::from(bytes),
             evaluated_at: case.now,
+            freeze_epoch: self.epoch,
         };
         self.put_evidence(evidence);
     }

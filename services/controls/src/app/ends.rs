@@ -35,10 +35,10 @@ impl Desk<'_> {
     /// Extends the life of a run's holds, or suspends it while the run is paused.
     pub(super) async fn renew(
         &mut self,
-        _caller: &Caller,
         run: &RunRef,
         fence: u64,
         expires_at: Option<Micros>,
+        epoch_seen: u64,
         now: Micros,
     ) -> Result<pb::RenewRunLeaseResponse, Fault> {
         let Some(lease) = self.run(run).cloned() else { return Err(unknown_run(&run.run_id)) };
@@ -51,6 +51,7 @@ impl Desk<'_> {
                 row.state = lease_state::OPEN;
                 row.fence = fence;
                 row.expires_at = expires_at;
+                row.epoch_seen = row.epoch_seen.max(epoch_seen);
             });
         }
         let found = self.freeze_findings(&lease.run_scope()?, now);

@@ -7,6 +7,7 @@ use contracts_controls::v1 as pb;
 use runspine_controls_domain::freeze::FreezeState;
 use runspine_errors::Fault;
 use runspine_rpc::{status, timestamp};
+use runspine_types::Micros;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -20,15 +21,21 @@ use crate::{rpc::Epochs, store::views};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often the epoch is read, for what other processes commit.
 const POLL: Duration = Duration::from_millis(50);
+/// How long an ended freeze is told to those who begin to watch: no pause lasts longer.
+const ENDED_MS: i64 = 86_400_000;
 /// How long a reader may take for one message.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Message = Result<pb::WatchEpochResponse, Status>;
 
 /// Opens a stream.
-pub fn open(app: App) -> Epochs {
+pub fn open(app: App, replica: &str) -> Epochs {
     let (sender, messages) = mpsc::channel(16);
-    tokio::spawn(run(app, sender));
+    let watch = app.watchers.enter(replica);
+    tokio::spawn(async move {
+        run(app, sender).await;
+        drop(watch);
+    });
     Epochs(messages)
 }
 
@@ -55,7 +62,8 @@ async fn follow(app: &App, sender: &mpsc::Sender<Message>) -> Result<(), Option<
         } else if spoken.elapsed() >= HEARTBEAT {
             let kind = pb::WatchKind::Heartbeat as i32;
             let at = Some(timestamp(app.clock.now()));
-            say(sender, pb::WatchEpochResponse { kind, epoch, freezes: Vec::new(), at }).await?;
+            let beat = pb::WatchEpochResponse { kind, epoch, at, ..pb::WatchEpochResponse::default() };
+            say(sender, beat).await?;
             spoken = Instant::now();
         }
         tokio::select! {
@@ -76,7 +84,14 @@ async fn state(app: &App, first: bool) -> Result<pb::WatchEpochResponse, Fault> 
         }
     }
     let kind = if first { pb::WatchKind::Snapshot } else { pb::WatchKind::Change };
-    Ok(pb::WatchEpochResponse { kind: kind as i32, epoch, freezes, at: Some(timestamp(now)) })
+    let ended = if first { ended(app, now).await? } else { Vec::new() };
+    Ok(pb::WatchEpochResponse { kind: kind as i32, epoch, freezes, at: Some(timestamp(now)), ended })
+}
+
+/// Freezes that ended while nobody watched may have left runs paused.
+async fn ended(app: &App, now: Micros) -> Result<Vec<pb::FreezeRecord>, Fault> {
+    let rows = views::ended_pauses(app.db.read(), now.plus_millis(-ENDED_MS), now).await?;
+    rows.iter().map(|row| record(row, None, now)).collect()
 }
 
 async fn say(sender: &mpsc::Sender<Message>, message: pb::WatchEpochResponse) -> Result<(), Option<Fault>> {

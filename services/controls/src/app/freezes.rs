@@ -15,10 +15,11 @@ use super::{App, limits::Keyed, records::Caller};
 use crate::{
     rpc::words::optional,
     store::{
+        containment,
         events::{About, publish},
         freezes::{self, WishRow},
         limits::bump,
-        rows::{FreezeRow, LeaseRow},
+        rows::{FreezeRow, scope_of},
     },
 };
 
@@ -40,8 +41,8 @@ impl App {
     /// # Errors
     /// `ALREADY_FROZEN`, `OPERATOR_REQUIRED`, `IDEMPOTENCY_MISMATCH`.
     pub async fn freeze(&self, keyed: Keyed, new: NewFreeze) -> Result<pb::FreezeResponse, Fault> {
-        let now = self.clock.now();
-        self.db.write("freeze", move |tx| Box::pin(freeze(tx, keyed, new, now))).await
+        let (now, watching) = (self.clock.now(), self.watchers.names());
+        self.db.write("freeze", move |tx| Box::pin(freeze(tx, keyed, new, watching, now))).await
     }
 
     /// Lifts a freeze, or notes the wish where a second person has to approve.
@@ -73,11 +74,36 @@ impl App {
     }
 }
 
-async fn freeze(tx: &mut Tx, keyed: Keyed, new: NewFreeze, now: Micros) -> Result<pb::FreezeResponse, Fault> {
+async fn freeze(
+    tx: &mut Tx,
+    keyed: Keyed,
+    new: NewFreeze,
+    watching: Vec<String>,
+    now: Micros,
+) -> Result<pb::FreezeResponse, Fault> {
     if let Some(first) = keyed.first(tx).await? {
         return Ok(first);
     }
-    let (tenant_id, scope_id) = owner(&keyed.caller, &new)?;
+    let record = commit(tx, &keyed.caller, new, false, &watching, now).await?;
+    let response = pb::FreezeResponse { freeze: Some(record) };
+    keyed.keep(tx, &response, now).await?;
+    Ok(response)
+}
+
+/// Freezes, and notes which runs and replicas have to answer. `auto`: a guardrail does it. The caller must not hold the
+/// epoch shared in this transaction.
+///
+/// # Errors
+/// `ALREADY_FROZEN`, `OPERATOR_REQUIRED`.
+pub async fn commit(
+    tx: &mut Tx,
+    caller: &Caller,
+    new: NewFreeze,
+    auto: bool,
+    watching: &[String],
+    now: Micros,
+) -> Result<pb::FreezeRecord, Fault> {
+    let (tenant_id, scope_id) = owner(caller, &new)?;
     // The epoch first: on PostgreSQL its row is the lock that waits for admissions under way.
     let epoch = bump(tx, "epoch").await?;
     let mut row = FreezeRow {
@@ -88,7 +114,7 @@ async fn freeze(tx: &mut Tx, keyed: Keyed, new: NewFreeze, now: Micros) -> Resul
         effect: new.effect,
         reason: new.reason,
         note: new.note,
-        actor_id: keyed.caller.actor_id.clone(),
+        actor_id: caller.actor_id.clone(),
         epoch,
         committed_at: now,
         expires_at: new.expires_at,
@@ -97,16 +123,17 @@ async fn freeze(tx: &mut Tx, keyed: Keyed, new: NewFreeze, now: Micros) -> Resul
         lifted_by: String::new(),
         lifted_at: None,
         lifted_epoch: 0,
+        auto,
     };
     expect_none(tx, &row, now).await?;
-    row.runs_in_scope = runs_in_scope(tx, &row.freeze()?, now).await?;
+    let runs = runs_in_scope(tx, &row.freeze()?, now).await?;
+    row.runs_in_scope = i64::try_from(runs.len()).unwrap_or(i64::MAX);
     freezes::add(tx, &row).await?;
+    containment::begin(tx, epoch, &runs, watching, now).await?;
     let record = record(&row, None, now)?;
     let data = pb::FreezeActivated { freeze: Some(record.clone()) };
-    publish(tx, &keyed.caller, "FreezeActivated", about(&row, "", "ACTIVE", &row.note), &data, now);
-    let response = pb::FreezeResponse { freeze: Some(record) };
-    keyed.keep(tx, &response, now).await?;
-    Ok(response)
+    publish(tx, caller, "FreezeActivated", about(&row, "", "ACTIVE", &row.note), &data, now);
+    Ok(record)
 }
 
 /// Whose freeze it is: a tenant freezes what is its own, an operator the mesh.
@@ -130,14 +157,16 @@ async fn expect_none(tx: &mut Tx, row: &FreezeRow, now: Micros) -> Result<(), Fa
     Ok(freezes::retire(tx, &other.freeze_id).await?)
 }
 
-async fn runs_in_scope(tx: &mut Tx, freeze: &Freeze, now: Micros) -> Result<i64, Fault> {
+/// Keys of the runs in scope that have a live lease.
+async fn runs_in_scope(tx: &mut Tx, freeze: &Freeze, now: Micros) -> Result<Vec<i64>, Fault> {
     let tenant = (!freeze.tenant_id.is_empty()).then_some(freeze.tenant_id.as_str());
-    let mut count = 0;
+    let mut keys = Vec::new();
     for row in freezes::live_runs(tx, tenant, now).await? {
-        let lease = LeaseRow { run_id: row.run_id, ..LeaseRow::of_nobody(&row.tenant_id, row.scope) };
-        count += i64::from(freeze.covers(&lease.run_scope()?));
+        if freeze.covers(&scope_of(&row.tenant_id, &row.run_id, &row.scope)?) {
+            keys.push(row.run_key);
+        }
     }
-    Ok(count)
+    Ok(keys)
 }
 
 async fn request(
@@ -241,7 +270,8 @@ async fn lift(
     Ok(record)
 }
 
-fn about(row: &FreezeRow, before: &str, after: &str, reason: &str) -> About {
+/// What an event about a freeze says of it.
+pub(super) fn about(row: &FreezeRow, before: &str, after: &str, reason: &str) -> About {
     let state = |state: &str| {
         if state.is_empty() {
             String::new()
@@ -290,5 +320,6 @@ pub fn record(row: &FreezeRow, wish: Option<&WishRow>, now: Micros) -> Result<pb
         lifted_by: row.lifted_by.clone(),
         lifted_at: optional(row.lifted_at),
         lifted_epoch: row.lifted_epoch,
+        auto: row.auto,
     })
 }

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod adjust;
 mod admit;
 mod charge;
+pub mod containment;
 mod ends;
 pub mod epochs;
 pub mod freezes;
@@ -15,6 +16,7 @@ pub mod rates;
 pub mod records;
 pub mod signals;
 mod simulate;
+mod watchers;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use runspine_types::Clock;
 
 use accounts::Accounts;
 pub use ends::EXPIRY_MS;
+pub use watchers::Watchers;
 
 /// What every use case needs. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub struct App {
     pub accounts: Batcher<Accounts>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Replicas of the spine that follow the epoch here.
+    pub watchers: Watchers,
 }
 
 impl App {
@@ -41,7 +46,7 @@ impl App {
     #[must_use]
     pub fn new(db: Db, clock: Arc<dyn Clock>) -> Self {
         let accounts = db.batcher(Accounts::new(clock.clone()));
-        Self { db, accounts, clock }
+        Self { db, accounts, clock, watchers: Watchers::default() }
     }
 }
 

@@ -26,6 +26,7 @@ pub struct Evidence {
     pub request_digest: Digest,
     pub answer: Bytes,
     pub evaluated_at: Micros,
+    pub freeze_epoch: u64,
 }
 
 /// A breach; of equal ones the first stays.

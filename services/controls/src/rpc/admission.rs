@@ -51,7 +51,8 @@ impl AdmissionService for Rpc {
         checks.require(request.fence > 0, &mesh::FIELD_INVALID, "fence", "must be 1 or more");
         let expires_at = checks.time("expires_at", request.expires_at.as_ref());
         let (run, fence) = checks.done(Some((run, request.fence))).map_err(status)?;
-        let call = Call::Renew { caller: (&context).into(), run, fence, expires_at };
+        let epoch_seen = request.freeze_epoch_seen;
+        let call = Call::Renew { caller: (&context).into(), run, fence, expires_at, epoch_seen };
         match self.app.accounts.submit(call).await.map_err(status)? {
             Out::Renew(response) => Ok(Response::new(response)),
             _ => Err(mixed_up()),

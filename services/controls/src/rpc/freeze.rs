@@ -98,13 +98,44 @@ impl FreezeService for Rpc {
         self.list(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
+    async fn get_containment(
+        &self,
+        request: Request<pb::GetContainmentRequest>,
+    ) -> Result<Response<pb::GetContainmentResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        let mut checks = Checks::default();
+        checks.id("freeze_id", &request.freeze_id);
+        checks.done(Some(())).map_err(status)?;
+        let proof = self.app.containment(&context.tenant_id, &request.freeze_id).await;
+        proof.map(Response::new).map_err(status)
+    }
+
+    async fn ack_containment(
+        &self,
+        request: Request<pb::AckContainmentRequest>,
+    ) -> Result<Response<pb::AckContainmentResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        let mut checks = Checks::default();
+        checks.id("freeze_id", &request.freeze_id);
+        checks.words_of("replica", &request.replica, 1, 128);
+        checks.require(request.runs.len() <= 1_000, &mesh::FIELD_INVALID, "runs", "has at most 1,000");
+        for run in &request.runs {
+            checks.run(&context.tenant_id, &run.run_id, run.attempt);
+        }
+        checks.done(Some(())).map_err(status)?;
+        let acknowledged = self.app.acknowledge(&context.tenant_id, request).await;
+        acknowledged.map(Response::new).map_err(status)
+    }
+
     async fn watch_epoch(&self, request: Request<pb::WatchEpochRequest>) -> Result<Response<Epochs>, Status> {
         context(&request)?;
         let request = request.into_inner();
         let mut checks = Checks::default();
         checks.words_of("replica", &request.replica, 1, 128);
         checks.done(Some(())).map_err(status)?;
-        Ok(Response::new(crate::app::epochs::open(self.app.clone())))
+        Ok(Response::new(crate::app::epochs::open(self.app.clone(), &request.replica)))
     }
 }
 

@@ -73,7 +73,7 @@ const ENTRIES: [&str; 11] = [
     "actor_id",
     "at",
 ];
-const EVIDENCE: [&str; 14] = [
+const EVIDENCE: [&str; 15] = [
     "run_key",
     "step_index",
     "ask",
@@ -88,8 +88,9 @@ const EVIDENCE: [&str; 14] = [
     "request_digest",
     "answer",
     "evaluated_at",
+    "freeze_epoch",
 ];
-const LEASES: [&str; 10] = [
+const LEASES: [&str; 12] = [
     "run_key",
     "tenant_id",
     "run_id",
@@ -100,9 +101,12 @@ const LEASES: [&str; 10] = [
     "scope",
     "seen_at",
     "failed_in_row",
+    "allowed_epoch",
+    "epoch_seen",
 ];
 const LEASE_UPSERT: &str = "ON CONFLICT (run_key) DO UPDATE SET state = excluded.state, fence = excluded.fence, \
-    expires_at = excluded.expires_at, scope = excluded.scope, failed_in_row = excluded.failed_in_row";
+    expires_at = excluded.expires_at, scope = excluded.scope, failed_in_row = excluded.failed_in_row, \
+    allowed_epoch = excluded.allowed_epoch, epoch_seen = excluded.epoch_seen";
 
 impl Desk<'_> {
     /// Writes everything that differs from what was read.
@@ -141,7 +145,9 @@ impl Desk<'_> {
                     r.expires_at,
                     &r.scope,
                     now,
-                    r.failed_in_row
+                    r.failed_in_row,
+                    r.allowed_epoch,
+                    r.epoch_seen
                 ]
             })
             .collect();
@@ -243,7 +249,8 @@ impl Desk<'_> {
                     e.inputs_digest,
                     e.request_digest,
                     e.answer,
-                    e.evaluated_at
+                    e.evaluated_at,
+                    e.freeze_epoch
                 ]
             })
             .collect();

@@ -72,6 +72,7 @@ pub async fn add(tx: &mut Tx, row: &FreezeRow) -> Result<(), DbError> {
         "lifted_by",
         "lifted_at",
         "lifted_epoch",
+        "auto",
     ];
     let args = args![
         &row.freeze_id,
@@ -89,7 +90,8 @@ pub async fn add(tx: &mut Tx, row: &FreezeRow) -> Result<(), DbError> {
         row.open,
         &row.lifted_by,
         row.lifted_at,
-        row.lifted_epoch
+        row.lifted_epoch,
+        row.auto
     ];
     tx.insert_rows("freezes", &columns, vec![args], "").await?;
     event(tx, &row.freeze_id, row.epoch, "FREEZE", &row.actor_id, &row.note, row.committed_at).await
@@ -162,6 +164,8 @@ runspine_db::row! {
     /// Whom a live run is counted under.
     #[derive(Debug)]
     pub struct LiveRow {
+        /// Key.
+        pub run_key: i64,
         /// Tenant.
         pub tenant_id: String,
         /// Run.

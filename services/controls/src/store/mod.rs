@@ -2,6 +2,7 @@
 
 pub mod adjustments;
 pub mod caches;
+pub mod containment;
 pub mod desk;
 pub mod envelopes;
 pub mod events;
@@ -23,9 +24,14 @@ use runspine_db::Migrations;
 
 /// The schema.
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
-    steps: [1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments"],
+    steps: [
+        1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments",
+        6 => "0006_containment",
+    ],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",
-        "breaches", "freeze_events", "unfreeze_requests", "control_sets", "signals", "breach_recoveries", "breach_incidents", "adjustments", "adjustment_approvals",
+        "breaches", "freeze_events", "unfreeze_requests", "control_sets", "signals", "breach_recoveries",
+        "breach_incidents", "adjustments", "adjustment_approvals", "freeze_runs", "freeze_replicas",
+        "containment_acks", "containments",
     ],
 };

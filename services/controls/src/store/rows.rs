@@ -197,6 +197,10 @@ runspine_db::row! {
         pub scope: Bytes,
         /// Failed steps in a row, up to now.
         pub failed_in_row: i64,
+        /// The newest epoch under which anything was allowed.
+        pub allowed_epoch: u64,
+        /// The newest epoch that the agent has named.
+        pub epoch_seen: u64,
     }
 }
 
@@ -226,6 +230,8 @@ impl LeaseRow {
             expires_at: None,
             scope,
             failed_in_row: 0,
+            allowed_epoch: 0,
+            epoch_seen: 0,
         }
     }
 
@@ -242,19 +248,7 @@ impl LeaseRow {
     /// # Errors
     /// When the stored tuple can't be read.
     pub fn run_scope(&self) -> Result<RunScope, DbError> {
-        let tuple = self.tuple()?;
-        Ok(RunScope {
-            tenant_id: self.tenant_id.clone(),
-            run_id: self.run_id.clone(),
-            project_id: tuple.project_id,
-            agent_id: tuple.agent_id,
-            agent_groups: tuple.agent_groups,
-            api_key_id: tuple.api_key_id,
-            human_actor_id: tuple.human_actor_id,
-            provider: tuple.provider,
-            model: tuple.model,
-            tool: String::new(),
-        })
+        scope_of(&self.tenant_id, &self.run_id, &self.scope)
     }
 
     /// Whether steps are admitted under it.
@@ -262,6 +256,26 @@ impl LeaseRow {
     pub fn is_live(&self, now: Micros) -> bool {
         self.state == lease_state::OPEN && self.expires_at.is_none_or(|at| now < at)
     }
+}
+
+/// Whom a run is counted under, from its encoded `ScopeTuple`.
+///
+/// # Errors
+/// When the stored tuple can't be read.
+pub fn scope_of(tenant_id: &str, run_id: &str, encoded: &Bytes) -> Result<RunScope, DbError> {
+    let tuple = pb::ScopeTuple::decode(encoded.clone()).map_err(|_| unreadable("run_leases.scope"))?;
+    Ok(RunScope {
+        tenant_id: tenant_id.to_owned(),
+        run_id: run_id.to_owned(),
+        project_id: tuple.project_id,
+        agent_id: tuple.agent_id,
+        agent_groups: tuple.agent_groups,
+        api_key_id: tuple.api_key_id,
+        human_actor_id: tuple.human_actor_id,
+        provider: tuple.provider,
+        model: tuple.model,
+        tool: String::new(),
+    })
 }
 
 runspine_db::row! {
@@ -369,6 +383,7 @@ runspine_db::row! {
         pub lifted_by: String,
         pub lifted_at: Option<Micros>,
         pub lifted_epoch: u64,
+        pub auto: bool,
     }
 }
 

@@ -3,6 +3,7 @@
 use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
     account::{Entry, Period},
+    freeze::FreezeEffect,
     limit::Limit,
     words::{EntryKind, Funding},
 };
@@ -410,6 +411,20 @@ pub async fn watch(read: &Read) -> Result<(u64, Vec<FreezeRow>), DbError> {
         snapshot.fetch_one("SELECT value FROM marks WHERE name = 'epoch'", args![]).await?;
     let sql = format!("SELECT {} FROM freezes WHERE open = 1 ORDER BY epoch", FreezeRow::COLUMNS);
     Ok((epoch, snapshot.fetch_all(AssertSqlSafe(sql), args![]).await?))
+}
+
+/// Freezes with effect PAUSE that ended after `since`, oldest first.
+///
+/// # Errors
+/// When the store fails.
+pub async fn ended_pauses(read: &Read, since: Micros, now: Micros) -> Result<Vec<FreezeRow>, DbError> {
+    let pause = FreezeEffect::Pause.code();
+    let sql = format!(
+        "SELECT {} FROM freezes WHERE effect = $1 AND (lifted_at > $2 OR \
+         (lifted_at IS NULL AND expires_at > $2 AND expires_at <= $3)) ORDER BY epoch",
+        FreezeRow::COLUMNS
+    );
+    read.fetch_all(AssertSqlSafe(sql), args![pause, since, now]).await
 }
 
 /// The epoch.

@@ -72,6 +72,8 @@ async fn every_operation_is_served() {
         approve_unfreeze: "ApproveUnfreeze" => ApproveUnfreezeRequest,
         get_freeze: "GetFreeze" => GetFreezeRequest,
         list_freezes: "ListFreezes" => ListFreezesRequest,
+        get_containment: "GetContainment" => GetContainmentRequest,
+        ack_containment: "AckContainment" => AckContainmentRequest,
         watch_epoch: "WatchEpoch" => WatchEpochRequest,
     ));
     served.extend(answers!(house, signals, "SignalService",

@@ -4,6 +4,7 @@
 mod accounts;
 mod adjustments;
 mod concurrency;
+mod containment;
 mod contract;
 mod freezes;
 mod harness;

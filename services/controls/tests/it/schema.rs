@@ -33,11 +33,19 @@ on_both_engines! {
             settlement_id, saga_id: "saga".into(), reason: "the saga was compensated".into(),
         };
         call!(house, budgets.reverse_settlement, "BudgetService/ReverseSettlement", message).unwrap();
+        house.admit(2).await.unwrap();
+        let _watch = house.app.watchers.enter("spine-1");
         let message = pb::FreezeRequest {
             request_id: test_id(7, 2), scope: 2, reason_code: 1, note: "something is wrong".into(),
             ..pb::FreezeRequest::default()
         };
         let frozen = call!(house, freezes.freeze, "FreezeService/Freeze", message).unwrap().freeze.unwrap();
+        house.settle_run(2, 1).await.unwrap();
+        let message = pb::AckContainmentRequest {
+            freeze_id: frozen.freeze_id.clone(), replica: "spine-1".into(), confirmed_epoch: frozen.epoch, runs: vec![],
+        };
+        let status = call!(house, freezes.ack_containment, "FreezeService/AckContainment", message).unwrap().status();
+        assert_eq!(status, pb::ContainmentStatus::Contained);
         let message = pb::RequestUnfreezeRequest {
             request_id: test_id(7, 3), freeze_id: frozen.freeze_id, reason: "it is repaired".into(),
         };

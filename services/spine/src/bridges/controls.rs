@@ -1,12 +1,14 @@
 //! The spine's view of controls.
 
 use contracts_controls::v1::{
-    AdmitRunRequest, AdmitRunResponse, AdmitStepRequest, AdmitStepResponse, ExtendRequest, ExtendResponse,
+    AckContainmentRequest, AckContainmentResponse, AdmitRunRequest, AdmitRunResponse, AdmitStepRequest,
+    AdmitStepResponse, ExtendRequest, ExtendResponse, GetContainmentRequest, GetContainmentResponse,
     GetRunControlsEvidenceRequest, GetRunControlsEvidenceResponse, ReleaseRequest, ReleaseResponse,
     RenewRunLeaseRequest, RenewRunLeaseResponse, ReverseSettlementRequest, ReverseSettlementResponse,
     SettleRequest, SettleResponse, SettleRunRequest, SettleRunResponse, SimulateAdmissionRequest,
     SimulateAdmissionResponse, admission_service_client::AdmissionServiceClient,
-    budget_service_client::BudgetServiceClient, signal_service_client::SignalServiceClient,
+    budget_service_client::BudgetServiceClient, freeze_service_client::FreezeServiceClient,
+    signal_service_client::SignalServiceClient,
 };
 
 use super::bridge;
@@ -41,5 +43,15 @@ bridge! {
         simulate: AdmissionServiceClient.simulate_admission(SimulateAdmissionRequest) -> SimulateAdmissionResponse;
         /// Makes a hold larger.
         extend: BudgetServiceClient.extend(ExtendRequest) -> ExtendResponse;
+    }
+}
+
+bridge! {
+    /// Freezes and the proof that they hold.
+    ControlsStopBridge {
+        /// What this replica and its agents know of a freeze.
+        ack: FreezeServiceClient.ack_containment(AckContainmentRequest) -> AckContainmentResponse;
+        /// What a freeze has met, and what has answered.
+        containment: FreezeServiceClient.get_containment(GetContainmentRequest) -> GetContainmentResponse;
     }
 }

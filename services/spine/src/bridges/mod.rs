@@ -11,7 +11,7 @@ mod policies;
 pub use activity::{
     ActivityAnswerBridge, ActivityBridge, ActivityLeaseBridge, ActivityStopBridge, ActivityViewBridge,
 };
-pub use controls::{ControlsBridge, ControlsRunBridge};
+pub use controls::{ControlsBridge, ControlsRunBridge, ControlsStopBridge};
 pub use incidents::IncidentsBridge;
 pub use logs::{
     LogsContractBridge, LogsEvidenceBridge, LogsLedgerBridge, LogsReadBridge, LogsReconcilerBridge,
@@ -101,6 +101,8 @@ pub struct Bridges {
     pub approvals: PoliciesApprovalBridge,
     /// Admissions and holds.
     pub controls: ControlsBridge,
+    /// Freezes.
+    pub freezes: ControlsStopBridge,
     /// Settlements.
     pub settlements: ControlsRunBridge,
     /// Traces.
@@ -132,6 +134,7 @@ impl Bridges {
             policy_runs: PoliciesRunBridge::new(to.policies.clone()),
             approvals: PoliciesApprovalBridge::new(to.policies.clone()),
             controls: ControlsBridge::new(to.controls.clone()),
+            freezes: ControlsStopBridge::new(to.controls.clone()),
             settlements: ControlsRunBridge::new(to.controls.clone()),
             traces: LogsTraceBridge::new(to.logs.clone()),
             records: LogsReadBridge::new(to.logs.clone()),

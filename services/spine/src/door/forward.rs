@@ -43,7 +43,7 @@ impl Inner {
         let (parts, body) = request.into_parts();
         arrival.request.correlation_id = arrival.correlation(&parts.headers);
         let body = if operation.client_streaming {
-            watch::requests(body, &arrival.caller, &self.deps.clock)
+            watch::requests(body, &arrival.caller, self)
         } else {
             match self.read(operation, &mut arrival, body, recording).await {
                 Ok(data) => full_body(data, None),
@@ -147,7 +147,7 @@ fn watched(
     response: Response<Body>,
 ) -> Response<Body> {
     if operation.server_streaming {
-        response.map(|body| watch::answers(body, &arrival.caller, &door.deps.clock))
+        response.map(|body| watch::answers(body, &arrival.caller, door))
     } else {
         response
     }

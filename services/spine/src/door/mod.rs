@@ -1,7 +1,7 @@
 //! The door: every call of a client enters the mesh here, and nowhere else.
 //!
 //! Order of the checks, each with its own refusal: drain and load → the operation is known and open to clients → the
-//! credential → authority → rate → deadline, size and key → served here or forwarded as bytes → recorded → answered.
+//! credential → authority → freezes → rate → deadline, size and key → served here or forwarded as bytes → recorded → answered.
 
 mod authority;
 mod catalogue;
@@ -10,6 +10,7 @@ mod contracts;
 mod directory;
 mod dispatch;
 mod forward;
+mod frozen;
 mod inbound;
 pub mod issue;
 mod key;
@@ -50,6 +51,8 @@ pub use self::{
     key_file::DevelopmentKey,
     roles::{holds, role_patterns},
 };
+use crate::kernel::FreezeView;
+
 use self::{dispatch::Recording, inbound::Arrival, rate::Rates};
 
 /// The single entry of the mesh. Cheap to clone.
@@ -69,6 +72,7 @@ struct Inner {
     admission: Admission,
     draining: AtomicBool,
     counters: Counters,
+    freezes: Arc<FreezeView>,
     deps: Deps,
 }
 
@@ -82,7 +86,7 @@ struct Counters {
 
 impl Door {
     /// Opens the door before the spine's own services (`own`) and the domains of `mesh`. `catalogue` is the one whose
-    /// server is among the spine's routes. The data folder gets a key file with a development key when it has none.
+    /// server is among the spine's routes, `freezes` what this replica knows of them. The data folder gets a key file with a development key when it has none.
     ///
     /// # Errors
     /// When the key file can't be read or made.
@@ -92,6 +96,7 @@ impl Door {
         own: &Stack,
         mesh: &Mesh,
         catalogue: Catalogue,
+        freezes: Arc<FreezeView>,
         sink: Arc<dyn DispatchSink>,
     ) -> Result<(Self, Option<DevelopmentKey>), BootError> {
         let (directory, made) = Directory::open(&deps.data, Arc::clone(&deps.clock)).await?;
@@ -107,6 +112,7 @@ impl Door {
             admission: Admission::new(Limits { in_flight: config.inflight }),
             draining: AtomicBool::new(false),
             counters: Counters::default(),
+            freezes,
             deps: deps.clone(),
         };
         Ok((Self { inner: Arc::new(inner) }, made))
@@ -192,6 +198,7 @@ impl Inner {
         let recording = Recording::of(operation);
         let allowed = authority::exposed(operation)
             .and_then(|()| authority::decide(operation, &arrival.caller))
+            .and_then(|()| frozen::decide(&self.freezes, operation, &arrival.caller, self.deps.clock.now()))
             .and_then(|()| self.rates.admit(operation, &arrival.caller));
         let response = match allowed {
             Ok(()) => self.serve(operation, arrival, request, recording).await,

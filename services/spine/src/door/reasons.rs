@@ -13,6 +13,10 @@ runspine_errors::reasons! { "spine.runspine";
     Denied: KEY_SCOPE;
     /// Only a person may do this.
     Denied: HUMAN_REQUIRED;
+    /// A freeze covers the key; the metadata names it.
+    Denied: KEY_FROZEN;
+    /// The tenant is frozen: it may read, and end its runs.
+    Precondition: TENANT_NOT_ACTIVE;
     /// The key or tenant calls too often.
     Exhausted: RATE_LIMITED;
     /// The call may have been served, but its record is not durable. The same request id gives its answer.

@@ -1,4 +1,4 @@
-//! Streams outlive the check at their opening: each frame asks again whether the key is still good.
+//! Streams outlive the check at their opening: each frame asks again whether the key is still good, and not frozen.
 
 use std::{
     pin::Pin,
@@ -12,28 +12,22 @@ use runspine_rpc::{Body, status};
 use runspine_types::Clock;
 use tonic::Status;
 
-use super::directory::Identity;
+use super::{Inner, directory::Identity, frozen};
+use crate::kernel::FreezeView;
 
 /// The client's frames: a revoked key ends them with an error, which the handler sees.
-pub(super) fn requests(body: Body, caller: &Arc<Identity>, clock: &Arc<dyn Clock>) -> Body {
-    Body::new(Watched {
-        body,
-        caller: Arc::clone(caller),
-        clock: Arc::clone(clock),
-        side: Side::Client,
-        ended: false,
-    })
+pub(super) fn requests(body: Body, caller: &Arc<Identity>, door: &Inner) -> Body {
+    watched(body, caller, door, Side::Client)
 }
 
 /// The server's frames: a revoked key ends them with UNAUTHENTICATED in the trailers, which the client sees.
-pub(super) fn answers(body: Body, caller: &Arc<Identity>, clock: &Arc<dyn Clock>) -> Body {
-    Body::new(Watched {
-        body,
-        caller: Arc::clone(caller),
-        clock: Arc::clone(clock),
-        side: Side::Server,
-        ended: false,
-    })
+pub(super) fn answers(body: Body, caller: &Arc<Identity>, door: &Inner) -> Body {
+    watched(body, caller, door, Side::Server)
+}
+
+fn watched(body: Body, caller: &Arc<Identity>, door: &Inner, side: Side) -> Body {
+    let (caller, clock) = (Arc::clone(caller), Arc::clone(&door.deps.clock));
+    Body::new(Watched { body, caller, clock, freezes: Arc::clone(&door.freezes), side, ended: false })
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -46,6 +40,7 @@ struct Watched {
     body: Body,
     caller: Arc<Identity>,
     clock: Arc<dyn Clock>,
+    freezes: Arc<FreezeView>,
     side: Side,
     ended: bool,
 }
@@ -62,7 +57,9 @@ impl HttpBody for Watched {
             return Poll::Ready(None);
         }
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let Err(fault) = self.caller.still_good(self.clock.now()) else { return Poll::Ready(frame) };
+        let now = self.clock.now();
+        let good = self.caller.still_good(now).and_then(|()| frozen::key(&self.freezes, &self.caller, now));
+        let Err(fault) = good else { return Poll::Ready(frame) };
         self.ended = true;
         let status = status(fault);
         let mut trailers = http::HeaderMap::new();

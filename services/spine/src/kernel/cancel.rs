@@ -8,7 +8,7 @@ use prost::Message;
 use runspine_errors::{Fault, Outcome};
 use runspine_rpc::Context;
 
-use super::{Kernel, LedgerNote, ledger, termination::code, validate};
+use super::{Kernel, LedgerNote, ledger, sessions::Slot, termination::code, validate};
 use crate::reasons;
 
 use super::kept::Kept;
@@ -34,7 +34,14 @@ impl Kernel {
             return Err(Fault::new(&reasons::RUN_ENDED, "the run has ended or is ending"));
         }
         let now = request.mode() == CancelMode::Now;
-        let drain = if now { 0 } else { request.drain_ms.map_or(self.config.drain_ms, i64::from) };
+        let number = attempt.state.attempt;
+        let slot = self.sessions.slot(&context.tenant_id, &request.run_id, number);
+        let mut slot = slot.lock().await;
+        let drain = if now || !self.has_steps_in_flight(&context, &request.run_id, number, &mut slot).await {
+            0
+        } else {
+            request.drain_ms.map_or(self.config.drain_ms, i64::from)
+        };
         let stop = RequestStopRequest {
             run_id: request.run_id.clone(),
             attempt: attempt.state.attempt,
@@ -52,10 +59,10 @@ impl Kernel {
         if attempt.phase() == RunPhase::Executing {
             let record = format!("c/{}", request.request_id);
             let action = ControlAction::CancelRequested;
-            let number = attempt.state.attempt;
-            self.tell_control(&context, &request.run_id, number, &record, action, &request.request_id)
-                .await?;
+            let of = (request.run_id.as_str(), number);
+            self.tell_control_in(&context, of, &mut slot, &record, action, &request.request_id).await?;
         }
+        drop(slot);
         let said = LedgerNote {
             event: "spine.RunCancelRequested",
             run_id: &request.run_id,
@@ -67,5 +74,22 @@ impl Kernel {
         self.tell_ledger(&context, &said).await?;
         let run = self.run_now(&context, &request.run_id).await?;
         self.keep(&context, &key, CancelRunResponse { run: Some(run) }).await
+    }
+
+    /// Whether a drain has anything to wait for. A trace that can't be read is waited for.
+    async fn has_steps_in_flight(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+        slot: &mut Slot,
+    ) -> bool {
+        match self.load(context, run_id, attempt, slot).await {
+            Ok(()) => slot.session.as_ref().is_some_and(|session| session.in_flight().next().is_some()),
+            Err(fault) => {
+                tracing::warn!(run_id, %fault, "a stop drains because the trace can't be read");
+                true
+            }
+        }
     }
 }

@@ -2,10 +2,11 @@
 //! answer leaves.
 
 use contracts_common::common::v1::{Directive, GovernanceProfile};
-use contracts_controls::v1::{FreezeEffect, FreezeRecord, FreezeScope, WatchEpochResponse};
-use parking_lot::RwLock;
+use contracts_controls::v1::{FreezeEffect, FreezeRecord, FreezeScope, WatchEpochResponse, WatchKind};
+use parking_lot::{Mutex, RwLock};
 use runspine_rpc::micros;
-use runspine_types::{Micros, PLATFORM_TENANT};
+use runspine_types::Micros;
+use tokio::sync::watch;
 
 use super::combine::{Check, Finding};
 
@@ -28,6 +29,20 @@ pub struct Subject<'a> {
 #[derive(Debug, Default)]
 pub struct FreezeView {
     known: RwLock<Known>,
+    news: watch::Sender<u64>,
+    ended: Mutex<Vec<FreezeRecord>>,
+    heard: Mutex<Vec<Heard>>,
+}
+
+/// An agent's stream took the notice of a freeze.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The freeze.
+    pub freeze_id: String,
+    /// The run.
+    pub run_id: String,
+    /// Its attempt.
+    pub attempt: u32,
 }
 
 #[derive(Debug, Default)]
@@ -42,10 +57,43 @@ impl FreezeView {
     pub fn learn(&self, said: WatchEpochResponse, now: Micros) {
         let mut known = self.known.write();
         known.confirmed_at = Some(now);
-        if said.kind() != contracts_controls::v1::WatchKind::Heartbeat {
-            known.epoch = said.epoch;
-            known.freezes = said.freezes;
+        if said.kind() == WatchKind::Heartbeat {
+            return;
         }
+        known.epoch = said.epoch;
+        known.freezes = said.freezes;
+        drop(known);
+        self.ended.lock().extend(said.ended);
+        self.news.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever the freezes do.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Every freeze in force.
+    #[must_use]
+    pub fn in_force(&self, now: Micros) -> Vec<FreezeRecord> {
+        self.known.read().freezes.iter().filter(|f| in_force(f, now)).cloned().collect()
+    }
+
+    /// Freezes that had ended before this replica began to watch.
+    #[must_use]
+    pub fn take_ended(&self) -> Vec<FreezeRecord> {
+        std::mem::take(&mut *self.ended.lock())
+    }
+
+    /// An agent's stream took the notice of a freeze.
+    pub fn hear(&self, heard: Heard) {
+        self.heard.lock().push(heard);
+    }
+
+    /// What agents have heard since this was asked last.
+    #[must_use]
+    pub fn take_heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut *self.heard.lock())
     }
 
     /// The newest epoch that this replica knows.
@@ -66,6 +114,26 @@ impl FreezeView {
         let known = self.known.read();
         let covering = known.freezes.iter().filter(|f| in_force(f, now) && covers(f, subject));
         covering.max_by_key(|f| f.effect() == FreezeEffect::Terminate).cloned()
+    }
+
+    /// A freeze in force of an API key.
+    #[must_use]
+    pub fn of_key(&self, tenant: &str, key: &str, now: Micros) -> Option<FreezeRecord> {
+        self.find(now, |f| f.scope() == FreezeScope::ApiKey && f.tenant_id == tenant && f.scope_id == key)
+    }
+
+    /// A freeze in force of a tenant as a whole, or of the mesh.
+    #[must_use]
+    pub fn of_tenant(&self, tenant: &str, now: Micros) -> Option<FreezeRecord> {
+        self.find(now, |f| match f.scope() {
+            FreezeScope::Mesh => true,
+            FreezeScope::Tenant => f.tenant_id == tenant,
+            _ => false,
+        })
+    }
+
+    fn find(&self, now: Micros, of: impl Fn(&FreezeRecord) -> bool) -> Option<FreezeRecord> {
+        self.known.read().freezes.iter().find(|f| in_force(f, now) && of(f)).cloned()
     }
 
     /// Check 1 of a step.
@@ -106,8 +174,9 @@ fn in_force(freeze: &FreezeRecord, now: Micros) -> bool {
 }
 
 fn covers(freeze: &FreezeRecord, subject: Subject<'_>) -> bool {
+    // A freeze of the mesh belongs to no tenant.
     if freeze.scope() == FreezeScope::Mesh {
-        return freeze.tenant_id == PLATFORM_TENANT || freeze.tenant_id == subject.tenant;
+        return true;
     }
     freeze.tenant_id == subject.tenant
         && match freeze.scope() {
@@ -123,8 +192,6 @@ fn covers(freeze: &FreezeRecord, subject: Subject<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use contracts_controls::v1::WatchKind;
-
     use super::*;
 
     const NOW: Micros = Micros(1_000_000_000);
@@ -146,7 +213,12 @@ mod tests {
 
     fn view(freezes: Vec<FreezeRecord>) -> FreezeView {
         let view = FreezeView::default();
-        let said = WatchEpochResponse { kind: WatchKind::Snapshot.into(), epoch: 7, freezes, at: None };
+        let said = WatchEpochResponse {
+            kind: WatchKind::Snapshot.into(),
+            epoch: 7,
+            freezes,
+            ..WatchEpochResponse::default()
+        };
         view.learn(said, NOW);
         view
     }
@@ -164,6 +236,28 @@ mod tests {
                 assert!(view.covering(other, NOW).is_none(), "{scope:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_freeze_of_the_mesh_covers_every_tenant() {
+        let mesh =
+            FreezeRecord { tenant_id: String::new(), ..freeze(FreezeScope::Mesh, "", FreezeEffect::Pause) };
+        let view = view(vec![mesh]);
+        assert!(view.covering(Subject { tenant: "u", ..subject() }, NOW).is_some());
+    }
+
+    #[test]
+    fn a_change_is_news_and_a_heartbeat_is_none() {
+        let view = view(Vec::new());
+        let mut news = view.news();
+        let beat = WatchEpochResponse { kind: WatchKind::Heartbeat.into(), epoch: 7, ..Default::default() };
+        view.learn(beat, NOW);
+        assert!(!news.has_changed().unwrap());
+        let change = WatchEpochResponse { kind: WatchKind::Change.into(), epoch: 8, ..Default::default() };
+        view.learn(change, NOW);
+        assert!(news.has_changed().unwrap());
+        news.mark_unchanged();
+        assert_eq!(view.epoch(), 8);
     }
 
     #[test]

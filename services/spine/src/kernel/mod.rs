@@ -15,6 +15,7 @@ mod deadline;
 mod decide;
 mod environment;
 mod freeze;
+mod frozen;
 mod history;
 mod kept;
 mod late;
@@ -40,8 +41,8 @@ pub(crate) mod validate;
 use std::sync::Arc;
 
 pub(crate) use charter::{attributes, contract_key};
-pub use freeze::FreezeView;
 pub(crate) use freeze::frozen;
+pub use freeze::{FreezeView, Heard};
 pub(crate) use history::{FACTS, expected_seq};
 pub use ledger::{LedgerNote, note};
 pub(crate) use present::{charter_of, pause, run_attempt, run_of_view, transition};

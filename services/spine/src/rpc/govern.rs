@@ -28,7 +28,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
 
-use crate::{kernel::Kernel, reasons};
+use crate::{
+    kernel::{Attempt, Heard, Kernel},
+    reasons,
+};
 
 /// What the agent gets.
 pub type Answers = ReceiverStream<Result<GovernRunResponse, Status>>;
@@ -126,7 +129,8 @@ impl Frames {
             run: None,
             expected: 1,
             told: None,
-            epoch: 0,
+            known: None,
+            hearing: None,
         };
         tokio::spawn(serving.run(frames, send).in_current_span());
         ReceiverStream::new(receive)
@@ -142,7 +146,9 @@ struct Serving {
     run: Option<(String, u32)>,
     expected: u64,
     told: Option<Directive>,
-    epoch: u64,
+    known: Option<Attempt>,
+    /// The freeze whose notice is on its way.
+    hearing: Option<String>,
 }
 
 type Out = mpsc::Sender<Result<GovernRunResponse, Status>>;
@@ -174,6 +180,7 @@ impl Serving {
         let minutes = self.kernel.config.stream_max_minutes;
         let end = Instant::now() + Duration::from_secs(minutes.saturating_mul(60));
         let mut look = interval(LOOK);
+        let mut news = self.kernel.freezes.news();
         loop {
             if self.is_superseded() {
                 let fault = Fault::new(&reasons::STREAM_SUPERSEDED, "another stream took over the run");
@@ -201,10 +208,13 @@ impl Serving {
                     let _ = send.send(Ok(say(Body::Reconnect(reconnect)))).await;
                     return;
                 }
+                _ = news.changed() => {
+                    if let Some(notice) = self.frozen() && self.tell(notice, send).await.is_err() {
+                        return;
+                    }
+                }
                 _ = look.tick() => {
-                    if let Some(notice) = self.notice().await
-                        && send.send(Ok(say(Body::Notice(notice)))).await.is_err()
-                    {
+                    if let Some(notice) = self.notice().await && self.tell(notice, send).await.is_err() {
                         return;
                     }
                 }
@@ -309,33 +319,63 @@ impl Serving {
         Context::serving(operation, (*self.context).clone(), deadline)
     }
 
+    /// Sends a notice; a freeze whose notice was taken is known to have been heard.
+    async fn tell(&mut self, notice: FrameNotice, send: &Out) -> Result<(), ()> {
+        send.send(Ok(say(Body::Notice(notice)))).await.map_err(|_| ())?;
+        if let (Some(freeze_id), Some((run_id, attempt))) = (self.hearing.take(), self.run.clone()) {
+            let attempt = self.known.as_ref().map_or(attempt, |known| known.state.attempt);
+            self.kernel.freezes.hear(Heard { freeze_id, run_id, attempt });
+        }
+        Ok(())
+    }
+
+    /// The notice of a freeze that covers the run as it was known last, without asking anybody.
+    fn frozen(&mut self) -> Option<FrameNotice> {
+        let known = self.known.as_ref()?;
+        let subject = Kernel::subject(&self.context, known);
+        let freeze = self.kernel.freezes.covering(subject, self.kernel.now())?;
+        let (directive, status) = (crate::kernel::frozen(&freeze).directive, known.state.status);
+        let news = self.told.unwrap_or(Directive::Continue) != directive;
+        self.told = Some(directive);
+        news.then(|| {
+            self.hearing = Some(freeze.freeze_id);
+            FrameNotice {
+                directive: directive.into(),
+                reason: "FROZEN".to_owned(),
+                freeze_epoch: self.kernel.freezes.epoch(),
+                status,
+            }
+        })
+    }
+
     /// What the run is told without asking: a freeze, a stop or a pause that it has not heard of.
     async fn notice(&mut self) -> Option<FrameNotice> {
         let (run_id, attempt) = self.run.clone()?;
         let operations = Arc::clone(&self.operations);
         let context = self.under(&operations.get()?.authorize).for_run(&run_id);
         let state = self.kernel.attempt(&context, &run_id, attempt).await.ok()?;
-        let epoch = self.kernel.freezes.epoch();
-        let frozen = self.kernel.freezes.covering(Kernel::subject(&context, &state), self.kernel.now());
-        let (directive, reason) = if let Some(freeze) = &frozen {
-            (crate::kernel::frozen(freeze).directive, "FROZEN")
-        } else if state.state.stop.is_some() {
+        let (stopped, ending, status) = (state.state.stop.is_some(), state.is_ending(), state.status());
+        self.known = Some(state);
+        let subject = Kernel::subject(&context, self.known.as_ref()?);
+        if self.kernel.freezes.covering(subject, self.kernel.now()).is_some() {
+            return self.frozen();
+        }
+        let (directive, reason) = if stopped {
             (Directive::Terminate, "STOP_REQUESTED")
-        } else if state.is_ending() {
+        } else if ending {
             (Directive::Terminate, reasons::RUN_ENDED.name)
-        } else if state.status() == RunStatus::Paused {
+        } else if status == RunStatus::Paused {
             (Directive::Pause, "RUN_PAUSED")
         } else {
             (Directive::Continue, "")
         };
         let news = self.told.unwrap_or(Directive::Continue) != directive;
         self.told = Some(directive);
-        self.epoch = epoch;
         news.then(|| FrameNotice {
             directive: directive.into(),
             reason: reason.to_owned(),
-            freeze_epoch: epoch,
-            status: state.state.status,
+            freeze_epoch: self.kernel.freezes.epoch(),
+            status: status.into(),
         })
     }
 }

@@ -5,6 +5,7 @@ mod access;
 mod attempts;
 mod bad_input;
 mod contracts;
+mod freezes;
 mod govern;
 mod keyed;
 mod lifecycle;

@@ -1,11 +1,12 @@
 //! Who is let in, and in which order what is refused.
 
+use contracts_controls::v1::FreezeScope;
 use runspine_errors::{Reason, mesh};
 use runspine_rpc::{Front, details};
 use tonic::{Code, Status};
 
 use super::world::{
-    ADMIT_RUN, AUTHORIZE, CREATE_LIMIT, GET_LIMIT, LIFT, LIST_OPERATIONS, World, create_limit,
+    ADMIT_RUN, AUTHORIZE, CREATE_LIMIT, GET_LIMIT, LIFT, LIST_OPERATIONS, World, bearer, create_limit,
 };
 use crate::door::{DoorConfig, reasons};
 
@@ -66,6 +67,30 @@ async fn roles_scopes_and_kinds_bound_what_a_key_may() {
     assert!(world.call(&agent, AUTHORIZE, b"").await.is_ok());
     refused(world.call(&robot, LIFT, b"").await, Code::PermissionDenied, &reasons::HUMAN_REQUIRED);
     assert!(world.call(&robot, CREATE_LIMIT, &create).await.is_ok());
+    world.stop().await;
+}
+
+/// A frozen key is refused everything, a frozen tenant what changes something: its runs and freezes go on.
+#[tokio::test]
+async fn a_freeze_closes_the_door_to_its_scope() {
+    let world = World::start().await;
+    let key = world.add_key("SERVICE", &["OWNER"], "").await;
+    let handle = world.door.inner.directory.resolve(&bearer(&key)).unwrap().handle.clone();
+    let create = create_limit("r-1");
+    world.freeze(FreezeScope::ApiKey, &handle, &world.tenant);
+    refused(world.call(&key, GET_LIMIT, b"").await, Code::PermissionDenied, &reasons::KEY_FROZEN);
+    refused(world.call(&key, AUTHORIZE, b"").await, Code::PermissionDenied, &reasons::KEY_FROZEN);
+    assert!(world.call(&world.owner, CREATE_LIMIT, &create).await.is_ok());
+    for (scope, tenant) in [(FreezeScope::Tenant, world.tenant.as_str()), (FreezeScope::Mesh, "")] {
+        world.freeze(scope, "", tenant);
+        let changed = world.call(&world.owner, CREATE_LIMIT, &create).await;
+        refused(changed, Code::FailedPrecondition, &reasons::TENANT_NOT_ACTIVE);
+        for (name, message) in [(GET_LIMIT, &b""[..]), (AUTHORIZE, b""), (LIFT, &create_limit("r-2"))] {
+            assert!(world.call(&world.owner, name, message).await.is_ok(), "{name}");
+        }
+    }
+    world.freeze(FreezeScope::Tenant, "", "another");
+    assert!(world.call(&world.owner, CREATE_LIMIT, &create).await.is_ok());
     world.stop().await;
 }
 

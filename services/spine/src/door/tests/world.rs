@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use contracts_controls::v1::{FreezeRecord, FreezeScope, WatchEpochResponse, WatchKind};
 use contracts_logs::v1::DispatchRecord;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
@@ -22,7 +23,10 @@ use runspine_testkit::eventually;
 use runspine_types::{FixedClock, Micros};
 use tonic::{Code, Status, server::NamedService};
 
-use crate::door::{CONTRACTS, Catalogue, DispatchSink, Door, DoorConfig};
+use crate::{
+    door::{CONTRACTS, Catalogue, DispatchSink, Door, DoorConfig},
+    kernel::FreezeView,
+};
 
 pub const CREATE_LIMIT: &str = "runspine.controls.v1.LimitService/CreateLimit";
 pub const GET_LIMIT: &str = "runspine.controls.v1.LimitService/GetLimit";
@@ -169,6 +173,7 @@ pub struct World {
     pub door: Door,
     pub fakes: Fakes,
     pub sink: Arc<Sink>,
+    pub freezes: Arc<FreezeView>,
     pub clock: Arc<FixedClock>,
     pub deps: Deps,
     /// The development key: an owner.
@@ -199,14 +204,29 @@ impl World {
         let catalogue = Catalogue::default();
         let own = Routes::new().add(catalogue.server()).add(Runs(fakes.clone()));
         let spine = Service::with_descriptors("spine", &CONTRACTS, &own, &deps).unwrap();
-        let sink = Arc::new(Sink::default());
+        let (sink, freezes) = (Arc::new(Sink::default()), Arc::new(FreezeView::default()));
         let (door, made) =
-            Door::open(&config, &deps, &spine.stack, &mesh, catalogue, sink.clone()).await.unwrap();
+            Door::open(&config, &deps, &spine.stack, &mesh, catalogue, freezes.clone(), sink.clone())
+                .await
+                .unwrap();
         let made = made.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(door.clone().run(stop.clone()));
         let (owner, tenant) = (made.key, made.tenant);
-        Self { door, fakes, sink, clock, deps, owner, tenant, dir, spine: Some(spine), stop, running }
+        Self {
+            door,
+            fakes,
+            sink,
+            freezes,
+            clock,
+            deps,
+            owner,
+            tenant,
+            dir,
+            spine: Some(spine),
+            stop,
+            running,
+        }
     }
 
     /// Calls with a whole message; gives the answer's bytes or the status.
@@ -245,6 +265,20 @@ impl World {
         })
         .await;
         text
+    }
+
+    /// The watch says that this, and nothing else, is frozen.
+    pub fn freeze(&self, scope: FreezeScope, scope_id: &str, tenant: &str) {
+        let freeze = FreezeRecord {
+            freeze_id: "f".to_owned(),
+            tenant_id: tenant.to_owned(),
+            scope: scope.into(),
+            scope_id: scope_id.to_owned(),
+            ..FreezeRecord::default()
+        };
+        let kind = WatchKind::Change.into();
+        let said = WatchEpochResponse { kind, epoch: 1, freezes: vec![freeze], ..Default::default() };
+        self.freezes.learn(said, self.deps.clock.now());
     }
 
     /// Waits for a condition, at most five seconds.
