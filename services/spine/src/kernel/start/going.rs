@@ -58,7 +58,8 @@ impl Kernel {
         claim: bool,
     ) -> Outcome<(StartOutcome, Option<RunLease>)> {
         if decided.waits_for_approval() {
-            self.hold(context, charter, decided).await?;
+            // Boxed: few starts wait, and what they may lead to would make every start's future as large.
+            Box::pin(self.hold(context, charter, decided)).await?;
             return Ok((StartOutcome::Waiting, None));
         }
         if !decided.combined.permits() {
