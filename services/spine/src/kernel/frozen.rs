@@ -113,7 +113,8 @@ impl Kernel {
             note: "the freeze has ended".to_owned(),
             ..ResumeRunRequest::default()
         };
-        let cleared = self.clear_pauses(context, &found, (pause_ids, Authority::SystemAuto), &request, None).await;
+        let cleared =
+            self.clear_pauses(context, &found, (pause_ids, Authority::SystemAuto), &request, None).await;
         cleared.map(|_| ())
     }
 }
