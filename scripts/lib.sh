@@ -44,6 +44,17 @@ postgres_server() {
 
 python_venv() { python3 -c 'import venv, ensurepip' 2>/dev/null; }
 
+# The second verifier of bundles checks signatures with it.
+python_cryptography() { python3 -c 'import cryptography' 2>/dev/null; }
+
+# Into the python3 that the tests find: by pip, or from Debian where pip leaves the system's Python alone.
+need_cryptography() {
+  python_cryptography && { echo "  cryptography for Python: there"; return 0; }
+  echo "  installing cryptography for Python: the second verifier of bundles needs it"
+  python3 -m pip install --quiet --disable-pip-version-check cryptography 2>/dev/null && return 0
+  need_package python_cryptography python3-cryptography "the second verifier of bundles needs it"
+}
+
 c_compiler() { command -v cc >/dev/null; }
 
 need_nextest() {
