@@ -237,12 +237,17 @@ pub fn limits_finding(admission: &Admission) -> Finding {
         directive: admission.directive(),
         reasons,
         obligations: admission.obligations.clone(),
-        warnings: admission.warnings.iter().map(|w| w.message.clone()).collect(),
+        warnings: admission.warnings.iter().map(told).collect(),
         retry_after_ms: u64::try_from(admission.retry_after_ms.unwrap_or(0)).unwrap_or(0),
         degraded: admission.degraded,
         order,
         ..Finding::allow(Check::Limits)
     }
+}
+
+/// A warning in words: its message, or its code where nobody wrote one.
+fn told(warning: &Reason) -> String {
+    if warning.message.is_empty() { warning.code.clone() } else { warning.message.clone() }
 }
 
 /// Whether controls let a step pass, as far as the agent is concerned.
@@ -263,7 +268,7 @@ pub fn policy_finding(decision: &Decision) -> Finding {
         },
         reasons: decision.reasons.clone(),
         obligations: decision.obligations.clone(),
-        warnings: decision.warnings.iter().map(|w| w.message.clone()).collect(),
+        warnings: decision.warnings.iter().map(told).collect(),
         retry_after_ms: u64::try_from(decision.retry_after_ms).unwrap_or(0),
         degraded: decision.degraded,
         order,
@@ -287,4 +292,21 @@ pub fn policies_silent(profile: GovernanceProfile) -> Finding {
 #[must_use]
 pub fn estimate_of(hold: Option<&contracts_controls::v1::Hold>, asked: Option<&Amounts>) -> Amounts {
     hold.and_then(|h| h.amounts).or_else(|| asked.copied()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_without_a_message_is_told_by_its_code() {
+        let warning = |code: &str, message: &str| Reason {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            ..Reason::default()
+        };
+        let warnings = vec![warning("REFUND_HIGH", ""), warning("LATE", "it is late")];
+        let decision = Decision { warnings, ..Decision::default() };
+        assert_eq!(policy_finding(&decision).warnings, ["REFUND_HIGH", "it is late"]);
+    }
 }
