@@ -16,6 +16,7 @@ pub mod manifests;
 pub mod operations;
 pub mod protos;
 pub mod reasons;
+pub mod recorded;
 pub mod roles;
 mod source;
 pub mod sources;

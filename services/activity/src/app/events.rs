@@ -1,6 +1,9 @@
 //! Events of `activity`.
 
-use contracts_activity::v1::{AttemptCreated, LeaseLapsed, RunCreated, RunFinished, RunTransitioned};
+use contracts_activity::v1::{
+    AttemptCreated, LeaseLapsed, PauseAdded, PauseExtended, PausesCleared, RunCreated, RunFinished,
+    RunTransitioned, StopRequested,
+};
 use contracts_common::common::v1::EventEnvelope;
 use prost::Message;
 use runspine_db::{OutboxEvent, Tx};
@@ -25,7 +28,17 @@ macro_rules! events {
         }
     )*};
 }
-events!(RunCreated, RunTransitioned, RunFinished, AttemptCreated, LeaseLapsed);
+events!(
+    RunCreated,
+    RunTransitioned,
+    RunFinished,
+    AttemptCreated,
+    LeaseLapsed,
+    StopRequested,
+    PauseAdded,
+    PauseExtended,
+    PausesCleared
+);
 
 /// What an event is about.
 pub(crate) struct About<'a> {

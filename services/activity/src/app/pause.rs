@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use contracts_activity::v1::{
     AddPauseRequest, AddPauseResponse, ClearPausesRequest, ClearPausesResponse, ExtendPauseRequest,
-    ExtendPauseResponse, PauseReason,
+    ExtendPauseResponse, PauseAdded, PauseExtended, PauseReason, PausesCleared,
 };
 use contracts_common::common::v1::{RunEvent, RunPhase, RunStatus};
 use runspine_activity_domain::{
@@ -17,6 +17,7 @@ use runspine_types::{Micros, hash, new_id};
 use crate::{
     app::{
         App, Keyed, Who,
+        events::{About, emit},
         moves::{self, Move, Moving},
     },
     rpc::present,
@@ -89,8 +90,15 @@ async fn apply_add(
         Some(moves::perform(tx, moving, mv, End::default(), None).await?)
     };
     save_alarms(tx, held, &open, now).await?;
+    let added = PauseAdded { run_id: found.run_id.clone(), pause: Some(shown.clone()) };
+    emit(tx, who, &about(&found, &request.note), &added, now);
     let transition = transition.map(|row| present::transition(&request.run_id, &row));
     Ok(AddPauseResponse { pause: Some(shown), transition, existing: false })
+}
+
+/// What an event about the pauses of an attempt says of it.
+fn about<'a>(found: &'a StateRow, reason: &'a str) -> About<'a> {
+    About { run_id: &found.run_id, project_id: &found.project_id, attempt: found.attempt, reason }
 }
 
 fn digest_of(request: &impl prost::Message) -> Bytes {
@@ -165,7 +173,10 @@ async fn apply_extend(
     }
     let open = pause::open(tx, found.attempt_key).await?;
     save_alarms(tx, held, &open, now).await?;
-    Ok(ExtendPauseResponse { pause: Some(present::pause(&row)) })
+    let pause = Some(present::pause(&row));
+    let extended = PauseExtended { run_id: found.run_id.clone(), pause: pause.clone() };
+    emit(tx, who, &about(&found, &row.note), &extended, now);
+    Ok(ExtendPauseResponse { pause })
 }
 
 pub(crate) async fn clear(app: &App, who: Who, request: ClearPausesRequest) -> Outcome<ClearPausesResponse> {
@@ -200,8 +211,18 @@ async fn apply_clear(
         save_alarms(tx, held, &left, now).await?;
         None
     };
+    let cleared: Vec<_> = cleared.iter().map(present::pause).collect();
+    if !cleared.is_empty() {
+        let event = PausesCleared {
+            run_id: found.run_id.clone(),
+            attempt: found.attempt,
+            cleared: cleared.clone(),
+            left: u32::try_from(left.len()).unwrap_or(u32::MAX),
+        };
+        emit(tx, who, &about(&found, &request.note), &event, now);
+    }
     Ok(ClearPausesResponse {
-        cleared: cleared.iter().map(present::pause).collect(),
+        cleared,
         left: left.iter().map(present::pause).collect(),
         transition: row.map(|row| present::transition(&request.run_id, &row)),
     })

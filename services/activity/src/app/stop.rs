@@ -1,7 +1,7 @@
 //! RequestStop.
 
 use bytes::Bytes;
-use contracts_activity::v1::{RequestStopRequest, RequestStopResponse, StopMode};
+use contracts_activity::v1::{RequestStopRequest, RequestStopResponse, StopMode, StopRequested};
 use contracts_common::phase;
 use prost::Message as _;
 use runspine_activity_domain::reasons;
@@ -10,7 +10,10 @@ use runspine_errors::{Fault, Outcome};
 use runspine_types::{Micros, hash};
 
 use crate::{
-    app::{App, Who},
+    app::{
+        App, Who,
+        events::{About, emit},
+    },
     rpc::present,
     store::{lease, row::StateRow, state},
 };
@@ -55,7 +58,15 @@ async fn apply(
     let stopped = state::lock(tx, &who.tenant, &request.run_id, request.attempt).await?;
     lease::set_alarms(&mut held, &stopped, orphan_ms, now);
     lease::save(tx, vec![held]).await?;
-    Ok(RequestStopResponse { stop: present::stop(&stopped), existing: false })
+    let stop = present::stop(&stopped);
+    let about = About {
+        run_id: &stopped.run_id,
+        project_id: &stopped.project_id,
+        attempt: stopped.attempt,
+        reason: &request.code,
+    };
+    emit(tx, who, &about, &StopRequested { run_id: stopped.run_id.clone(), stop: stop.clone() }, now);
+    Ok(RequestStopResponse { stop, existing: false })
 }
 
 #[allow(clippy::too_many_arguments)]

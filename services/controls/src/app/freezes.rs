@@ -184,8 +184,14 @@ async fn request(
     freeze.expect_active(now)?;
     let second_person_required = freeze.needs_second_person();
     let record = if second_person_required {
-        let wish = wish_for(tx, &keyed.caller, &id, reason, now).await?;
-        record(&row, Some(&wish), now)?
+        let (wish, new) = wish_for(tx, &keyed.caller, &id, reason, now).await?;
+        let record = record(&row, Some(&wish), now)?;
+        if new {
+            let data = pb::UnfreezeRequested { freeze: Some(record.clone()) };
+            let about = about(&row, "ACTIVE", "ACTIVE", &wish.reason);
+            publish(tx, &keyed.caller, "UnfreezeRequested", about, &data, now);
+        }
+        record
     } else {
         lift(tx, &keyed.caller, row, &reason, now).await?
     };
@@ -194,16 +200,16 @@ async fn request(
     Ok(response)
 }
 
-/// The wish that is open, or a new one: the first one stays.
+/// The wish that is open, or a new one, and whether it is new: the first one stays.
 async fn wish_for(
     tx: &mut Tx,
     caller: &Caller,
     id: &str,
     reason: String,
     now: Micros,
-) -> Result<WishRow, Fault> {
+) -> Result<(WishRow, bool), Fault> {
     if let Some(open) = freezes::wish(tx, id).await? {
-        return Ok(open);
+        return Ok((open, false));
     }
     let wish = WishRow {
         unfreeze_id: new_id(),
@@ -213,7 +219,7 @@ async fn wish_for(
         requested_at: now,
     };
     freezes::add_wish(tx, &wish).await?;
-    Ok(wish)
+    Ok((wish, true))
 }
 
 async fn approve(

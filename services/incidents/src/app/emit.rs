@@ -30,7 +30,7 @@ macro_rules! events {
 
 events! {
     IncidentOpened, IncidentLinked, IncidentVoided, SeverityRaised, IncidentAcknowledged, IncidentResolved,
-    IncidentClosed, IncidentReopened,
+    IncidentClosed, IncidentReopened, IncidentAssigned,
 }
 
 /// Adds the events that `entries` stand for. `before` is the severity before the change.
@@ -74,8 +74,17 @@ pub fn entries(
             }
             EventKind::Closed => send(tx, act, incident, about, &entry.note, &closed(incident, run_id)),
             EventKind::Voided => voided(tx, act, incident, entry, about),
+            EventKind::Assigned => {
+                let event = pb::IncidentAssigned {
+                    incident_id: incident.id.clone(),
+                    assignee: incident.assignee.clone(),
+                    version: incident.version,
+                    run_id: run_id.to_owned(),
+                };
+                send(tx, act, incident, about, "", &event);
+            }
             // History only: nobody outside reacts to these.
-            EventKind::Assigned | EventKind::Note | EventKind::EvidenceCaptured | EventKind::Linked => {}
+            EventKind::Note | EventKind::EvidenceCaptured | EventKind::Linked => {}
         }
     }
 }

@@ -42,6 +42,7 @@ fn the_catalogue_names_every_event() {
         names,
         [
             "IncidentAcknowledged",
+            "IncidentAssigned",
             "IncidentClosed",
             "IncidentLinked",
             "IncidentOpened",

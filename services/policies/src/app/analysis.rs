@@ -17,7 +17,13 @@ use runspine_policies_domain::{
 use runspine_rpc::timestamp;
 use runspine_types::{Digest, Hasher, Micros, new_id};
 
-use super::{App, Keyed, Who, read::Page, sandbox::candidate::AskCandidate, unreadable};
+use super::{
+    App, Keyed, Who,
+    emit::{About, event},
+    read::Page,
+    sandbox::candidate::AskCandidate,
+    unreadable,
+};
 use crate::store::{
     findings::{self, FindingRow, NewAnalysis, NewFinding},
     lists::Filter,
@@ -226,7 +232,31 @@ async fn acknowledge(
         );
     }
     let actor = (who.actor.r#type, who.actor.id.as_str());
+    let known = row.at.is_some();
     findings::acknowledge(tx, row.id, actor, &request.reason, at).await?;
+    if !known {
+        tell_acknowledged(tx, &who, &request, row.body, at)?;
+    }
     let row = findings::by_id(tx, &who.tenant, &request.finding_id).await?.ok_or_else(not_found)?;
     Ok(pb::AcknowledgeFindingResponse { finding: Some(present(row)?) })
+}
+
+/// Who said first that a finding is known is told; whoever says so again changes nothing.
+fn tell_acknowledged(
+    tx: &mut Tx,
+    who: &Who,
+    request: &pb::AcknowledgeFindingRequest,
+    body: bytes::Bytes,
+    at: Micros,
+) -> Result<(), Fault> {
+    let found = pb::PolicyFinding::decode(body).map_err(unreadable)?.finding.unwrap_or_default();
+    let about = About {
+        entity_type: "finding",
+        entity_id: request.finding_id.clone(),
+        reason: request.reason.clone(),
+        ..About::default()
+    };
+    let data = pb::FindingAcknowledged { finding_id: request.finding_id.clone(), rule_id: found.rule_id };
+    tx.emit_raw(event(who, "FindingAcknowledged", about, &data, at));
+    Ok(())
 }

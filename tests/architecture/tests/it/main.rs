@@ -6,6 +6,7 @@ mod dependencies;
 mod documents;
 mod errors;
 mod files;
+mod ledger;
 mod mesh;
 mod operations;
 mod protos;

@@ -10,7 +10,7 @@ use runspine_types::Clock;
 use tokio::sync::{mpsc, watch};
 
 use super::Audit;
-use crate::store::ledger::{self, Appended, EntryRow, Event, LedgerFilter};
+use crate::store::ledger::{self, Appended, Behind, EntryRow, Event, LedgerFilter};
 
 /// The batch of all calls that wait.
 pub struct AppendEntries {
@@ -187,7 +187,7 @@ impl Watch {
         while self.next <= head && !self.sender.is_closed() {
             let after = Some(self.next - 1);
             let read = self.audit.db.read();
-            let page = ledger::list(read, &self.tenant, &self.filter, false, after, PAGE).await?;
+            let page = ledger::list(read, &self.tenant, &self.filter, Behind::Place(after), PAGE).await?;
             let full = i64::try_from(page.len()).is_ok_and(|n| n == PAGE);
             for entry in page {
                 self.next = entry.seq + 1;

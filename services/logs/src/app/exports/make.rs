@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         exports::{self, EventRow, ExportRow, Kind, stored},
-        ledger::{self, EntryRow, LedgerFilter},
+        ledger::{self, Behind, EntryRow, LedgerFilter},
     },
 };
 
@@ -111,7 +111,8 @@ impl App {
         };
         let mut after = None;
         loop {
-            let page = ledger::list(self.db.read(), &row.tenant_id, &filter, false, after, PAGE).await?;
+            let page =
+                ledger::list(self.db.read(), &row.tenant_id, &filter, Behind::Place(after), PAGE).await?;
             let full = i64::try_from(page.len()).is_ok_and(|n| n == PAGE);
             for entry in page {
                 after = Some(entry.seq);

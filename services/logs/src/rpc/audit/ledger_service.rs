@@ -9,8 +9,8 @@ use futures::{Stream, StreamExt as _};
 use prost::Message as _;
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::reasons::ENTRY_NOT_FOUND;
-use runspine_rpc::{context, status};
-use runspine_types::hash;
+use runspine_rpc::{context, micros, status};
+use runspine_types::{Micros, hash};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     app::audit::{Audit, ledger::Watched},
-    store::ledger::{self as store, EntryRow},
+    store::ledger::{self as store, Behind, EntryRow},
 };
 
 /// Serves the ledger.
@@ -172,19 +172,33 @@ impl Ledger {
         let mut fields = Fields::new();
         let filter = parse::filter(&mut fields, request.filter.unwrap_or_default());
         let order: LedgerOrder = fields.any("order", request.order);
+        let few = filter.run_id.is_some() || filter.correlation_id.is_some();
+        let ordered = order != LedgerOrder::OccurredAsc || few;
+        fields.require(ordered, "order", "is OCCURRED_ASC for one run or correlation only");
         let size = fields.page_size(request.page_size);
         fields.done()?;
-        let after = page_after(&request.page_token, query)?.map(|[seq]| seq.unsigned_abs());
-        let newest = order == LedgerOrder::SeqDesc;
-        let mut rows = store::list(self.0.db.read(), tenant, &filter, newest, after, size + 1).await?;
+        let last = page_after(&request.page_token, query)?;
+        let seq = last.map(|[seq, _]| seq.unsigned_abs());
+        let behind = match order {
+            LedgerOrder::SeqDesc => Behind::NewestFirst(seq),
+            LedgerOrder::OccurredAsc => {
+                Behind::Occurred(last.map(|[seq, at]| (Micros(at), seq.unsigned_abs())))
+            }
+            _ => Behind::Place(seq),
+        };
+        let mut rows = store::list(self.0.db.read(), tenant, &filter, behind, size + 1).await?;
         let more = i64::try_from(rows.len()).is_ok_and(|n| n > size);
         if more {
             rows.pop();
         }
-        let last = rows.last().filter(|_| more).and_then(|row| i64::try_from(row.seq).ok());
-        let next_page_token = last.map_or_else(String::new, |seq| page_token(query, &[seq]));
         let entries: Result<Vec<_>, Fault> = rows.into_iter().map(|row| view(row, Detail::Basic)).collect();
-        Ok(pb::ListEntriesResponse { entries: entries?, next_page_token })
+        let entries = entries?;
+        let last = entries.last().filter(|_| more).and_then(|view| view.entry.as_ref());
+        let next_page_token = last.map_or_else(String::new, |entry| {
+            let at = entry.occurred_at.as_ref().map_or(0, |at| micros(at).0);
+            page_token(query, &[i64::try_from(entry.seq).unwrap_or(i64::MAX), at])
+        });
+        Ok(pb::ListEntriesResponse { entries, next_page_token })
     }
 
     async fn get(&self, tenant: &str, request: pb::GetEntryRequest) -> Result<pb::LedgerEntryView, Fault> {

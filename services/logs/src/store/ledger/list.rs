@@ -36,11 +36,22 @@ pub struct LedgerFilter {
     pub scope: Option<i32>,
 }
 
+/// In which order entries are read, and behind which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// In order of their places.
+    Place(Option<u64>),
+    /// Against it.
+    NewestFirst(Option<u64>),
+    /// As they happened; entries of one time by their places.
+    Occurred(Option<(Micros, u64)>),
+}
+
 const SELECT: &str = "SELECT l.seq AS seq, l.entry AS entry, l.link AS link, s.before_state AS before_state, \
     s.after_state AS after_state, s.state_salt AS state_salt FROM ledger l \
     LEFT JOIN ledger_states s ON s.tenant_id = l.tenant_id AND s.seq = l.seq WHERE l.tenant_id = $1";
 
-/// At most `limit` entries of `tenant` behind `after`, in order of their places or, `newest_first`, against it.
+/// At most `limit` entries of `tenant` in the order of `behind`.
 ///
 /// # Errors
 /// When the store can't be read.
@@ -48,16 +59,14 @@ pub async fn list(
     read: &Read,
     tenant: &str,
     filter: &LedgerFilter,
-    newest_first: bool,
-    after: Option<u64>,
+    behind: Behind,
     limit: i64,
 ) -> Result<Vec<EntryRow>, DbError> {
     let mut query = Conditions { sql: SELECT.to_owned(), args: args![tenant] };
     query.filter(filter);
-    query.and(if newest_first { "l.seq <" } else { "l.seq >" }, after);
+    let order = query.behind(behind);
     let limit = query.bind(limit);
-    let direction = if newest_first { "DESC" } else { "ASC" };
-    let sql = format!("{} ORDER BY l.seq {direction} LIMIT {limit}", query.sql);
+    let sql = format!("{} ORDER BY {order} LIMIT {limit}", query.sql);
     read.fetch_all(AssertSqlSafe(sql), query.args).await
 }
 
@@ -120,6 +129,30 @@ impl Conditions {
         if let Some(value) = value {
             let place = self.bind(value);
             let _ = write!(self.sql, " AND {condition} {place}");
+        }
+    }
+
+    /// Leaves out what was read already, and gives the order of the rest.
+    fn behind(&mut self, behind: Behind) -> &'static str {
+        match behind {
+            Behind::Place(seq) => {
+                self.and("l.seq >", seq);
+                "l.seq"
+            }
+            Behind::NewestFirst(seq) => {
+                self.and("l.seq <", seq);
+                "l.seq DESC"
+            }
+            Behind::Occurred(last) => {
+                if let Some((at, seq)) = last {
+                    let (at, seq) = (self.bind(at), self.bind(seq));
+                    let _ = write!(
+                        self.sql,
+                        " AND (l.occurred_at > {at} OR (l.occurred_at = {at} AND l.seq > {seq}))"
+                    );
+                }
+                "l.occurred_at, l.seq"
+            }
         }
     }
 

@@ -130,6 +130,25 @@ on_both_engines! {
         assert_eq!(Digest::from_slice(&entry.after_digest), Some(state.finish()));
     }
 
+    /// The story of a run is read as it happened, whatever the order in which its parts arrived.
+    async fn a_story_is_read_as_it_happened(store: TestStore) {
+        let house = House::over(store).await;
+        let at = |number: u64, ms: i64| pb::LedgerEvent {
+            occurred_at: Some(runspine_rpc::timestamp(START.plus_millis(ms))),
+            ..event(number, Some(1))
+        };
+        for (number, ms) in [(1, 40), (2, 10), (3, 30), (4, 10), (5, 20), (6, 50)] {
+            house.append(vec![at(number, ms), event(number + 50, Some(2))]).await.unwrap();
+        }
+        let of_run = pb::LedgerFilter { run_id: run(1), ..Default::default() };
+        let told = list(&house, of_run, LedgerOrder::OccurredAsc).await;
+        let things: Vec<_> = told.into_iter().map(|v| v.entry.unwrap().entity_id).collect();
+        assert_eq!(things, ["lim-2", "lim-4", "lim-5", "lim-3", "lim-1", "lim-6"]);
+        let all = pb::ListEntriesRequest { order: LedgerOrder::OccurredAsc.into(), ..Default::default() };
+        let all = house.ask("LedgerService/ListEntries", all);
+        assert_eq!(reason(house.ledger.clone().list_entries(all).await), "FIELD_INVALID", "of one run only");
+    }
+
     /// A watch gives what was committed, then what is committed, each once, and can be resumed.
     async fn a_watch_misses_nothing(store: TestStore) {
         let house = House::over(store).await;

@@ -120,6 +120,31 @@ pub(crate) fn moved(who: &Who, from: i32, row: &ApprovalRow, reason: &str, at: M
     }
 }
 
+/// What an event about an approval says of it.
+fn about(row: &ApprovalRow, reason: &str) -> About {
+    About {
+        entity_type: "approval",
+        entity_id: row.approval_id.clone(),
+        run_id: row.run_id.clone(),
+        attempt: row.attempt,
+        step_index: u32::try_from(row.step_index).ok(),
+        reason: reason.to_owned(),
+        ..About::default()
+    }
+}
+
+/// The event of a vote: who voted is its actor, and what was seen its reason.
+pub(crate) fn voted(
+    who: &Who,
+    row: &ApprovalRow,
+    vote: (pb::ApprovalVoteKind, u32),
+    note: &str,
+    at: Micros,
+) -> runspine_db::OutboxEvent {
+    let data = pb::ApprovalVoted { approval: Some(present(row, at)), kind: vote.0.into(), level: vote.1 };
+    event(who, "ApprovalVoted", about(row, note), &data, at)
+}
+
 /// The event of a change: what the approval is now.
 pub(crate) fn told(
     who: &Who,
@@ -128,15 +153,7 @@ pub(crate) fn told(
     at: Micros,
 ) -> Option<runspine_db::OutboxEvent> {
     let approval = Some(present(row, at));
-    let about = About {
-        entity_type: "approval",
-        entity_id: row.approval_id.clone(),
-        run_id: row.run_id.clone(),
-        attempt: row.attempt,
-        step_index: u32::try_from(row.step_index).ok(),
-        reason: reason.to_owned(),
-        ..About::default()
-    };
+    let about = about(row, reason);
     Some(match row.approval().state {
         ApprovalState::Pending => {
             event(who, "ApprovalRequested", about, &pb::ApprovalRequested { approval }, at)

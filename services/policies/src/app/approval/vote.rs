@@ -12,7 +12,7 @@ use runspine_policies_domain::{
 use runspine_types::{Digest, Micros};
 
 use super::{
-    change::{by_time, cancel, change, store},
+    change::{by_time, cancel, change, store, voted},
     not_found, present,
 };
 use crate::{
@@ -158,6 +158,8 @@ async fn take(tx: &mut Tx, who: &Who, ballot: &Ballot, at: Micros) -> Result<pb:
             ));
         }
     }
+    let seen = (ballot.kind, u32::try_from(voter.level).unwrap_or(0));
+    tx.emit_raw(voted(who, &row, seen, &ballot.note, at));
     store(tx, changes).await?;
     Ok(present(&row, at))
 }

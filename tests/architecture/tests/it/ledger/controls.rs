@@ -1,0 +1,179 @@
+//! Acts on limits, budgets and freezes.
+
+use contracts_common::common::v1::{Amounts, Lease};
+use contracts_controls::v1 as pb;
+use runspine_rpc::timestamp;
+use runspine_types::{Clock as _, new_id};
+
+use super::desk::{BEA, Desk};
+
+const LIMITS: &str = "controls.v1.LimitService";
+const BUDGETS: &str = "controls.v1.BudgetService";
+const FREEZES: &str = "controls.v1.FreezeService";
+const WHY: &str = "because the test wants it";
+
+fn daily(name: &str, max_value: i64) -> pb::LimitSpec {
+    pb::LimitSpec {
+        name: name.to_owned(),
+        category: pb::LimitCategory::Budget.into(),
+        unit: pb::LimitUnit::CostMicrousd.into(),
+        scope: pb::LimitScope::Tenant.into(),
+        max_value,
+        period: pb::BudgetPeriod::Daily.into(),
+        ..Default::default()
+    }
+}
+
+impl Desk {
+    async fn limit(&self, spec: pb::LimitSpec) -> pb::Limit {
+        let message = pb::CreateLimitRequest { request_id: new_id(), spec: Some(spec) };
+        let made: pb::CreateLimitResponse = self.act(&format!("{LIMITS}/CreateLimit"), message).await;
+        made.limit.unwrap()
+    }
+
+    /// A run of `agent` that asks to be admitted, and whether it was.
+    async fn admitted(&self, agent: &str) -> (String, bool) {
+        let run_id = new_id();
+        let expires_at = Some(timestamp(self.clock.now().plus_millis(30_000)));
+        let message = pb::AdmitRunRequest {
+            run_id: run_id.clone(),
+            attempt: 1,
+            scope: Some(pb::ScopeTuple {
+                project_id: "project".into(),
+                agent_id: agent.to_owned(),
+                api_key_id: "key".into(),
+                ..Default::default()
+            }),
+            requested: Some(Amounts { cost_microusd: 1, ..Default::default() }),
+            lease: Some(Lease { fence: 1, holder: "h".into(), expires_at }),
+            profile: 2,
+            ..Default::default()
+        };
+        let answer: pb::AdmitRunResponse = self.act("controls.v1.AdmissionService/AdmitRun", message).await;
+        (run_id, answer.admission.unwrap().verdict == 1)
+    }
+}
+
+pub async fn acts(desk: &Desk) {
+    let limit = desk.limit(daily("day", 1_000)).await;
+    budgets(desk, &limit).await;
+    runs(desk).await;
+    limits(desk, &limit).await;
+    freezes(desk).await;
+}
+
+async fn budgets(desk: &Desk, limit: &pb::Limit) {
+    let get = pb::GetEnvelopeRequest { id: limit.limit_id.clone(), at: None };
+    let found: pb::GetEnvelopeResponse = desk.act(&format!("{BUDGETS}/GetEnvelope"), get).await;
+    let envelope_id = found.envelope.unwrap().envelope_id;
+    let large = pb::AdjustEnvelopeRequest {
+        request_id: new_id(),
+        envelope_id: envelope_id.clone(),
+        amount: 500,
+        reason: WHY.into(),
+    };
+    let wish: pb::AdjustEnvelopeResponse = desk.act(&format!("{BUDGETS}/AdjustEnvelope"), large).await;
+    let approve = pb::ApproveAdjustmentRequest {
+        request_id: new_id(),
+        adjustment_id: wish.adjustment.unwrap().adjustment_id,
+    };
+    let _: pb::ApproveAdjustmentResponse =
+        desk.act_by(BEA, &format!("{BUDGETS}/ApproveAdjustment"), approve).await;
+    let suspend = pb::SuspendEnvelopeRequest {
+        request_id: new_id(),
+        envelope_id: envelope_id.clone(),
+        reason: WHY.into(),
+    };
+    let _: pb::SuspendEnvelopeResponse = desk.act(&format!("{BUDGETS}/SuspendEnvelope"), suspend).await;
+    let resume = pb::ResumeEnvelopeRequest { request_id: new_id(), envelope_id, reason: WHY.into() };
+    let _: pb::ResumeEnvelopeResponse = desk.act(&format!("{BUDGETS}/ResumeEnvelope"), resume).await;
+}
+
+async fn runs(desk: &Desk) {
+    let (run_id, admitted) = desk.admitted("agent").await;
+    assert!(admitted);
+    let step = pb::AdmitStepRequest {
+        run_id: run_id.clone(),
+        attempt: 1,
+        fence: 1,
+        kind: 1,
+        resource: "model".into(),
+        estimate: Some(Amounts { cost_microusd: 1_000_000, ..Default::default() }),
+        profile: 2,
+        ..Default::default()
+    };
+    let refused: pb::AdmitStepResponse = desk.act("controls.v1.AdmissionService/AdmitStep", step).await;
+    assert_eq!(refused.admission.unwrap().verdict, 2);
+    let settle = pb::SettleRunRequest { run_id, attempt: 1, outcome: 1, totals: None };
+    let settled: pb::SettleRunResponse = desk.act(&format!("{BUDGETS}/SettleRun"), settle).await;
+    let reverse = pb::ReverseSettlementRequest {
+        settlement_id: settled.settlement.unwrap().settlement_id,
+        saga_id: new_id(),
+        reason: WHY.into(),
+    };
+    let _: pb::ReverseSettlementResponse = desk.act(&format!("{BUDGETS}/ReverseSettlement"), reverse).await;
+}
+
+async fn limits(desk: &Desk, limit: &pb::Limit) {
+    let update = pb::UpdateLimitRequest {
+        request_id: new_id(),
+        limit_id: limit.limit_id.clone(),
+        expected_version: limit.version,
+        max_value: Some(2_000),
+        reason: WHY.into(),
+        ..Default::default()
+    };
+    let updated: pb::UpdateLimitResponse = desk.act(&format!("{LIMITS}/UpdateLimit"), update).await;
+    let disable = pb::DisableLimitRequest {
+        request_id: new_id(),
+        limit_id: limit.limit_id.clone(),
+        expected_version: updated.limit.unwrap().version,
+        reason: WHY.into(),
+    };
+    let disabled: pb::DisableLimitResponse = desk.act(&format!("{LIMITS}/DisableLimit"), disable).await;
+    let enable = pb::EnableLimitRequest {
+        request_id: new_id(),
+        limit_id: limit.limit_id.clone(),
+        expected_version: disabled.limit.unwrap().version,
+        reason: WHY.into(),
+    };
+    let _: pb::EnableLimitResponse = desk.act(&format!("{LIMITS}/EnableLimit"), enable).await;
+    let rate = pb::LimitSpec {
+        category: pb::LimitCategory::Rate.into(),
+        unit: pb::LimitUnit::Requests.into(),
+        window_s: 60,
+        period: 0,
+        ..daily("rate", 100)
+    };
+    let reset = pb::ResetBucketRequest {
+        request_id: new_id(),
+        limit_id: desk.limit(rate).await.limit_id,
+        reason: WHY.into(),
+        ..Default::default()
+    };
+    let _: pb::ResetBucketResponse = desk.act("controls.v1.RateService/ResetBucket", reset).await;
+}
+
+async fn freezes(desk: &Desk) {
+    let freeze = pb::FreezeRequest {
+        request_id: new_id(),
+        scope: pb::FreezeScope::Tenant.into(),
+        reason_code: pb::FreezeReason::Manual.into(),
+        note: WHY.into(),
+        ..Default::default()
+    };
+    let frozen: pb::FreezeResponse = desk.act(&format!("{FREEZES}/Freeze"), freeze).await;
+    let freeze_id = frozen.freeze.unwrap().freeze_id;
+    let (_, admitted) = desk.admitted("agent").await;
+    assert!(!admitted, "a start that is refused is told");
+    let lift =
+        pb::RequestUnfreezeRequest { request_id: new_id(), freeze_id: freeze_id.clone(), reason: WHY.into() };
+    let wish: pb::RequestUnfreezeResponse = desk.act(&format!("{FREEZES}/RequestUnfreeze"), lift).await;
+    let approve = pb::ApproveUnfreezeRequest {
+        request_id: new_id(),
+        freeze_id,
+        unfreeze_id: wish.freeze.unwrap().unfreeze.unwrap().unfreeze_id,
+    };
+    let _: pb::ApproveUnfreezeResponse =
+        desk.act_by(BEA, &format!("{FREEZES}/ApproveUnfreeze"), approve).await;
+}
