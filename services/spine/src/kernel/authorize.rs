@@ -16,7 +16,7 @@ use runspine_types::{Digest, Hasher, Micros, new_id};
 
 use super::{
     Kernel,
-    combine::{Check, Finding, combine},
+    combine::{Check, Finding, combine, refused},
     freeze::Subject,
     sessions::Slot,
     state::Attempt,
@@ -147,7 +147,7 @@ impl Kernel {
         let latency = begun.elapsed();
         let ok = |check| Asked { check, status: CheckStatus::Ok, latency };
         let mut asked = vec![ok(Check::Freeze), ok(Check::Run), ok(Check::Lease)];
-        if findings.iter().any(|f| f.verdict != Verdict::Allow) {
+        if refused(&findings) {
             for check in [Check::Limits, Check::Policy] {
                 asked.push(Asked { check, status: CheckStatus::NotAsked, latency: Duration::ZERO });
             }

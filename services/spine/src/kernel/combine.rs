@@ -149,7 +149,7 @@ pub struct Combined {
     pub obligations: Vec<Obligation>,
     /// Warnings.
     pub warnings: Vec<String>,
-    /// The longest wait asked for.
+    /// The longest wait asked for; only with DEFER.
     pub retry_after_ms: u64,
     /// Some check could not decide.
     pub degraded: bool,
@@ -164,10 +164,10 @@ impl Combined {
         matches!(self.effective_verdict, Verdict::Allow | Verdict::Modify)
     }
 
-    /// Whether OBSERVE_ONLY let something pass.
+    /// Whether OBSERVE_ONLY let something pass: another verdict, or another directive, than what was found.
     #[must_use]
     pub fn would_block(&self) -> bool {
-        self.verdict != self.effective_verdict
+        self.verdict != self.effective_verdict || self.would_directive != self.directive
     }
 }
 
@@ -194,6 +194,17 @@ pub fn severity(directive: Directive) -> u8 {
     }
 }
 
+/// Whether a check refused, so that those behind it are not asked: neither a hold nor a counted step is left behind.
+#[must_use]
+pub fn refused(findings: &[Finding]) -> bool {
+    findings.iter().any(|f| stated(f.verdict) == Verdict::Deny)
+}
+
+/// A verdict that nobody stated is a denial.
+fn stated(verdict: Verdict) -> Verdict {
+    if verdict == Verdict::Unspecified { Verdict::Deny } else { verdict }
+}
+
 /// Combines findings under a profile.
 #[must_use]
 pub fn combine(findings: &[Finding], profile: GovernanceProfile) -> Combined {
@@ -211,17 +222,20 @@ pub fn combine(findings: &[Finding], profile: GovernanceProfile) -> Combined {
 
 fn decide(findings: &[&Finding]) -> Combined {
     let worst = findings.iter().max_by_key(|f| (restrictiveness(f.verdict), std::cmp::Reverse(f.check)));
-    let source = worst.map_or(Check::Policy, |f| f.check);
-    let mut verdict = worst.map_or(Verdict::Allow, |f| f.verdict);
-    let directive =
-        findings.iter().map(|f| f.directive).max_by_key(|d| severity(*d)).unwrap_or(Directive::Continue);
+    let mut verdict = worst.map_or(Verdict::Allow, |f| stated(f.verdict));
+    let loudest = findings.iter().max_by_key(|f| (severity(f.directive), std::cmp::Reverse(f.check)));
+    let directive = loudest.map_or(Directive::Continue, |f| f.directive);
+    let directive = if severity(directive) == 0 { Directive::Continue } else { directive };
+    // A step that may be done is told apart by what the run is told.
+    let speaker = if verdict == Verdict::Allow { loudest } else { worst };
+    let mut source = speaker.map_or(Check::Policy, |f| f.check);
     let mut reasons: Vec<Reason> = findings.iter().flat_map(|f| f.reasons.iter().cloned()).collect();
     let mut obligations = Vec::new();
     if verdict == Verdict::Modify {
         match merge(findings.iter().flat_map(|f| &f.obligations)) {
             Some(merged) => obligations = merged,
             None => {
-                verdict = Verdict::Deny;
+                (verdict, source) = (Verdict::Deny, Check::Policy);
                 let text = "two obligations of this step exclude each other";
                 let conflict =
                     Finding::deny(Check::Policy, Directive::Continue, "OBLIGATION_CONFLICT", text).reasons;
@@ -229,6 +243,7 @@ fn decide(findings: &[&Finding]) -> Combined {
             }
         }
     }
+    let wait = findings.iter().map(|f| f.retry_after_ms).max().unwrap_or(0);
     reasons.sort_by(|a, b| {
         let weight = |r: &Reason| std::cmp::Reverse(restrictiveness(r.outcome()));
         weight(a).cmp(&weight(b)).then(a.precedence.cmp(&b.precedence)).then(a.source_id.cmp(&b.source_id))
@@ -241,7 +256,7 @@ fn decide(findings: &[&Finding]) -> Combined {
         reasons,
         obligations,
         warnings: findings.iter().flat_map(|f| f.warnings.iter().cloned()).collect(),
-        retry_after_ms: findings.iter().map(|f| f.retry_after_ms).max().unwrap_or(0),
+        retry_after_ms: if verdict == Verdict::Defer { wait } else { 0 },
         degraded: findings.iter().any(|f| f.degraded),
         source,
     }

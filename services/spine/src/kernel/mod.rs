@@ -37,6 +37,8 @@ mod state;
 pub(crate) mod step_check;
 mod trace;
 pub(crate) mod validate;
+#[cfg(test)]
+mod verdicts;
 
 use std::sync::Arc;
 
