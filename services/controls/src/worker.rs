@@ -37,6 +37,8 @@ pub async fn sweep(app: App, every: Duration, stop: CancellationToken) {
 const JUDGED_MS: i64 = 600_000;
 /// How often open freezes are judged.
 const JUDGE_EVERY: Duration = Duration::from_millis(250);
+/// How often it is looked which overrides began or ended.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How often it is noted which replicas are alive.
 const PRESENT_EVERY: Duration = Duration::from_secs(1);
 
@@ -50,6 +52,19 @@ pub async fn judge(app: App, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(JUDGE_EVERY) => {}
+        }
+    }
+}
+
+/// Tells until it is stopped of overrides that began or ended. They do so without it.
+pub async fn tell(app: App, stop: CancellationToken) {
+    loop {
+        if let Err(fault) = app.tell_overrides().await {
+            tracing::warn!(%fault, "overrides were not told of");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TELL_EVERY) => {}
         }
     }
 }

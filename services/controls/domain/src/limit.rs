@@ -141,6 +141,23 @@ impl Limit {
         scale(limit_value, self.spec.block_permille)
     }
 
+    /// The limit with another value: what an override makes of it. A bucket stays as many times its rate as it was, and
+    /// of a threshold the bound that names the limit is replaced.
+    #[must_use]
+    pub fn with_value(&self, value: i64) -> Self {
+        let mut next = self.clone();
+        let spec = &mut next.spec;
+        if spec.category == Category::Rate {
+            let burst = i128::from(spec.burst) * i128::from(value) / i128::from(spec.max_value.max(1));
+            spec.burst = i64::try_from(burst).unwrap_or(MOST_TOKENS).clamp(value, MOST_TOKENS.max(value));
+        }
+        if spec.category == Category::Threshold {
+            spec.params = spec.params.with_primary(value);
+        }
+        spec.max_value = value;
+        next
+    }
+
     /// The limit after a change.
     ///
     /// # Errors

@@ -59,4 +59,20 @@ runspine_errors::reasons! { "controls.runspine";
     Denied: SECOND_PERSON_REQUIRED;
     /// Nobody approves what he asked for.
     Denied: SELF_APPROVAL;
+    /// Only a person may do this.
+    Denied: HUMAN_REQUIRED;
+    /// No override with this id.
+    NotFound: OVERRIDE_NOT_FOUND;
+    /// An override of this limit and scope id is open; the metadata names it.
+    Conflict: OVERRIDE_OPEN;
+    /// The override is not in a state that allows this.
+    Precondition: OVERRIDE_TRANSITION_INVALID;
+    /// Only who asked for an override or approved it takes it back.
+    Denied: OVERRIDE_PARTY_REQUIRED;
+    /// The tenant has as many open overrides as it may have.
+    Exhausted: STACKING_EXCEEDED;
+    /// A begin or an end is out of its range.
+    Invalid: WINDOW_INVALID;
+    /// Nobody was ever granted a lease of this name.
+    NotFound: LEASE_NOT_FOUND;
 }

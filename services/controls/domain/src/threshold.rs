@@ -174,6 +174,15 @@ impl Params {
         Bound::ALL.iter().find(|b| b.unit() == unit).and_then(|b| self.value(*b))
     }
 
+    /// With another value of the first bound that is stated.
+    #[must_use]
+    pub fn with_primary(mut self, value: i64) -> Self {
+        if let Some(bound) = Bound::ALL.iter().find(|b| self.value(**b).is_some()) {
+            *self.slot(*bound) = Some(value);
+        }
+        self
+    }
+
     /// Unit and value of the first bound that is stated.
     #[must_use]
     pub fn primary(&self) -> Option<(Unit, i64)> {

@@ -206,7 +206,7 @@ impl Accounts {
     ) -> Result<Option<Vec<Result<Out, Fault>>>, DbError> {
         let tenants: BTreeSet<&str> = calls.iter().map(Call::tenant).collect();
         let tenants: Vec<&str> = tenants.into_iter().collect();
-        let mut desk = Desk::open(tx, &self.caches, &tenants, Locking::Ahead).await?;
+        let mut desk = Desk::open(tx, &self.caches, &tenants, Locking::Ahead, now).await?;
         desk.prepare(calls, wanted, now).await?;
         let mut answers = Vec::with_capacity(calls.len());
         for call in calls {
@@ -237,6 +237,7 @@ impl Batch for Accounts {
 
 impl Desk<'_> {
     async fn serve(&mut self, call: &Call, now: Micros) -> Result<Out, Fault> {
+        self.at = now;
         match call {
             Call::Ask(ask) => self.answer(ask, now).await,
             Call::Renew { run, fence, expires_at, epoch_seen, .. } => {

@@ -90,7 +90,7 @@ async fn open<'a>(
     row: EnvelopeRow,
     now: Micros,
 ) -> Result<Case<'a>, Fault> {
-    let mut desk = Desk::open(tx, caches, &[&row.tenant_id], Locking::AsNeeded).await?;
+    let mut desk = Desk::open(tx, caches, &[&row.tenant_id], Locking::AsNeeded, now).await?;
     desk.load_envelopes(&[row.envelope_key]).await?;
     let (limit, _) = desk.envelope(row.envelope_key).ok_or_else(|| defect("an envelope without a limit"))?;
     let key = row.envelope_key;

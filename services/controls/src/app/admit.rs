@@ -41,7 +41,7 @@ pub(super) struct Case<'a> {
     pub(super) now: Micros,
     pub(super) key: HoldKey,
     lease: LeaseRow,
-    scope: RunScope,
+    pub(super) scope: RunScope,
     pub(super) amounts: Amounts,
     source: EstimateSource,
     /// Every limit that is looked at, in the order of the envelopes.
@@ -52,7 +52,7 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn budgets(&self) -> impl Iterator<Item = &Applicable> {
+    pub(super) fn budgets(&self) -> impl Iterator<Item = &Applicable> {
         self.limits.iter().filter(|(l, _)| l.spec.category == Category::Budget)
     }
 }
@@ -62,12 +62,15 @@ struct Decided {
     answer: Answer,
     lines: Option<Vec<Line>>,
     takings: Takings,
+    /// Whether the limits were looked at.
+    looked: bool,
 }
 
 impl Desk<'_> {
     /// Answers a question about a run or a step: the first answer again, or a new one with its evidence.
     pub(super) async fn answer(&mut self, ask: &Ask, now: Micros) -> Result<Out, Fault> {
         let now = ask.now.unwrap_or(now);
+        self.at = now;
         let Some(lease) = self.run(&ask.run).cloned() else { return Err(unknown_run(&ask.run.run_id)) };
         if ask.step.is_some() && lease.state == lease_state::SEEN && lease.fence == 0 {
             return Err(unknown_run(&ask.run.run_id));
@@ -79,6 +82,9 @@ impl Desk<'_> {
         expect_fence(ask.fence, lease.fence)?;
         let case = self.case(ask, key, lease, now)?;
         let decided = self.decide(&case).await?;
+        if decided.looked {
+            self.note_uses(&case, decided.lines.as_deref()).await?;
+        }
         let hold = self.take(&case, &decided)?;
         self.report(&case, decided, hold)
     }
@@ -110,6 +116,7 @@ impl Desk<'_> {
             now_us: now.0,
             profile: ask.profile.code(),
             gates: Vec::new(),
+            overrides: Vec::new(),
             provider: scope.provider.clone(),
             model: scope.model.clone(),
             tool: scope.tool.clone(),
@@ -132,7 +139,8 @@ impl Desk<'_> {
         }
         if !orders.is_empty() {
             let all = orders.into_iter().map(|f| (f, Effect::Blocks(Verdict::Deny))).collect();
-            return Ok(Decided { answer: combine(all), lines: None, takings: Takings::default() });
+            let answer = combine(all);
+            return Ok(Decided { answer, lines: None, takings: Takings::default(), looked: false });
         }
         let mut findings: Vec<(Finding, Effect)> = Vec::new();
         let mut takings = Takings::default();
@@ -140,8 +148,9 @@ impl Desk<'_> {
             takings = self.pass_gates(case, &mut findings);
             self.pass_thresholds(case, &mut findings);
         }
+        self.repay_overridden(case).await?;
         let lines = self.decide_budget(case, &mut findings).await?;
-        Ok(Decided { answer: combine(findings), lines, takings })
+        Ok(Decided { answer: combine(findings), lines, takings, looked: true })
     }
 
     /// What freezes in scope say.
@@ -224,6 +233,7 @@ impl Desk<'_> {
                 kind: if blocks { BreachType::Exhausted } else { BreachType::Breached },
                 value: refusal.usage.saturating_add(refusal.need),
                 limit_value: refusal.limit_value,
+                override_id: None,
                 at: case.now,
             });
         }
@@ -272,7 +282,8 @@ impl Desk<'_> {
         let evidence_id = new_id();
         let set = self.set(&case.scope.tenant_id);
         let answer = &decided.answer;
-        let admission = admission_to(answer, self.epoch, &set.digest, evidence_id.clone());
+        let mut admission = admission_to(answer, self.epoch, &set.digest, evidence_id.clone());
+        admission.override_ids = self.override_ids(case);
         let out = if case.ask.step.is_some() {
             let hold = hold.as_ref().map(|h| self.hold_to(h));
             Out::Step(pb::AdmitStepResponse { admission: Some(admission), hold })
@@ -305,13 +316,14 @@ impl Desk<'_> {
     fn record_evidence(
         &mut self,
         case: &Case<'_>,
-        Decided { answer, lines, takings }: &Decided,
+        Decided { answer, lines, takings, .. }: &Decided,
         out: &Out,
         evidence_id: String,
     ) {
         let mut inputs = case.inputs.clone();
         inputs.envelopes = self.envelope_numbers(case, lines.as_deref());
         inputs.gates.clone_from(&takings.numbers);
+        inputs.overrides = self.overrides_of(case);
         let freezes = answer.reasons.iter().filter(|r| r.code == admission::FROZEN);
         inputs.freeze_ids = freezes.map(|r| r.source_id.clone()).collect();
         let inputs = inputs.encode_to_vec();

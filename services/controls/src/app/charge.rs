@@ -240,6 +240,7 @@ impl Desk<'_> {
                 kind: BreachType::Violated,
                 value,
                 limit_value,
+                override_id: None,
                 at: work.now,
             });
             let overdraft = limit.spec.overage == Overage::AllowWithOverdraft;

@@ -38,7 +38,7 @@ impl Takings {
 }
 
 /// Tokens that a run or a step takes of a bucket.
-fn tokens(unit: Unit, kind: StepKind, amounts: &Amounts) -> i64 {
+pub(super) fn tokens(unit: Unit, kind: StepKind, amounts: &Amounts) -> i64 {
     match unit {
         Unit::Requests | Unit::Steps | Unit::Runs => 1,
         Unit::TokensInput | Unit::TokensOutput | Unit::TokensTotal if kind == StepKind::LlmCall => {
@@ -55,6 +55,16 @@ fn counts_tokens(unit: Unit) -> bool {
 impl Case<'_> {
     pub(super) fn moment(&self) -> Moment {
         Moment { run: self.key.0, step: self.ask.step, at: self.now }
+    }
+
+    /// What the step may use.
+    pub(super) fn estimate(&self) -> Used {
+        Used {
+            cost_microusd: self.amounts.cost_microusd,
+            tokens: self.amounts.of(Unit::TokensTotal),
+            time_ms: self.amounts.duration_ms,
+            steps: 1,
+        }
     }
 
     pub(super) fn effect(&self, limit: &Limit) -> Effect {
@@ -138,12 +148,7 @@ impl Desk<'_> {
         }
         let used = case.ask.used();
         self.watch_thresholds(case.moment(), &case.limits, &used);
-        let estimate = Used {
-            cost_microusd: case.amounts.cost_microusd,
-            tokens: case.amounts.of(Unit::TokensTotal),
-            time_ms: case.amounts.duration_ms,
-            steps: 1,
-        };
+        let estimate = case.estimate();
         for gate in case.limits.iter().filter(|(l, _)| l.spec.category == Category::Threshold) {
             for over in passed(&gate.0.spec.params, &used, &estimate) {
                 let effect = case.effect(&gate.0);
@@ -176,6 +181,7 @@ impl Desk<'_> {
             kind: if blocks { kind } else { BreachType::Breached },
             value,
             limit_value,
+            override_id: None,
             at: case.now,
         });
     }
@@ -188,6 +194,9 @@ impl Desk<'_> {
         }
         for (envelope, bucket, noted) in &takings.buckets {
             self.gates.put_bucket(*envelope, *bucket);
+            if !self.overridden.contains_key(envelope) {
+                self.gates.put_base(*envelope, None);
+            }
             if let Some(tokens) = noted {
                 self.gates.note_take(key, *envelope, *tokens);
             }
@@ -204,6 +213,10 @@ impl Desk<'_> {
             let more = actual.of(limit.spec.unit).saturating_sub(taken);
             if more != 0 {
                 let bucket = self.gates.bucket(envelope, &limit, now).correct(&limit, more, now);
+                if let Some(of) = self.overridden.get(&envelope) {
+                    let base = self.gates.base(envelope, &of.base, now).correct(&of.base, more, now);
+                    self.gates.put_base(envelope, Some(base));
+                }
                 self.gates.put_bucket(envelope, bucket);
             }
         }

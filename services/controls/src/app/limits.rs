@@ -176,7 +176,7 @@ async fn begin_account(tx: &mut Tx, tenant: &str, limit: &Limit, now: Micros) ->
     };
     // Nothing of an open transaction may stay in the memory of the batch.
     let caches = Caches::default();
-    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded).await?;
+    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded, now).await?;
     let key = desk.envelope_for(limit, tenant, &scope_id, now).await?;
     desk.with_book(|book| book.current(key, now)).await?;
     Ok(desk.flush(now).await?)
@@ -226,7 +226,7 @@ async fn recover(tx: &mut Tx, tenant: &str, limit_key: i64, now: Micros) -> Resu
         return Ok(());
     }
     let caches = Caches::default();
-    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded).await?;
+    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded, now).await?;
     let envelopes: Vec<i64> = periods.iter().map(|p| p.0).collect();
     desk.load_envelopes(&envelopes).await?;
     for key in periods {
@@ -244,7 +244,7 @@ async fn repay(tx: &mut Tx, tenant: &str, limit_key: i64, now: Micros) -> Result
         return Ok(());
     }
     let caches = Caches::default();
-    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded).await?;
+    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded, now).await?;
     let envelopes: Vec<i64> = periods.iter().map(|p| p.0).collect();
     desk.load_envelopes(&envelopes).await?;
     for period in periods {

@@ -199,7 +199,8 @@ impl Desk<'_> {
             }
             let left = free.entry((lease.run_key, row.envelope_key)).or_insert(-1);
             *left -= if at_start { 0 } else { amounts.of(limit.spec.unit) };
-            if *left < 0 {
+            // Whether an override changed anything is asked of the envelope.
+            if *left < 0 || self.overridden.contains_key(&row.envelope_key) {
                 needed.insert(row.envelope_key);
             }
         }

@@ -20,6 +20,7 @@ use crate::store::{
     limits,
     locks::Locking,
     rates::{self, RateView},
+    rows::EnvelopeRow,
 };
 
 impl App {
@@ -59,12 +60,13 @@ async fn reset(
     })?;
     let scope_id = scope_of(&limit, &tenant, scope_id)?;
     let caches = Caches::default();
-    let mut desk = Desk::open(tx, &caches, &[&tenant], Locking::AsNeeded).await?;
+    let mut desk = Desk::open(tx, &caches, &[&tenant], Locking::AsNeeded, now).await?;
     let key = desk.envelope_for(&limit, &tenant, &scope_id, now).await?;
+    let (held, envelope) = desk.envelope(key).ok_or_else(|| super::defect("an envelope was not made"))?;
+    let (limit, envelope) = (Limit::clone(&held), EnvelopeRow::clone(&envelope));
     let full = Bucket::full(&limit, now);
-    let (_, envelope) = desk.envelope(key).ok_or_else(|| super::defect("an envelope was not made"))?;
     rates::fill(tx, key, full).await?;
-    let view = RateView { envelope: envelope.as_ref().clone(), limit, bucket: Some(full), slots: 0 };
+    let view = RateView { envelope, limit, bucket: Some(full), slots: 0 };
     let rate = rate_to(&view, now);
     let entity_id = format!("{}/{scope_id}", view.limit.id);
     let about = About { entity_type: "bucket", entity_id, reason, ..About::default() };

@@ -40,6 +40,8 @@ pub struct NewBreach {
     pub kind: BreachType,
     pub value: i64,
     pub limit_value: i64,
+    /// The override that covers it.
+    pub override_id: Option<String>,
     pub at: Micros,
 }
 

@@ -5,6 +5,7 @@ use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
     admission::{Effect, Finding},
     limit::{Key, Limit, RunScope, permille},
+    overrides::{Override, held},
     reasons,
     signal::{RiskLevel, SignalType, neared, type_of},
     threshold::{Effective, FAILED_IN_A_ROW, FAILURE_SIGNAL, Level, Used},
@@ -82,6 +83,7 @@ impl Desk<'_> {
                     kind: BreachType::Breached,
                     value: near.actual,
                     limit_value: near.limit_value,
+                    override_id: None,
                     at: moment.at,
                 });
             }
@@ -198,8 +200,8 @@ impl Desk<'_> {
     /// The thresholds that hold for the steps of a run.
     pub(super) fn effective_of(&self, scope: &RunScope) -> Vec<pb::EffectiveThreshold> {
         let set = self.set(&scope.tenant_id);
-        let mine = set.active.iter().filter(|l| !l.scope_ids(scope).is_empty());
-        effective_to(&Effective::merge(mine.map(AsRef::as_ref)))
+        let mine = set.active.iter().filter(|l| l.spec.category == Category::Threshold);
+        effective_to(&in_scope(mine.map(AsRef::as_ref), &set.overrides, scope, self.at))
     }
 
     /// Evaluates the thresholds of an attempt once more.
@@ -219,6 +221,22 @@ impl Desk<'_> {
         }
         Ok(pb::EvaluateRunThresholdsResponse { levels })
     }
+}
+
+/// The thresholds that hold for a scope: of the limits, each with the value that it has at a time.
+pub fn in_scope<'a>(
+    limits: impl Iterator<Item = &'a Limit>,
+    overrides: &[Override],
+    scope: &RunScope,
+    at: Micros,
+) -> Effective {
+    let mut mine = Vec::new();
+    for limit in limits {
+        for id in limit.scope_ids(scope) {
+            mine.push(held(limit, overrides, &id, at));
+        }
+    }
+    Effective::merge(mine.iter().map(AsRef::as_ref))
 }
 
 /// The effective thresholds as they travel.

@@ -66,7 +66,7 @@ async fn attempt(tx: &mut Tx, ask: Ask, now: Micros) -> Undone {
 async fn answer(tx: &mut Tx, ask: Ask, now: Micros) -> Result<pb::SimulateAdmissionResponse, Fault> {
     let caches = Caches::default();
     let at = ask.now.unwrap_or(now);
-    let mut desk = Desk::open(tx, &caches, &[ask.caller.tenant_id.as_str()], Locking::Nothing).await?;
+    let mut desk = Desk::open(tx, &caches, &[ask.caller.tenant_id.as_str()], Locking::Nothing, at).await?;
     desk.prepare(&[Call::Ask(Box::new(ask.clone()))], &BTreeSet::new(), at).await?;
     let lease = desk.run(&ask.run).cloned().ok_or_else(|| defect("a run was not made"))?;
     let (scope, _) = ask.counted(&lease)?;

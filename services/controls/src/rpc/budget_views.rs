@@ -50,7 +50,7 @@ impl Rpc {
             limit: MOST_ENVELOPES,
             ..EnvelopeFilter::default()
         };
-        let envelopes = views::envelopes(read, tenant, &filter).await?;
+        let envelopes = self.envelope_views(tenant, &filter).await?;
         let settlement = evidence::settlement(read, lease.run_key).await?.map(settlement_of).transpose()?;
         let live = lease.state == lease_state::OPEN;
         Ok(pb::GetRunBudgetResponse {
@@ -134,7 +134,7 @@ impl Rpc {
 
     async fn view(&self, tenant: &str, id: String, at: Option<Micros>) -> Result<EnvelopeView, Fault> {
         let filter = EnvelopeFilter { id: Some(id), at, limit: 2, ..EnvelopeFilter::default() };
-        let mut found = views::envelopes(self.app.db.read(), tenant, &filter).await?;
+        let mut found = self.envelope_views(tenant, &filter).await?;
         // A limit of `*` has many: none of them is the one.
         match (found.pop(), found.is_empty()) {
             (Some(view), true) => Ok(view),
@@ -162,7 +162,7 @@ impl Rpc {
             limit: size.probe(),
             ..EnvelopeFilter::default()
         };
-        let mut rows = views::envelopes(self.app.db.read(), tenant, &filter).await?;
+        let mut rows = self.envelope_views(tenant, &filter).await?;
         let next_page_token = cut(&mut rows, size, query, |view| view.envelope.envelope_key);
         let now = self.app.clock.now();
         let envelopes = rows.iter().map(|view| envelope_to(view, now)).collect();

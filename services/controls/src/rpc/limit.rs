@@ -24,7 +24,6 @@ use crate::{
     app::limits::LimitAct,
     store::{
         caches::ControlSet,
-        rates,
         views::{self, EnvelopeFilter, EnvelopeView},
     },
 };
@@ -127,7 +126,6 @@ impl Rpc {
     }
 
     async fn usage_of(&self, tenant: &str, limit: &Limit) -> Result<pb::LimitUsage, Fault> {
-        let read = self.app.db.read();
         let filter = EnvelopeFilter {
             limit_id: Some(limit.id.clone()),
             limit: MOST_ENVELOPES,
@@ -135,7 +133,7 @@ impl Rpc {
         };
         let most = limit.spec.max_value;
         if limit.spec.category != Category::Budget {
-            let rows = rates::rates(read, tenant, &filter).await?;
+            let rows = self.rate_views(tenant, &filter).await?;
             let now = self.app.clock.now();
             let used = rows.iter().map(|row| row.used(now));
             return Ok(pb::LimitUsage {
@@ -146,7 +144,7 @@ impl Rpc {
                 headroom: used.map(|used| (limit.spec.burst.max(most) - used).max(0)).min().unwrap_or(most),
             });
         }
-        let envelopes = views::envelopes(read, tenant, &filter).await?;
+        let envelopes = self.envelope_views(tenant, &filter).await?;
         Ok(pb::LimitUsage {
             envelopes: i64::try_from(envelopes.len()).unwrap_or(i64::MAX),
             usage: envelopes.iter().map(EnvelopeView::usage).sum(),

@@ -4,9 +4,12 @@ mod admission;
 mod budget;
 pub mod budget_views;
 mod checks;
+mod coordination;
+mod effective;
 mod events;
 mod freeze;
 mod limit;
+mod overrides;
 mod rate;
 mod signal;
 mod threshold;
@@ -16,8 +19,9 @@ use std::sync::Arc;
 
 use contracts_controls::v1::{
     admission_service_server::AdmissionServiceServer, budget_service_server::BudgetServiceServer,
-    event_service_server::EventServiceServer, freeze_service_server::FreezeServiceServer,
-    limit_service_server::LimitServiceServer, rate_service_server::RateServiceServer,
+    coordination_service_server::CoordinationServiceServer, event_service_server::EventServiceServer,
+    freeze_service_server::FreezeServiceServer, limit_service_server::LimitServiceServer,
+    override_service_server::OverrideServiceServer, rate_service_server::RateServiceServer,
     signal_service_server::SignalServiceServer, threshold_service_server::ThresholdServiceServer,
 };
 use prost::Message;
@@ -45,6 +49,8 @@ pub fn routes(app: App) -> Routes {
         .add(LimitServiceServer::from_arc(rpc.clone()))
         .add(RateServiceServer::from_arc(rpc.clone()))
         .add(FreezeServiceServer::from_arc(rpc.clone()))
+        .add(OverrideServiceServer::from_arc(rpc.clone()))
+        .add(CoordinationServiceServer::from_arc(rpc.clone()))
         .add(SignalServiceServer::from_arc(rpc.clone()))
         .add(ThresholdServiceServer::from_arc(rpc.clone()))
         .add(EventServiceServer::from_arc(rpc))

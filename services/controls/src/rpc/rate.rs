@@ -7,10 +7,7 @@ use runspine_rpc::{context, status};
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, after, checks::Checks, cut, keyed, query_of};
-use crate::{
-    app::rates::rate_to,
-    store::{rates, views::EnvelopeFilter},
-};
+use crate::{app::rates::rate_to, store::views::EnvelopeFilter};
 
 const RESET: &str = "runspine.controls.v1.RateService/ResetBucket";
 
@@ -61,7 +58,7 @@ impl Rpc {
             limit: size.probe(),
             ..EnvelopeFilter::default()
         };
-        let mut rows = rates::rates(self.app.db.read(), tenant, &filter).await?;
+        let mut rows = self.rate_views(tenant, &filter).await?;
         let next_page_token = cut(&mut rows, size, query, |view| view.envelope.envelope_key);
         let now = self.app.clock.now();
         Ok(pb::GetRateStatusResponse {

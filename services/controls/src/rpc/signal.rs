@@ -18,9 +18,10 @@ use super::{
     words::optional,
 };
 use crate::{
-    app::freezes::record,
+    app::{freezes::record, overrides::use_to},
     store::{
         evidence::{self, EvidenceRow},
+        overrides,
         rows::LeaseRow,
         signals::{self, FoundBreach, FoundFilter, SignalRow},
         views,
@@ -176,6 +177,8 @@ impl Rpc {
         for row in evidence::admissions(read, lease.run_key, room.max(0)).await? {
             response.admissions.push(evidence_to(lease, row)?);
         }
+        let uses = overrides::uses_of_run(read, lease.run_key, MOST).await?;
+        response.override_uses.extend(uses.into_iter().map(use_to));
         if let Some(answer) = evidence::settlement(read, lease.run_key).await? {
             response.settlements.push(settlement_of(answer)?);
         }
@@ -209,13 +212,14 @@ fn evidence_to(lease: &LeaseRow, row: EvidenceRow) -> Result<pb::EvaluationEvide
         step_index,
         ask: row.ask,
         decision_id: row.decision_id,
-        admission,
         limit_ids: inputs.envelopes.into_iter().map(|e| e.limit_id).collect(),
+        override_ids: admission.as_ref().map(|a| a.override_ids.clone()).unwrap_or_default(),
         fence: row.fence,
         resolver_version: row.resolver_version,
         inputs: row.inputs,
         inputs_digest: row.inputs_digest,
         hold_id,
+        admission,
         evaluated_at: Some(timestamp(row.evaluated_at)),
     })
 }
@@ -239,6 +243,7 @@ fn breach_to(row: FoundBreach) -> Result<pb::Breach, Fault> {
         recovered_at: optional(row.recovered_at),
         recovery: row.cause.unwrap_or_default(),
         incident_id: row.incident_id.unwrap_or_default(),
+        override_id: row.override_id.unwrap_or_default(),
     })
 }
 

@@ -5,7 +5,7 @@ use contracts_controls::v1::{self as pb, threshold_service_server::ThresholdServ
 use runspine_controls_domain::{
     limit::Limit,
     reasons,
-    threshold::{Bound, DEFAULT_NEAR, Effective, FAILURE_SIGNAL, NEAR_PERMILLE},
+    threshold::{Bound, DEFAULT_NEAR, FAILURE_SIGNAL, NEAR_PERMILLE},
 };
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{Context, context, status};
@@ -15,9 +15,9 @@ use super::{Rpc, admission::mixed_up, checks::Checks, words::params_from};
 use crate::{
     app::{
         accounts::{Call, Out},
-        signals::effective_to,
+        signals::{effective_to, in_scope},
     },
-    store::{rows::LeaseRow, views},
+    store::{overrides, rows::LeaseRow, views},
 };
 
 #[tonic::async_trait]
@@ -90,8 +90,10 @@ impl Rpc {
         let scope = lease.run_scope()?;
         let limits = views::in_force(read, tenant).await?;
         let active = |l: &&Limit| l.state == runspine_controls_domain::words::LimitState::Active;
-        let mine = limits.iter().filter(active).filter(|l| !l.scope_ids(&scope).is_empty());
-        Ok(pb::GetEffectiveThresholdsResponse { thresholds: effective_to(&Effective::merge(mine)) })
+        let overrides = overrides::approved_of(read, tenant).await?;
+        let now = self.app.clock.now();
+        let effective = in_scope(limits.iter().filter(active), &overrides, &scope, now);
+        Ok(pb::GetEffectiveThresholdsResponse { thresholds: effective_to(&effective) })
     }
 }
 

@@ -177,6 +177,7 @@ pub fn admission_to(answer: &Answer, epoch: u64, digest: &[u8; 32], evidence_id:
         control_set_digest: digest.to_vec().into(),
         evidence_id,
         degraded: false,
+        override_ids: Vec::new(),
         obligations: answer
             .obligations()
             .into_iter()

@@ -10,6 +10,7 @@ use prost::Message as _;
 use runspine_controls_domain::{
     freeze::Freeze,
     limit::{Key, Limit, control_set_digest, control_set_line},
+    overrides::Override,
     words::{Category, LimitState, Unit},
 };
 use runspine_types::hash;
@@ -36,6 +37,8 @@ pub struct ControlSet {
     pub digest: [u8; 32],
     /// Envelopes that give nothing by order.
     pub suspended: HashSet<Key>,
+    /// Approved overrides; each says itself when it holds.
+    pub overrides: Vec<Override>,
 }
 
 impl ControlSet {
@@ -56,6 +59,7 @@ impl ControlSet {
             content,
             digest,
             suspended: HashSet::new(),
+            overrides: Vec::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use runspine_controls_domain::{
     book::{Book, Missing},
     freeze::Freeze,
     hold::{Hold, HoldKey},
-    limit::Key,
+    limit::{Key, Limit},
 };
 use runspine_db::{AssertSqlSafe, DbError, Tx, args};
 use runspine_types::{Digest, Micros, PLATFORM_TENANT};
@@ -21,6 +21,7 @@ use super::{
     gates::Gates,
     lists::{CHUNK, list},
     locks::Locking,
+    overrides::NewUse,
     rows::{AllocationRow, AskRow, LeaseRow, PeriodRow},
 };
 use crate::app::records::{Evidence, NewBreach, NewSignal};
@@ -49,6 +50,19 @@ pub struct HoldSlot {
     pub newly_settled: bool,
 }
 
+/// An override that replaces the value of a limit for one scope id.
+#[derive(Debug, Clone)]
+pub struct Overridden {
+    /// Key of the override.
+    pub key: Key,
+    /// Its id.
+    pub override_id: String,
+    /// The limit as it is without it.
+    pub base: Arc<Limit>,
+    /// The limit as it holds.
+    pub with: Arc<Limit>,
+}
+
 /// Everything that one transaction works on.
 pub struct Desk<'a> {
     /// The transaction.
@@ -72,6 +86,11 @@ pub struct Desk<'a> {
     pub(super) transitions: Vec<(HoldKey, i64, i32, i32, Micros)>,
     pub(crate) settlement_ids: HashMap<Key, String>,
     pub(super) signals: Vec<NewSignal>,
+    /// The time by which overrides hold.
+    pub(crate) at: Micros,
+    /// Envelopes whose limit has another value for now.
+    pub(crate) overridden: HashMap<Key, Overridden>,
+    pub(crate) uses: Vec<NewUse>,
     /// Who adjusts.
     pub(crate) actor: Option<String>,
     /// Runs that end with this transaction: their breaches are over.
@@ -85,7 +104,7 @@ pub struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    /// A desk with the epoch, the freezes and the limits of `tenants` on it. On PostgreSQL the epoch is locked shared,
+    /// A desk with the epoch, the freezes and the limits of `tenants` on it, with the overrides that hold at `at`. On PostgreSQL the epoch is locked shared,
     /// so that a freeze either was seen or comes after this commit.
     ///
     /// # Errors
@@ -95,6 +114,7 @@ impl<'a> Desk<'a> {
         caches: &'a Caches,
         tenants: &[&str],
         locking: Locking,
+        at: Micros,
     ) -> Result<Self, DbError> {
         let mut desk = Self {
             tx,
@@ -114,6 +134,9 @@ impl<'a> Desk<'a> {
             transitions: Vec::new(),
             settlement_ids: HashMap::new(),
             signals: Vec::new(),
+            at,
+            overridden: HashMap::new(),
+            uses: Vec::new(),
             actor: None,
             ended_runs: Vec::new(),
             gates: Gates::default(),
@@ -162,14 +185,13 @@ impl<'a> Desk<'a> {
             Some(known) => known,
             None => {
                 let none = version == (0, 0);
-                let limits = if none { Vec::new() } else { super::limits::all(self.tx, tenant).await? };
-                let suspended = if none {
-                    Vec::new()
-                } else {
-                    super::adjustments::suspended(self.tx, tenant, PLATFORM_TENANT).await?
-                };
-                let set =
-                    ControlSet { suspended: suspended.into_iter().collect(), ..ControlSet::new(limits) };
+                let mut set = ControlSet::new(Vec::new());
+                if !none {
+                    set = ControlSet::new(super::limits::all(self.tx, tenant).await?);
+                    let suspended = super::adjustments::suspended(self.tx, tenant, PLATFORM_TENANT).await?;
+                    set.suspended = suspended.into_iter().collect();
+                    set.overrides = super::overrides::approved(self.tx, tenant).await?;
+                }
                 let set = Arc::new(set);
                 self.caches.keep_set(tenant, version, &set);
                 self.fresh_sets.push(tenant.to_owned());

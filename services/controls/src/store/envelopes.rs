@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use runspine_controls_domain::{
     limit::{Key, Limit, RunScope},
+    overrides::in_force,
     words::Scope,
 };
 use runspine_db::{AssertSqlSafe, DbError, args};
 use runspine_types::{Micros, PLATFORM_TENANT, new_id};
 
 use super::{
-    desk::Desk,
+    caches::ControlSet,
+    desk::{Desk, Overridden},
     lists::{CHUNK, list},
     rows::{EnvelopeName, EnvelopeRow},
 };
@@ -65,6 +67,7 @@ impl Desk<'_> {
         let limit = Arc::new(limit.clone());
         self.make_envelopes(&[(name.clone(), limit.clone(), tenant.to_owned())], now).await?;
         let row = self.caches.named(&name).ok_or_else(|| super::rows::unreadable("envelopes: not made"))?;
+        let limit = self.effective(&self.set(tenant), &limit, &row);
         self.book.put_envelope(row.envelope_key, limit);
         Ok(row.envelope_key)
     }
@@ -100,13 +103,31 @@ impl Desk<'_> {
         for limit in set.active.iter().filter(|l| l.looked_at(at_start)) {
             for id in limit.scope_ids(scope) {
                 if let Some(row) = self.caches.named(&(limit.key, id)) {
+                    let limit = self.effective(&set, limit, &row);
                     self.book.put_envelope(row.envelope_key, limit.clone());
-                    found.push((limit.clone(), row));
+                    found.push((limit, row));
                 }
             }
         }
         found.sort_by_key(|(_, row)| row.envelope_key);
         found
+    }
+
+    /// A limit as it holds for one envelope: with the value of the override in force, if there is one.
+    fn effective(&mut self, set: &ControlSet, limit: &Arc<Limit>, row: &EnvelopeRow) -> Arc<Limit> {
+        let Some(found) = in_force(&set.overrides, limit.key, &row.scope_id, self.at) else {
+            self.overridden.remove(&row.envelope_key);
+            return limit.clone();
+        };
+        let with = Arc::new(limit.with_value(found.value));
+        let of = Overridden {
+            key: found.key,
+            override_id: found.id.clone(),
+            base: limit.clone(),
+            with: with.clone(),
+        };
+        self.overridden.insert(row.envelope_key, of);
+        with
     }
 
     /// Puts envelopes with their limits, in force or not, into the book.
@@ -135,8 +156,10 @@ impl Desk<'_> {
         }
         for key in keys.iter().filter(|k| !self.book.knows(**k)).copied().collect::<Vec<_>>() {
             let Some(row) = self.caches.keyed(key) else { continue };
-            if let Some(limit) = self.set(&row.tenant_id).all.get(&row.limit_key) {
-                self.book.put_envelope(key, limit.clone());
+            let set = self.set(&row.tenant_id);
+            if let Some(limit) = set.all.get(&row.limit_key) {
+                let limit = self.effective(&set, limit, &row);
+                self.book.put_envelope(key, limit);
             }
         }
         Ok(())

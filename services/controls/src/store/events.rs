@@ -105,6 +105,7 @@ impl Desk<'_> {
             "type",
             "value",
             "limit_value",
+            "override_id",
             "breached_at",
         ];
         let ids: Vec<(String, NewBreach)> = found.into_iter().map(|b| (new_id(), b)).collect();
@@ -122,6 +123,7 @@ impl Desk<'_> {
                     b.kind.code(),
                     b.value,
                     b.limit_value,
+                    b.override_id.clone(),
                     b.at
                 ]
             })
@@ -154,6 +156,7 @@ impl Desk<'_> {
                 unit: limit.spec.unit.code(),
                 consequence: limit.spec.consequence.code(),
                 breached_at: Some(timestamp(breach.at)),
+                override_id: breach.override_id.clone().unwrap_or_default(),
                 ..pb::Breach::default()
             }),
         };

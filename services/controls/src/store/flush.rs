@@ -122,6 +122,7 @@ impl Desk<'_> {
         self.flush_gates(now).await?;
         self.flush_sets(now).await?;
         self.flush_breaches().await?;
+        self.flush_uses().await?;
         self.publish_notices(now);
         self.flush_signals().await?;
         self.flush_recoveries(now).await?;

@@ -22,6 +22,8 @@ pub type Holder = (Key, i64);
 #[derive(Debug, Default)]
 pub struct Gates {
     buckets: HashMap<Key, Bucket>,
+    /// Buckets as they would be but for the override that is in force.
+    bases: HashMap<Key, Bucket>,
     changed_buckets: BTreeSet<Key>,
     slots: HashMap<Key, BTreeSet<Holder>>,
     taken: Vec<(Key, Holder)>,
@@ -42,6 +44,20 @@ impl Gates {
     pub fn put_bucket(&mut self, envelope: Key, bucket: Bucket) {
         self.buckets.insert(envelope, bucket);
         self.changed_buckets.insert(envelope);
+    }
+
+    /// A bucket as it would be but for an override; until one was taken from under it, that is the bucket itself.
+    #[must_use]
+    pub fn base(&self, envelope: Key, base: &Limit, now: Micros) -> Bucket {
+        self.bases.get(&envelope).copied().unwrap_or_else(|| self.bucket(envelope, base, now))
+    }
+
+    /// Puts it back, or forgets it where no override is in force any more.
+    pub fn put_base(&mut self, envelope: Key, base: Option<Bucket>) {
+        match base {
+            Some(bucket) => self.bases.insert(envelope, bucket),
+            None => self.bases.remove(&envelope),
+        };
     }
 
     /// How many slots are taken, and whether this holder has one.
@@ -96,12 +112,17 @@ impl Desk<'_> {
         for part in buckets.chunks(CHUNK) {
             let keys = list(part.iter().map(|k| args![*k]).collect());
             let sql = format!(
-                "SELECT envelope_key, level, filled_at FROM buckets WHERE envelope_key IN (SELECT column1 FROM {})",
+                "SELECT envelope_key, level, filled_at, base_level FROM buckets WHERE envelope_key IN (SELECT column1 FROM {})",
                 keys.sql
             );
-            let rows: Vec<(i64, i64, Micros)> = self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await?;
-            for (key, level, last) in rows {
-                self.gates.buckets.entry(key).or_insert(Bucket { level, last });
+            let rows: Vec<(i64, i64, Micros, Option<i64>)> =
+                self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await?;
+            for (key, level, last, base) in rows {
+                if self.gates.buckets.contains_key(&key) {
+                    continue;
+                }
+                self.gates.buckets.insert(key, Bucket { level, last });
+                self.gates.put_base(key, base.map(|level| Bucket { level, last }));
             }
         }
         for part in slots.chunks(CHUNK) {
@@ -145,10 +166,11 @@ impl Desk<'_> {
         let gates = std::mem::take(&mut self.gates);
         self.flush_freed(&gates).await?;
         let rows = gates.changed_buckets.iter().filter_map(|key| Some((key, gates.buckets.get(key)?)));
-        let rows: Vec<Args> = rows.map(|(key, b)| args![*key, b.level, b.last]).collect();
-        let upsert =
-            "ON CONFLICT (envelope_key) DO UPDATE SET level = excluded.level, filled_at = excluded.filled_at";
-        self.insert("buckets", &["envelope_key", "level", "filled_at"], rows, upsert).await?;
+        let base = |key: &Key| gates.bases.get(key).map(|b| b.level);
+        let rows: Vec<Args> = rows.map(|(key, b)| args![*key, b.level, b.last, base(key)]).collect();
+        let upsert = "ON CONFLICT (envelope_key) DO UPDATE SET level = excluded.level, \
+                      filled_at = excluded.filled_at, base_level = excluded.base_level";
+        self.insert("buckets", &["envelope_key", "level", "filled_at", "base_level"], rows, upsert).await?;
         let rows = gates.taken.iter().map(|(key, holder)| args![*key, holder.0, holder.1, now]);
         let columns = ["envelope_key", "run_key", "step_index", "taken_at"];
         self.insert("slots", &columns, rows.collect(), "ON CONFLICT DO NOTHING").await?;

@@ -3,6 +3,7 @@
 pub mod adjustments;
 pub mod caches;
 pub mod containment;
+pub mod coordination;
 pub mod desk;
 pub mod envelopes;
 pub mod events;
@@ -15,6 +16,7 @@ mod holds;
 pub mod limits;
 mod lists;
 pub mod locks;
+pub mod overrides;
 pub mod rates;
 pub mod rows;
 pub mod signals;
@@ -26,12 +28,12 @@ use runspine_db::Migrations;
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
     steps: [
         1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments",
-        6 => "0006_containment",
+        6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases",
     ],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",
         "breaches", "freeze_events", "unfreeze_requests", "control_sets", "signals", "breach_recoveries",
         "breach_incidents", "adjustments", "adjustment_approvals", "freeze_runs", "freeze_replicas",
-        "containment_acks", "containments",
+        "containment_acks", "containments", "override_events", "override_uses",
     ],
 };

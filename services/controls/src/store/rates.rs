@@ -90,8 +90,8 @@ pub async fn fill(tx: &mut Tx, envelope: Key, full: Bucket) -> Result<(), DbErro
     let sql = format!("SELECT envelope_key FROM envelopes WHERE envelope_key = $1{lock}");
     let _: Option<(i64,)> = tx.fetch_optional(AssertSqlSafe(sql), args![envelope]).await?;
     let row = args![envelope, full.level, full.last];
-    let upsert =
-        "ON CONFLICT (envelope_key) DO UPDATE SET level = excluded.level, filled_at = excluded.filled_at";
+    let upsert = "ON CONFLICT (envelope_key) DO UPDATE SET level = excluded.level, \
+                  filled_at = excluded.filled_at, base_level = NULL";
     tx.insert_rows("buckets", &["envelope_key", "level", "filled_at"], vec![row], upsert).await?;
     Ok(())
 }

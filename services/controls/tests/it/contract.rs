@@ -76,6 +76,19 @@ async fn every_operation_is_served() {
         ack_containment: "AckContainment" => AckContainmentRequest,
         watch_epoch: "WatchEpoch" => WatchEpochRequest,
     ));
+    served.extend(answers!(house, overrides, "OverrideService",
+        request_override: "RequestOverride" => RequestOverrideRequest,
+        approve_override: "ApproveOverride" => ApproveOverrideRequest,
+        reject_override: "RejectOverride" => RejectOverrideRequest,
+        cancel_override: "CancelOverride" => CancelOverrideRequest,
+        get_override: "GetOverride" => GetOverrideRequest,
+        list_overrides: "ListOverrides" => ListOverridesRequest,
+    ));
+    served.extend(answers!(house, coordination, "CoordinationService",
+        acquire_lease: "AcquireLease" => AcquireLeaseRequest,
+        renew_lease: "RenewLease" => RenewLeaseRequest,
+        release_lease: "ReleaseLease" => ReleaseLeaseRequest,
+    ));
     served.extend(answers!(house, signals, "SignalService",
         get_run_controls_evidence: "GetRunControlsEvidence" => GetRunControlsEvidenceRequest,
         list_signals: "ListSignals" => ListSignalsRequest,
@@ -107,6 +120,7 @@ async fn every_operation_is_served() {
         "ThresholdService/GetThresholdDefaults",
         "ThresholdService/ValidateThresholds",
         "FreezeService/ListFreezes",
+        "OverrideService/ListOverrides",
     ];
     for (operation, refusal) in served {
         // An empty request is wrong everywhere but in the lists of everything.

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use contracts_common::common::v1::{Actor, Amounts, CallContext, EventEnvelope, Lease};
+use contracts_common::common::v1::{Actor, ActorType, Amounts, CallContext, EventEnvelope, Lease};
 use contracts_controls::v1::{
     self as pb, admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
-    event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
-    limit_service_client::LimitServiceClient, rate_service_client::RateServiceClient,
+    coordination_service_client::CoordinationServiceClient, event_service_client::EventServiceClient,
+    freeze_service_client::FreezeServiceClient, limit_service_client::LimitServiceClient,
+    override_service_client::OverrideServiceClient, rate_service_client::RateServiceClient,
     signal_service_client::SignalServiceClient, threshold_service_client::ThresholdServiceClient,
 };
 use runspine_boot::{Deps, Service};
@@ -34,6 +35,8 @@ pub struct House {
     pub signals: SignalServiceClient<Transport>,
     pub thresholds: ThresholdServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
+    pub overrides: OverrideServiceClient<Transport>,
+    pub coordination: CoordinationServiceClient<Transport>,
     pub registry: Registry,
     store: TestStore,
     dir: tempfile::TempDir,
@@ -72,7 +75,9 @@ impl House {
             freezes: FreezeServiceClient::new(way.clone()),
             signals: SignalServiceClient::new(way.clone()),
             thresholds: ThresholdServiceClient::new(way.clone()),
-            events: EventServiceClient::new(way),
+            events: EventServiceClient::new(way.clone()),
+            overrides: OverrideServiceClient::new(way.clone()),
+            coordination: CoordinationServiceClient::new(way),
             registry: Registry::read(&[contracts_controls::DESCRIPTORS]).unwrap(),
             store,
             dir,
@@ -94,12 +99,27 @@ impl House {
         self.ask_as(&tenant(1), "kim", operation, message)
     }
 
+    /// `message` as tenant 1 and a machine.
+    pub fn ask_machine<M>(&self, operation: &str, message: M) -> Request<M> {
+        self.ask_of(&tenant(1), (ActorType::Service, "ci"), operation, message)
+    }
+
     pub fn ask_as<M>(&self, tenant_id: &str, actor: &str, operation: &str, message: M) -> Request<M> {
+        self.ask_of(tenant_id, (ActorType::Human, actor), operation, message)
+    }
+
+    fn ask_of<M>(
+        &self,
+        tenant_id: &str,
+        (kind, actor): (ActorType, &str),
+        operation: &str,
+        message: M,
+    ) -> Request<M> {
         let name = format!("runspine.controls.v1.{operation}");
         let operation = self.registry.operation(&name).expect("a known operation");
         let call = CallContext {
             tenant_id: tenant_id.to_owned(),
-            actor: Some(Actor { r#type: 1, id: actor.to_owned() }),
+            actor: Some(Actor { r#type: kind.into(), id: actor.to_owned() }),
             correlation_id: "corr".to_owned(),
             profile: 2,
             ..CallContext::default()

@@ -33,6 +33,8 @@ on_both_engines! {
             settlement_id, saga_id: "saga".into(), reason: "the saga was compensated".into(),
         };
         call!(house, budgets.reverse_settlement, "BudgetService/ReverseSettlement", message).unwrap();
+        crate::overrides::used_once(&house, 3).await;
+        house.settle_run(3, 1).await.unwrap();
         house.admit(2).await.unwrap();
         let _watch = house.app.watchers.enter("spine-1");
         let message = pb::FreezeRequest {
