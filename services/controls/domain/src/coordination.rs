@@ -46,7 +46,7 @@ impl NamedLease {
         if !self.is_held(now) {
             return Err(stale(self, "the lease has lapsed: it has to be acquired again"));
         }
-        self.expect(holder, fence)?;
+        self.expect_own(holder, fence)?;
         Ok(Self { expires_at: Some(now.plus_millis(ttl_ms)), ..self.clone() })
     }
 
@@ -55,11 +55,11 @@ impl NamedLease {
     /// # Errors
     /// `STALE_FENCE` when it is another's.
     pub fn release(&self, holder: &str, fence: u64, done_at: Option<Micros>) -> Result<Self, Fault> {
-        self.expect(holder, fence)?;
+        self.expect_own(holder, fence)?;
         Ok(Self { expires_at: None, last_done: self.last_done.max(done_at), ..self.clone() })
     }
 
-    fn expect(&self, holder: &str, fence: u64) -> Result<(), Fault> {
+    fn expect_own(&self, holder: &str, fence: u64) -> Result<(), Fault> {
         if self.holder == holder && self.fence == fence {
             return Ok(());
         }

@@ -198,7 +198,7 @@ impl Override {
     /// # Errors
     /// `VERSION_CONFLICT`, `OVERRIDE_TRANSITION_INVALID`, `SELF_APPROVAL`, `SECOND_PERSON_REQUIRED`.
     pub fn approve(&self, seen: u32, approvers: &[String], by: &str, now: Micros) -> Result<Self, Fault> {
-        self.expect(&[OverrideState::Pending], now)?;
+        self.expect_state(&[OverrideState::Pending], now)?;
         self.expect_version(seen)?;
         expect_second_person(&self.requested_by, by)?;
         if approvers.iter().any(|known| known == by) {
@@ -218,7 +218,7 @@ impl Override {
     /// # Errors
     /// `VERSION_CONFLICT`, `OVERRIDE_TRANSITION_INVALID`, `SELF_APPROVAL`.
     pub fn reject(&self, seen: u32, by: &str, now: Micros) -> Result<Self, Fault> {
-        self.expect(&[OverrideState::Pending], now)?;
+        self.expect_state(&[OverrideState::Pending], now)?;
         self.expect_version(seen)?;
         expect_second_person(&self.requested_by, by)?;
         Ok(self.turned(Decision::Rejected))
@@ -230,7 +230,7 @@ impl Override {
     /// `OVERRIDE_TRANSITION_INVALID`, `OVERRIDE_PARTY_REQUIRED`.
     pub fn cancel(&self, approvers: &[String], by: &str, now: Micros) -> Result<Self, Fault> {
         let open = [OverrideState::Pending, OverrideState::Approved, OverrideState::Active];
-        self.expect(&open, now)?;
+        self.expect_state(&open, now)?;
         if self.requested_by != by && approvers.iter().all(|known| known != by) {
             let text = "only who asked for it or approved it takes it back";
             return Err(Fault::new(&reasons::OVERRIDE_PARTY_REQUIRED, text));
@@ -242,7 +242,7 @@ impl Override {
         Self { decision, version: self.version + 1, ..self.clone() }
     }
 
-    fn expect(&self, states: &[OverrideState], now: Micros) -> Result<(), Fault> {
+    fn expect_state(&self, states: &[OverrideState], now: Micros) -> Result<(), Fault> {
         let state = self.state(now);
         if states.contains(&state) {
             return Ok(());
