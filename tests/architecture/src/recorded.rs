@@ -28,6 +28,8 @@ const HOLD: &str = "moves what a run holds inside its budget: an append-only ent
                     ledger has their sum (controls.RunSettled)";
 const LEASE: &str =
     "is a heartbeat; grants are part of transitions, and a lapse is told (activity.LeaseLapsed)";
+const LEASE_OF_SCHEDULE: &str =
+    "says which replica of the spine does a schedule's work; the work has records of its own";
 const DERIVED: &str = "derives from events that are recorded, and can be built from them again";
 const TRIAL: &str = "tries rules out: it touches neither a run nor a rule in force";
 
@@ -65,6 +67,9 @@ pub const RECORDS: &[(&str, Record)] = &[
     ("controls.v1.BudgetService/Settle", Elsewhere(HOLD)),
     ("controls.v1.BudgetService/SettleRun", Entry("controls.RunSettled")),
     ("controls.v1.BudgetService/SuspendEnvelope", Entry("controls.EnvelopeSuspended")),
+    ("controls.v1.CoordinationService/AcquireLease", Elsewhere(LEASE_OF_SCHEDULE)),
+    ("controls.v1.CoordinationService/ReleaseLease", Elsewhere(LEASE_OF_SCHEDULE)),
+    ("controls.v1.CoordinationService/RenewLease", Elsewhere(LEASE_OF_SCHEDULE)),
     ("controls.v1.EventService/AckEvents", Elsewhere(PLACE)),
     (
         "controls.v1.FreezeService/AckContainment",
@@ -80,6 +85,10 @@ pub const RECORDS: &[(&str, Record)] = &[
     ("controls.v1.LimitService/DisableLimit", Entry("controls.LimitDisabled")),
     ("controls.v1.LimitService/EnableLimit", Entry("controls.LimitEnabled")),
     ("controls.v1.LimitService/UpdateLimit", Entry("controls.LimitUpdated")),
+    ("controls.v1.OverrideService/ApproveOverride", Entry("controls.OverrideApproved")),
+    ("controls.v1.OverrideService/CancelOverride", Entry("controls.OverrideCancelled")),
+    ("controls.v1.OverrideService/RejectOverride", Entry("controls.OverrideRejected")),
+    ("controls.v1.OverrideService/RequestOverride", Entry("controls.OverrideRequested")),
     ("controls.v1.RateService/ResetBucket", Entry("controls.BucketReset")),
     (
         "controls.v1.SignalService/LinkBreachIncident",

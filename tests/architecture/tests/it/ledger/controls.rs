@@ -10,6 +10,7 @@ use super::desk::{BEA, Desk};
 const LIMITS: &str = "controls.v1.LimitService";
 const BUDGETS: &str = "controls.v1.BudgetService";
 const FREEZES: &str = "controls.v1.FreezeService";
+const OVERRIDES: &str = "controls.v1.OverrideService";
 const WHY: &str = "because the test wants it";
 
 fn daily(name: &str, max_value: i64) -> pb::LimitSpec {
@@ -59,7 +60,43 @@ pub async fn acts(desk: &Desk) {
     budgets(desk, &limit).await;
     runs(desk).await;
     limits(desk, &limit).await;
+    overrides(desk, &limit).await;
     freezes(desk).await;
+}
+
+async fn overrides(desk: &Desk, limit: &pb::Limit) {
+    let ends_at = Some(timestamp(desk.clock.now().plus_millis(120_000)));
+    let wanted = || pb::RequestOverrideRequest {
+        request_id: new_id(),
+        limit_id: limit.limit_id.clone(),
+        value: 2_500,
+        ends_at,
+        reason: WHY.into(),
+        ..Default::default()
+    };
+    let asked: pb::RequestOverrideResponse =
+        desk.act(&format!("{OVERRIDES}/RequestOverride"), wanted()).await;
+    let reject = pb::RejectOverrideRequest {
+        request_id: new_id(),
+        override_id: asked.r#override.unwrap().override_id,
+        expected_version: 1,
+        reason: WHY.into(),
+    };
+    let _: pb::RejectOverrideResponse =
+        desk.act_by(BEA, &format!("{OVERRIDES}/RejectOverride"), reject).await;
+    let asked: pb::RequestOverrideResponse =
+        desk.act(&format!("{OVERRIDES}/RequestOverride"), wanted()).await;
+    let override_id = asked.r#override.unwrap().override_id;
+    let approve = pb::ApproveOverrideRequest {
+        request_id: new_id(),
+        override_id: override_id.clone(),
+        expected_version: 1,
+        note: WHY.into(),
+    };
+    let _: pb::ApproveOverrideResponse =
+        desk.act_by(BEA, &format!("{OVERRIDES}/ApproveOverride"), approve).await;
+    let cancel = pb::CancelOverrideRequest { request_id: new_id(), override_id, reason: WHY.into() };
+    let _: pb::CancelOverrideResponse = desk.act(&format!("{OVERRIDES}/CancelOverride"), cancel).await;
 }
 
 async fn budgets(desk: &Desk, limit: &pb::Limit) {
