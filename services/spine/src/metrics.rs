@@ -53,3 +53,9 @@ pub(crate) static DRIVES: Counter = Counter::new(
     "runspine_spine_drives_total",
     "Contracts and lapsed runs driven by the reconciler, by result",
 );
+
+/// Events that the kernel or a saga reacted to.
+pub(crate) static REACTIONS: Counter = Counter::new(
+    "runspine_spine_reactions_total",
+    "Events that the kernel or a saga reacted to, by reaction",
+);

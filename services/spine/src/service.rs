@@ -18,9 +18,9 @@ use crate::{
     kernel::{FreezeView, Kernel},
     rpc::{BundleServer, Frames, ReconcilerServer, RunServer},
     worker::{
-        approvals::{self, Approvals},
         containment::{self, Containment},
         freezes,
+        reactor::{self, Reactor},
         reconciler::{self, Reconciler, Tally},
         relay::{self, Relay},
     },
@@ -78,9 +78,8 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     let containment = Containment::new(Arc::clone(&kernel), containing, replica.clone());
     let reconciling = worker_context(registry, deps, "reconciler", reconciler::CALLS)?;
     let relaying = worker_context(registry, deps, "relay", relay::CALLS)?;
-    let waking =
-        worker_context(registry, deps, "approvals", &[approvals::CALLS, reconciler::CALLS].concat())?;
-    let waker = Approvals::new(Arc::clone(&kernel), waking, &targets);
+    let reacting = worker_context(registry, deps, "reactor", &[reactor::CALLS, reconciler::CALLS].concat())?;
+    let reactor = Reactor::new(Arc::clone(&kernel), reacting, &targets);
     let worker = Reconciler::new(
         Arc::clone(&kernel),
         reconciling,
@@ -98,7 +97,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         .worker("freezes", move |stop| freezes::follow(follow, controls, freezes, clock, replica, stop))
         .worker("containment", move |stop| containment.run(stop))
         .worker("reconciler", move |stop| worker.run(stop))
-        .worker("approvals", move |stop| waker.run(stop))
+        .worker("reactor", move |stop| reactor.run(stop))
         .worker("relay", move |stop| relay.run(stop));
     Ok(Spine { service, development_key, kernel })
 }

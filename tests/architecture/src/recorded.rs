@@ -99,6 +99,7 @@ pub const RECORDS: &[(&str, Record)] = &[
         Elsewhere("stores where a run stands; what crosses a threshold is told (controls.SignalRaised)"),
     ),
     ("incidents.v1.EventService/AckEvents", Elsewhere(PLACE)),
+    ("incidents.v1.IncidentReportService/OpenViolationIncident", Entry("incidents.IncidentOpened")),
     ("incidents.v1.IncidentReportService/ReportIncident", Entry("incidents.IncidentOpened")),
     ("incidents.v1.IncidentReportService/ReportRunOutcome", Entry("incidents.IncidentLinked")),
     ("incidents.v1.IncidentReportService/VoidIncident", Entry("incidents.IncidentVoided")),
@@ -213,7 +214,7 @@ pub fn complete(registry: &Registry, records: &[(&str, Record)]) -> Inspection {
             }),
         }
     }
-    let known: BTreeSet<String> = writing(registry).map(|op| short(op)).collect();
+    let known: BTreeSet<String> = writing(registry).map(short).collect();
     for (name, _) in records.iter().filter(|(name, _)| !known.contains(*name)) {
         seen.object(format!("{name} is in the list of records and writes nothing"));
     }

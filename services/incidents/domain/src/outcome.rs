@@ -207,12 +207,14 @@ impl Subject {
     /// What makes another report alike.
     #[must_use]
     pub fn grouping_key(&self) -> GroupingKey<'_> {
+        // A violation is one of its rule in its run, whoever acted in it.
+        let agent_id = if self.trigger == Trigger::PolicyViolation { "" } else { &self.agent_id };
         GroupingKey {
             tenant_id: &self.tenant_id,
             trigger: self.trigger,
             category: self.category,
             cause_code: &self.cause_code,
-            agent_id: &self.agent_id,
+            agent_id,
             rule_id: &self.rule_id,
             scope_id: &self.scope_id,
         }

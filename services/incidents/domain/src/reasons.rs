@@ -15,6 +15,10 @@ runspine_errors::reasons! { "incidents.runspine";
     Precondition: SUPPRESSION_FORBIDDEN;
     /// The incident changed since the caller read it.
     Aborted: VERSION_MOVED;
+    /// An incident of a violation names the fact that it is about.
+    Invalid: VIOLATION_REQUIRED;
+    /// An incident of a violation has evidence from its first moment on.
+    Invalid: EVIDENCE_REQUIRED;
     /// A person must say why.
     Invalid: REASON_REQUIRED;
     /// Nobody is aware of what has not happened yet.

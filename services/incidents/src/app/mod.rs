@@ -3,6 +3,7 @@
 mod command;
 mod create;
 mod emit;
+mod open_violation;
 mod place;
 mod read;
 mod report_incident;
@@ -20,6 +21,7 @@ use runspine_types::{Clock, Micros};
 
 pub use command::{Command, Order};
 pub use create::NewIncident;
+pub use open_violation::{ViolationAnswer, ViolationReport};
 pub use read::{Detail, ListQuery, RunIncidents};
 pub use report_incident::{FactAnswer, FactReport};
 pub use report_outcome::OutcomeAnswer;

@@ -30,6 +30,8 @@ pub struct Arrival {
     pub evidence: Vec<EvidencePiece>,
     /// The cap that sent it to the overflow incident, whose title names the count; `None`: it was not sent there.
     pub overflow_cap: Option<i64>,
+    /// What the incident is linked to because of it.
+    pub link: Option<(LinkType, String)>,
 }
 
 /// Where it went.
@@ -84,7 +86,7 @@ async fn attempt(
 }
 
 /// Opens an incident if the hour has a place for it, else the overflow incident takes the occurrence.
-async fn open_within_cap(
+pub async fn open_within_cap(
     tx: &mut Tx,
     act: &Act,
     config: &Config,
@@ -117,8 +119,7 @@ async fn overflow(
     let cap = i64::from(config.max_new_per_hour);
     let subject = arrival.subject.overflow(hour, cap);
     let occurrence = Occurrence { overflow: true, ..arrival.occurrence.clone() };
-    let arrival =
-        Arrival { subject, occurrence, evidence: arrival.evidence.clone(), overflow_cap: Some(cap) };
+    let arrival = Arrival { subject, occurrence, overflow_cap: Some(cap), ..arrival.clone() };
     let placed = attempt(tx, act, config, &arrival, config.window().for_overflow()).await?;
     Ok(placed.map(|placed| Placed { disposition: Disposition::Overflowed, ..placed }))
 }
@@ -131,7 +132,7 @@ async fn flap(tx: &mut Tx, act: &Act, incident: Incident, arrival: &Arrival) -> 
 }
 
 /// Writes an incident that took an occurrence; `None` when another replica changed it first.
-async fn took(
+pub async fn took(
     tx: &mut Tx,
     act: &Act,
     mut incident: Incident,
@@ -143,9 +144,7 @@ async fn took(
     if let Some(cap) = arrival.overflow_cap {
         incident.subject.title = grouping::overflow_title(incident.occurrence_count, cap);
     }
-    if !arrival.evidence.is_empty() {
-        entries.push(incident.evidence_captured(arrival.evidence.len(), Some(&arrival.occurrence)));
-    }
+    entries.extend(attached(&incident, arrival));
     incident.event_count += len(&entries);
     if !incidents::update(tx, &incident, from).await? {
         return Ok(None);
@@ -169,9 +168,7 @@ async fn open(
     if let Some(earlier) = recurrence_of {
         entries.push(incident.linked(LinkType::RecurrenceOf, earlier));
     }
-    if !arrival.evidence.is_empty() {
-        entries.push(incident.evidence_captured(arrival.evidence.len(), Some(&arrival.occurrence)));
-    }
+    entries.extend(attached(&incident, arrival));
     incident.event_count = len(&entries);
     if !incidents::insert(tx, &incident).await? {
         counters::give_back_seq(tx, &act.tenant).await?;
@@ -184,6 +181,18 @@ async fn open(
     Ok(Some(Placed { disposition: Disposition::Opened, incident }))
 }
 
+/// What the history says of what came with an occurrence.
+fn attached(incident: &Incident, arrival: &Arrival) -> Entries {
+    let mut entries = Entries::new();
+    if let Some((link, target)) = &arrival.link {
+        entries.push(incident.linked(*link, target));
+    }
+    if !arrival.evidence.is_empty() {
+        entries.push(incident.evidence_captured(arrival.evidence.len(), Some(&arrival.occurrence)));
+    }
+    entries
+}
+
 /// Writes what hangs on an incident that took an occurrence.
 async fn keep(
     tx: &mut Tx,
@@ -194,6 +203,9 @@ async fn keep(
     arrival: &Arrival,
 ) -> Result<(), Fault> {
     occurrences::insert(tx, &act.tenant, &incident.id, &arrival.occurrence).await?;
+    if let Some((link, target)) = &arrival.link {
+        history::link(tx, act, &incident.id, (*link, target), &arrival.occurrence.cause_code).await?;
+    }
     if !arrival.evidence.is_empty() {
         history::add_evidence(tx, act, &incident.id, &arrival.occurrence.id, &arrival.evidence).await?;
     }

@@ -76,7 +76,7 @@ async fn decide(
     } else {
         let (subject, occurrence, evidence) = (report.subject, report.occurrence, report.evidence);
         let occurrence_id = occurrence.id.clone();
-        let arrival = Arrival { subject, occurrence, evidence, overflow_cap: None };
+        let arrival = Arrival { subject, occurrence, evidence, overflow_cap: None, link: None };
         let placed = place::place(tx, act, config, arrival).await?;
         ReportRow {
             disposition: placed.disposition.code(),

@@ -82,7 +82,7 @@ async fn find_place(
     let occurrence = report.occurrence(new_id(), act.now);
     let id = occurrence.id.clone();
     let subject = report.subject(&act.tenant);
-    let arrival = Arrival { subject, occurrence, evidence: Vec::new(), overflow_cap: None };
+    let arrival = Arrival { subject, occurrence, evidence: Vec::new(), overflow_cap: None, link: None };
     let blocked = report.termination == Termination::PolicyBlock && !report.violation_policy_id.is_empty();
     if blocked {
         let (rule, run) = (&report.violation_policy_id, &report.run_id);

@@ -8,7 +8,7 @@ use runspine_rpc::timestamp;
 use runspine_types::Micros;
 
 use crate::{
-    app::{Detail, FactAnswer, OutcomeAnswer},
+    app::{Detail, FactAnswer, OutcomeAnswer, ViolationAnswer},
     store::{
         history::{EventRow, LinkRow},
         occurrences::OccurrenceRow,
@@ -95,6 +95,17 @@ pub fn fact_answer(row: FactAnswer) -> pb::ReportIncidentResponse {
         created,
         occurrence_id: row.occurrence_id,
         severity: row.severity,
+    }
+}
+
+/// The answer to a violation.
+#[must_use]
+pub fn violation_answer(answer: ViolationAnswer) -> pb::OpenViolationIncidentResponse {
+    pb::OpenViolationIncidentResponse {
+        incident_id: answer.incident_id,
+        evidence_ids: answer.evidence_ids,
+        existing: answer.existing,
+        severity: answer.severity,
     }
 }
 

@@ -1,8 +1,9 @@
 //! IncidentReportService.
 
 use contracts_incidents::v1::{
-    ReportIncidentRequest, ReportIncidentResponse, ReportRunOutcomeRequest, ReportRunOutcomeResponse,
-    VoidIncidentRequest, VoidIncidentResponse, incident_report_service_server::IncidentReportService,
+    OpenViolationIncidentRequest, OpenViolationIncidentResponse, ReportIncidentRequest,
+    ReportIncidentResponse, ReportRunOutcomeRequest, ReportRunOutcomeResponse, VoidIncidentRequest,
+    VoidIncidentResponse, incident_report_service_server::IncidentReportService,
 };
 use runspine_rpc::{context, status};
 use tonic::{Request, Response, Status};
@@ -33,6 +34,18 @@ impl IncidentReportService for Rpc {
         let report = parse::fact(request, &act.tenant, act.now).map_err(status)?;
         let row = self.app.report_incident(act, report, digest).await.map_err(status)?;
         Ok(Response::new(present::fact_answer(row)))
+    }
+
+    async fn open_violation_incident(
+        &self,
+        request: Request<OpenViolationIncidentRequest>,
+    ) -> Result<Response<OpenViolationIncidentResponse>, Status> {
+        let act = self.app.act(&context(&request)?);
+        let request = request.into_inner();
+        let digest = digest_of(&request);
+        let report = parse::violation(request, &act.tenant, act.now).map_err(status)?;
+        let answer = self.app.open_violation(act, report, digest).await.map_err(status)?;
+        Ok(Response::new(present::violation_answer(answer)))
     }
 
     async fn void_incident(

@@ -144,6 +144,19 @@ pub async fn add_evidence(
     Ok(())
 }
 
+/// Ids of the evidence of one occurrence, in order.
+pub async fn evidence_of(
+    tx: &mut Tx,
+    tenant: &str,
+    incident_id: &str,
+    occurrence_id: &str,
+) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT id FROM incident_evidence WHERE tenant_id = $1 AND incident_id = $2 AND occurrence_id = $3 \
+               ORDER BY seq";
+    let rows: Vec<(String,)> = tx.fetch_all(sql, args![tenant, incident_id, occurrence_id]).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
 /// Links an incident to something; the same link again changes nothing and is `false`.
 pub async fn link(
     tx: &mut Tx,

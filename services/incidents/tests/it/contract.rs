@@ -33,6 +33,7 @@ async fn every_operation_is_served() {
     let mut served: Vec<(&str, Option<Status>)> = answers!(house, reports, "IncidentReportService",
         report_run_outcome: "ReportRunOutcome" => ReportRunOutcomeRequest,
         report_incident: "ReportIncident" => ReportIncidentRequest,
+        open_violation_incident: "OpenViolationIncident" => OpenViolationIncidentRequest,
         void_incident: "VoidIncident" => VoidIncidentRequest,
     );
     served.extend(answers!(house, incidents, "IncidentService",
@@ -108,7 +109,7 @@ async fn a_store_that_fails_is_told() {
 #[test]
 fn every_reason_has_a_page() {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors/incidents");
-    assert_eq!(reasons::ALL.len(), 9);
+    assert_eq!(reasons::ALL.len(), 11);
     for reason in reasons::ALL {
         let page = std::fs::read_to_string(pages.join(format!("{}.md", reason.name))).unwrap_or_default();
         assert!(page.starts_with(&format!("# {}\n", reason.name)), "{} has no page", reason.name);

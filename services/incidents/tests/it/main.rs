@@ -11,4 +11,5 @@ mod lists;
 mod outcomes;
 mod reports;
 mod schema;
+mod violations;
 mod voids;

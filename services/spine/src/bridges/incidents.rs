@@ -1,8 +1,9 @@
 //! The spine's view of incidents.
 
 use contracts_incidents::v1::{
-    ListRunIncidentsRequest, ListRunIncidentsResponse, ReportIncidentRequest, ReportIncidentResponse,
-    ReportRunOutcomeRequest, ReportRunOutcomeResponse, VoidIncidentRequest, VoidIncidentResponse,
+    ListRunIncidentsRequest, ListRunIncidentsResponse, OpenViolationIncidentRequest,
+    OpenViolationIncidentResponse, ReportIncidentRequest, ReportIncidentResponse, ReportRunOutcomeRequest,
+    ReportRunOutcomeResponse, VoidIncidentRequest, VoidIncidentResponse,
     incident_report_service_client::IncidentReportServiceClient,
     incident_service_client::IncidentServiceClient,
 };
@@ -15,6 +16,9 @@ bridge! {
         /// Reports how an attempt ended.
         report_outcome: IncidentReportServiceClient.report_run_outcome(ReportRunOutcomeRequest)
             -> ReportRunOutcomeResponse;
+        /// Opens the incident of a violation, with its evidence.
+        open_violation: IncidentReportServiceClient.open_violation_incident(OpenViolationIncidentRequest)
+            -> OpenViolationIncidentResponse;
         /// Reports anything else.
         report: IncidentReportServiceClient.report_incident(ReportIncidentRequest) -> ReportIncidentResponse;
         /// Undoes a report.

@@ -6,11 +6,11 @@ use contracts_logs::v1::{
     AppendRecordsRequest, AppendRecordsResponse, CaptureEvidenceRequest, CaptureEvidenceResponse,
     ClaimOverdueRequest, ClaimOverdueResponse, DeclareExpectationsRequest, DeclareExpectationsResponse,
     GetAuditContractRequest, GetAuditContractResponse, GetReceiptRequest, GetReceiptResponse,
-    GetTraceRequest, GetTraceResponse, ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest,
-    ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse,
-    ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest,
-    SealTraceResponse, StartTraceRequest, StartTraceResponse, VerifyTraceRequest, VerifyTraceResponse,
-    audit_contract_service_client::AuditContractServiceClient,
+    GetTraceRequest, GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest,
+    ListEntriesResponse, ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse,
+    MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse, ReleaseClaimRequest,
+    ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartTraceRequest, StartTraceResponse,
+    VerifyTraceRequest, VerifyTraceResponse, audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, ledger_service_client::LedgerServiceClient,
     trace_service_client::TraceServiceClient,
 };
@@ -81,6 +81,8 @@ bridge! {
         append: LedgerServiceClient.append_entries(AppendEntriesRequest) -> AppendEntriesResponse;
         /// Reads it.
         entries: LedgerServiceClient.list_entries(ListEntriesRequest) -> ListEntriesResponse;
+        /// Ties an incident to the trace that it is about.
+        link_incident: TraceServiceClient.link_incident(LinkIncidentRequest) -> LinkIncidentResponse;
     }
 }
 

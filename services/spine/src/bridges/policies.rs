@@ -4,9 +4,10 @@ use contracts_policies::v1::{
     CancelApprovalsRequest, CancelApprovalsResponse, EvaluateRunRequest, EvaluateRunResponse,
     EvaluateStepRequest, EvaluateStepResponse, ExportDecisionsRequest, ExportDecisionsResponse,
     GetApprovalRequest, GetApprovalResponse, GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse,
-    ObserveStepsRequest, ObserveStepsResponse, RecordEvaluationRequest, RecordEvaluationResponse,
-    SupersedeEvaluationRequest, SupersedeEvaluationResponse, approval_service_client::ApprovalServiceClient,
-    decision_service_client::DecisionServiceClient,
+    GetViolationRequest, GetViolationResponse, ObserveStepsRequest, ObserveStepsResponse,
+    RecordEvaluationRequest, RecordEvaluationResponse, SupersedeEvaluationRequest,
+    SupersedeEvaluationResponse, approval_service_client::ApprovalServiceClient,
+    decision_service_client::DecisionServiceClient, violation_service_client::ViolationServiceClient,
 };
 
 use super::bridge;
@@ -35,6 +36,8 @@ bridge! {
         /// Evaluations, denials, enforcements.
         evidence: DecisionServiceClient.get_run_policy_evidence(GetRunPolicyEvidenceRequest)
             -> GetRunPolicyEvidenceResponse;
+        /// One violation fact.
+        violation: ViolationServiceClient.get_violation(GetViolationRequest) -> GetViolationResponse;
         /// Decision rows with their inputs.
         decisions: DecisionServiceClient.export_decisions(ExportDecisionsRequest) -> ExportDecisionsResponse;
     }

@@ -2,4 +2,6 @@
 //! audit contract before and after.
 
 pub mod completion;
+mod parked;
 pub(crate) mod retry;
+pub(crate) mod violation;

@@ -26,7 +26,7 @@ use crate::{
     metrics,
     sagas::{
         completion::{Driven, Ending, OpenedBy, first_intent},
-        retry,
+        retry, violation,
     },
 };
 
@@ -45,6 +45,7 @@ pub const CALLS: &[&str] = &[
     "runspine.logs.v1.TraceService/ListRecords",
     "runspine.logs.v1.TraceService/GetTrace",
     "runspine.logs.v1.TraceService/SealTrace",
+    "runspine.logs.v1.TraceService/LinkIncident",
     "runspine.logs.v1.LedgerService/AppendEntries",
     "runspine.activity.v1.RunStoreService/ClaimLapsed",
     "runspine.activity.v1.RunStoreService/GetRunState",
@@ -57,6 +58,9 @@ pub const CALLS: &[&str] = &[
     "runspine.incidents.v1.IncidentReportService/ReportRunOutcome",
     "runspine.incidents.v1.IncidentReportService/ReportIncident",
     "runspine.incidents.v1.IncidentReportService/VoidIncident",
+    "runspine.incidents.v1.IncidentReportService/OpenViolationIncident",
+    "runspine.incidents.v1.IncidentService/ListRunIncidents",
+    "runspine.policies.v1.ViolationService/GetViolation",
     "runspine.policies.v1.DecisionService/EvaluateRun",
     "runspine.policies.v1.ApprovalService/GetApproval",
     "runspine.policies.v1.DecisionService/RecordEvaluation",
@@ -282,10 +286,13 @@ impl Reconciler {
     async fn drive_claim(&self, claim: ContractClaim) {
         let Some(contract) = claim.contract else { return };
         let Some(key) = contract.key.clone() else { return };
-        let context = self.context_for(&contract.tenant_id, &key.subject_id);
+        // The subject of a saga about something in a run is no run.
+        let run_id = if key.saga == violation::SAGA { "" } else { key.subject_id.as_str() };
+        let context = self.context_for(&contract.tenant_id, run_id);
         let driven = match key.saga.as_str() {
             // The completion makes the attempt that follows it.
             retry::SAGA => self.drive_run(&context, &key.subject_id, key.attempt).await,
+            violation::SAGA => self.kernel.drive_violation(&context, &key.subject_id).await.map(told),
             _ => self.drive_one(&context, &key.subject_id, key.attempt, &contract).await,
         };
         let (result, reason) = match driven {
@@ -348,14 +355,7 @@ impl Reconciler {
         run_id: &str,
         attempt: u32,
     ) -> Outcome<(DriveResult, String)> {
-        match self.kernel.drive(context, run_id, attempt).await? {
-            Driven::Done(_) => Ok((DriveResult::Driven, String::new())),
-            Driven::Stuck(why) => {
-                tracing::error!(run_id, why, alert = "SAGA_PARKED", "a completion is parked");
-                Ok((DriveResult::Park, why))
-            }
-            Driven::Open(why) => Ok((DriveResult::Retry, why)),
-        }
+        self.kernel.drive(context, run_id, attempt).await.map(told)
     }
 
     /// Whether a start stopped half-way: before the run existed, or before it was set going. A run that waits for a
@@ -371,6 +371,18 @@ impl Reconciler {
         let finalize = contract.expectations.iter().find(|e| e.action == "finalize_run" && !e.suspended);
         let due = finalize.and_then(|e| e.due_at.as_ref()).map(runspine_rpc::micros);
         begun && due.is_some_and(|at| at <= now)
+    }
+}
+
+/// How a claim is given back after a drive.
+fn told(driven: Driven) -> (DriveResult, String) {
+    match driven {
+        Driven::Done(_) => (DriveResult::Driven, String::new()),
+        Driven::Stuck(why) => {
+            tracing::error!(why, alert = "SAGA_PARKED", "a saga is parked");
+            (DriveResult::Park, why)
+        }
+        Driven::Open(why) => (DriveResult::Retry, why),
     }
 }
 

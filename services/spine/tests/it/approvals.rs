@@ -14,7 +14,7 @@ use runspine_rpc::{Context, Stack, Transport};
 use runspine_spine::{
     Spine,
     bridges::Targets,
-    worker::{approvals, reconciler},
+    worker::{reactor, reconciler},
 };
 use runspine_testkit::{eventually, until_ok};
 use runspine_types::new_id;
@@ -68,8 +68,8 @@ impl House {
             logs: way("logs"),
             controls: way("controls"),
         };
-        let calls = [approvals::CALLS, reconciler::CALLS].concat();
-        let operation = self.spine.service.stack.registry().worker("approvals", &calls).unwrap();
+        let calls = [reactor::CALLS, reconciler::CALLS].concat();
+        let operation = self.spine.service.stack.registry().worker("reactor", &calls).unwrap();
         let call = CallContext {
             tenant_id: runspine_types::PLATFORM_TENANT.to_owned(),
             actor: Some(Actor { r#type: ActorType::System.into(), id: "spine".to_owned() }),
@@ -77,7 +77,7 @@ impl House {
             ..CallContext::default()
         };
         let context = Context::serving(&operation, call, None);
-        let worker = approvals::Approvals::new(Arc::clone(&self.spine.kernel), context, &targets);
+        let worker = reactor::Reactor::new(Arc::clone(&self.spine.kernel), context, &targets);
         tokio::spawn(worker.run(self.stop.clone()));
     }
 

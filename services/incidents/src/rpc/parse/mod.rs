@@ -11,7 +11,7 @@ use runspine_types::new_id;
 
 pub use command::{acknowledge, add_note, assign, close, create, incident_id, raise, reopen, resolve};
 pub use list::{history, list, run_id};
-pub use report::{fact, run_outcome, void};
+pub use report::{fact, run_outcome, violation, void};
 
 use super::checks::Checks;
 use crate::app::EvidencePiece;

@@ -5,16 +5,19 @@ use runspine_errors::{Outcome, mesh};
 use runspine_incidents_domain::{
     Category, CauseType, RunStatus, Severity, Source, Termination, Trigger,
     outcome::{Occurrence, RunReport, Subject},
-    redact,
+    reasons, redact,
     suppression::Suppression,
 };
 use runspine_types::{Digest, Micros, new_id};
 
 use super::{Checks, evidence};
-use crate::app::{FactReport, VoidOrder};
+use crate::app::{FactReport, ViolationReport, VoidOrder};
 
 /// Characters of a description.
 const MAX_DESCRIPTION: usize = 4_000;
+
+/// The cause of every violation incident.
+const VIOLATION_CAUSE: &str = "POLICY_VIOLATION";
 
 /// How a run attempt ended.
 ///
@@ -90,6 +93,81 @@ pub fn fact(r: pb::ReportIncidentRequest, tenant: &str, now: Micros) -> Outcome<
         FactReport { fact_id, subject, occurrence, evidence, suppression }
     });
     c.done(parsed)
+}
+
+/// A violation of a rule in a run.
+///
+/// # Errors
+/// With every field that is wrong: VIOLATION_REQUIRED, EVIDENCE_REQUIRED, FIELD_INVALID.
+pub fn violation(r: pb::OpenViolationIncidentRequest, tenant: &str, now: Micros) -> Outcome<ViolationReport> {
+    let mut c = Checks::default();
+    run_and_attempt(&mut c, &r.run_id, r.attempt);
+    c.required(&reasons::VIOLATION_REQUIRED, "violation_id", &r.violation_id, 128);
+    c.required(&mesh::FIELD_INVALID, "rule_id", &r.rule_id, 128);
+    c.code("rule_code", &r.rule_code);
+    for (field, value, most) in [
+        ("kind", &r.kind, 64),
+        ("value", &r.value, 256),
+        ("threshold", &r.threshold, 256),
+        ("reason", &r.reason, 500),
+        ("agent_id", &r.agent_id, 128),
+        ("project_id", &r.project_id, 128),
+        ("synthetic_scenario_id", &r.synthetic_scenario_id, 128),
+    ] {
+        c.text(field, value, most);
+    }
+    let severity = c.word("severity", r.severity, Severity::of);
+    let proved = !r.evidence.is_empty();
+    c.require(proved, &reasons::EVIDENCE_REQUIRED, "evidence", "has at least one piece");
+    let evidence = evidence(&mut c, r.evidence.clone());
+    let occurred_at = c.time("occurred_at", r.occurred_at.as_ref()).unwrap_or(now);
+    let occurrence = Occurrence {
+        id: new_id(),
+        run_id: r.run_id.clone(),
+        attempt: r.attempt,
+        cause_code: VIOLATION_CAUSE.to_owned(),
+        fact_id: r.violation_id.clone(),
+        step_index: r.step_index,
+        tool_name: String::new(),
+        occurred_at,
+        recorded_at: now,
+        cost_microusd: 0,
+        overflow: false,
+    };
+    let violation_id = r.violation_id.clone();
+    let parsed = severity.map(|severity| ViolationReport {
+        violation_id,
+        subject: violation_subject(r, tenant, severity),
+        occurrence,
+        evidence,
+    });
+    c.done(parsed)
+}
+
+fn violation_subject(r: pb::OpenViolationIncidentRequest, tenant: &str, severity: Severity) -> Subject {
+    let found = format!("{} {}: {} (allowed: {})", r.rule_code, r.kind, r.value, r.threshold);
+    let text = if r.reason.is_empty() { found } else { format!("{found}. {}", r.reason) };
+    Subject {
+        tenant_id: tenant.to_owned(),
+        project_id: r.project_id,
+        trigger: Trigger::PolicyViolation,
+        source: Source::Run,
+        cause_type: CauseType::Run,
+        category: Category::PolicyViolation,
+        severity,
+        // One incident for a rule and run, whichever of the rule's codes was raised.
+        cause_code: VIOLATION_CAUSE.to_owned(),
+        title: format!("A run violated the rule {}", r.rule_id),
+        description: redact::text(&text, MAX_DESCRIPTION),
+        error_message: String::new(),
+        agent_id: r.agent_id,
+        rule_id: r.rule_id,
+        scope_id: r.run_id,
+        tool_name: String::new(),
+        synthetic: r.synthetic,
+        synthetic_scenario_id: r.synthetic_scenario_id,
+        aware_at: None,
+    }
 }
 
 /// Which report to undo.

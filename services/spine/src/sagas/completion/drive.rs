@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use contracts_activity::v1::{FinishRunRequest, IncidentDisposition, IncidentResult, TransitionRunRequest};
 use contracts_common::common::v1::{Actor, ActorType, RunEvent, RunPhase, RunStatus};
-use contracts_logs::v1::{AuditContract, ReconcilePass, ReconcileRequest, SealTraceRequest};
+use contracts_logs::v1::{
+    AuditContract, LinkIncidentRequest, ReconcilePass, ReconcileRequest, SealTraceRequest,
+};
 use contracts_spine::v1::CompletionIntent;
 use runspine_errors::{Fault, Outcome};
 use runspine_rpc::Context;
@@ -169,6 +171,7 @@ impl Kernel {
                 }
                 Next::Seal => {
                     self.tell_end(&run, &intent).await?;
+                    self.tie_incident(&run, &intent, &journal.progress.incident).await?;
                     self.seal(&run, &intent, "").await?;
                     journal.progress.sealed = true;
                 }
@@ -284,6 +287,28 @@ impl Kernel {
         };
         let sealed = self.bridges.traces.seal(run.context, request).await;
         sealed.map(|_| ()).map_err(|miss| Hitch::forward(&miss))
+    }
+
+    /// Whoever reads the trace finds the incident of its failure. Before the seal, so that no crash can lose it.
+    async fn tie_incident(
+        &self,
+        run: &Run<'_>,
+        intent: &CompletionIntent,
+        incident: &Ack,
+    ) -> Result<(), Hitch> {
+        let Ack::Done(incident_id) = incident else { return Ok(()) };
+        let link = LinkIncidentRequest {
+            run_id: run.run_id.to_owned(),
+            attempt: run.attempt,
+            incident_id: incident_id.clone(),
+            step_index: intent.stopped_at_step,
+        };
+        match self.bridges.ledger.link_incident(run.context, link).await {
+            Ok(_) => Ok(()),
+            // The incident of a violation is tied at the step that violated the rule.
+            Err(miss) if miss.is("IDEMPOTENCY_MISMATCH") => Ok(()),
+            Err(miss) => Err(Hitch::forward(&miss)),
+        }
     }
 
     /// The end stands on the ledger before the seal closes the contract, so that no crash can lose it.

@@ -13,5 +13,6 @@ pub(crate) use drive::{Hitch, system};
 pub(crate) use ending::first_intent;
 pub use ending::{Ending, OpenedBy};
 pub use journal::Journal;
+pub(crate) use journal::latest;
 pub use plan::{Ack, Act, Next, Progress, next};
 pub use present::saga;

@@ -45,6 +45,18 @@ async fn reports(desk: &Desk) {
         ..Default::default()
     };
     let _: pb::VoidIncidentResponse = desk.act(&format!("{REPORTS}/VoidIncident"), void).await;
+    let violation = pb::OpenViolationIncidentRequest {
+        run_id: new_id(),
+        attempt: 1,
+        violation_id: new_id(),
+        rule_id: "rule".into(),
+        rule_code: "TOO_MUCH".into(),
+        severity: pb::Severity::High.into(),
+        evidence: vec![pb::Evidence { kind: pb::EvidenceKind::Value.into(), ..Default::default() }],
+        ..Default::default()
+    };
+    let _: pb::OpenViolationIncidentResponse =
+        desk.act(&format!("{REPORTS}/OpenViolationIncident"), violation).await;
     let fact = pb::ReportIncidentRequest {
         source: pb::IncidentSource::System.into(),
         trigger_type: 12,
