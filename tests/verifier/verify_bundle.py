@@ -4,6 +4,9 @@
     verify_bundle.py --trust KEYFILE [--tenant ID] FILE...    one line a file: its verdict, then its findings
     verify_bundle.py --trust KEYFILE --frames                 the same for files on stdin, each behind its length
 
+--against NOTE [--consistency HASHES]: a checkpoint that was held before; the file's log must have grown from it, and what
+it covers outlives the revocation of a key.
+
 Needs Python 3.9 and `cryptography`. Exit code of the last file: 0 VERIFIED, 1 FAILED, 3 UNTRUSTED, 4 UNSEALED.
 """
 import argparse, base64, hashlib, json, struct, sys
@@ -71,9 +74,34 @@ def inclusion(place, size, data, path, root):
         fn, sn = fn >> 1, sn >> 1
     return 0 <= place < size and sn == 0 and r == root
 
+def consistency(small, large, first, second, path):
+    node = lambda left, right: hashlib.sha256(b"\1" + left + right).digest()
+    if small == large:
+        return not path and first == second
+    path = ([first] if small & (small - 1) == 0 else []) + path
+    fn, sn = small - 1, large - 1
+    while fn & 1:
+        fn, sn = fn >> 1, sn >> 1
+    old = new = path[0] if path else b""
+    for p in path[1:]:
+        if fn & 1 or fn == sn:
+            old, new = node(p, old), node(p, new)
+            while fn and not fn & 1:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            new = node(new, p)
+        fn, sn = fn >> 1, sn >> 1
+    return 0 < small < large and sn == 0 and (old, new) == (first, second)
+
+def checkpoint(note):
+    text, _, lines = note.rpartition("\n\n")
+    origin, size, root = (text + "\n\n\n").split("\n")[:3]
+    return origin, int(size), base64.b64decode(root), text + "\n", lines.splitlines()
+
 class Verifier:
-    def __init__(self, trusted, tenant):
+    def __init__(self, trusted, revoked, tenant, against):
         self.trusted, self.tenant, self.found, self.keys = trusted, tenant, [], dict(trusted)
+        self.revoked, self.against, self.anchored = set(revoked), against, set()
         self.items = {name: [] for name in SECTIONS}
 
     def fail(self, code, at="", when=True):
@@ -118,15 +146,18 @@ class Verifier:
             self.tenant_id, self.run_id = manifest.text(3), manifest.text(4)
             self.missing = {Message(m).text(1): Message(m).num(2) for m in manifest.all(9)}
             self.fail("FOREIGN_TENANT", "manifest", when=self.tenant and self.tenant != self.tenant_id)
-            if not self.trusted:
-                for line in self.items["keys"]:
-                    key = Message(line["b"])
-                    self.keys[key.num(2), H("runspine.key.v1", key.raw(3))[:16].hex()] = key.raw(3)
+            for line in self.items["keys"]:
+                key = Message(line["b"])
+                name = key.num(2), H("runspine.key.v1", key.raw(3))[:16].hex()
+                self.fail("MALFORMED", "a key", when=len(key.raw(3)) != 32 or {name[1]} != {line["t"], key.text(1)})
+                self.keys.update({} if self.trusted else {name: key.raw(3)})
+                self.revoked |= {name} if key.all(7) else set()
             public = self.keys.get((3, signature.get("t")))
             if public is None:
                 self.fail("UNKNOWN_KEY", "manifest")
             elif not ed25519(public, b"runspine.bundle.v1\0" + vlen(raw), signature["b"]):
                 self.fail("MANIFEST_SIGNATURE")
+            self.fail("REVOKED_KEY", "manifest", when=(3, signature.get("t")) in self.revoked)
             told = {Message(s).text(1): Message(s) for s in manifest.all(8)}
             for name in SECTIONS[2:-1]:
                 items = [line["b"] for line in self.items[name]]
@@ -135,9 +166,9 @@ class Verifier:
                     self.fail("SECTION_DIGEST", name)
             contracts = self.chain("contract", "contract_entry", f"{self.tenant_id}/run/{self.run_id}", "CONTRACT_LINK")
             evidence = self.chain("evidence", "evidence_item", f"{self.tenant_id}/{self.run_id}", "EVIDENCE_LINK")
+            self.ledger()
             unsealed = self.traces(contracts, evidence)
             self.documents()
-            self.ledger()
         except (Broken, KeyError, IndexError, ValueError) as error:
             self.fail("MALFORMED", error)
             return "FAILED"
@@ -207,6 +238,9 @@ class Verifier:
             self.fail("UNKNOWN_KEY", place)
         elif not ed25519(public, b"runspine.seal.v1\0" + vlen(seal["seal"]), seal["signature"]):
             self.fail("BAD_SIGNATURE", place)
+        elif (1, said.text(11)) in self.revoked:
+            digest = hashlib.sha256(b"runspine.seal.v1\0" + vlen(seal["seal"])).digest()
+            self.fail("REVOKED_KEY", place, when=digest not in self.anchored)
         for chains, count, name in ((evidence, 23, "EVIDENCE_LINK"), (contracts, 13, "CONTRACT_LINK")):
             links, told = chains.get(place[0], ([], []))[0], (said.num(count), said.raw(count + 1))
             bound = count == 23 or not place[1]  # an addendum binds evidence alone
@@ -248,7 +282,7 @@ class Verifier:
                 link = H("runspine.entry.v1", path.raw(3), vlen(entry["b"])) if entry else b""
                 if not entry or path.num(1) != Message(entry["b"]).num(1) or link != entry.get("l"):
                     self.fail("INCLUSION", path.num(1))
-                proved.append((path, link))
+                proved.append((path, link, Message(entry["b"]) if entry else Message(b"")))
                 continue
             self.fail("INCLUSION", "an entry has no path", when=waiting and "checkpoint" not in self.missing)
             waiting, entry = (line, Message(line["b"])) if line["b"] else (None, None)
@@ -257,40 +291,58 @@ class Verifier:
                     self.fail("FOREIGN_TENANT" if entry.text(4) != self.tenant_id else "POSITION_ORDER", entry.num(1))
                 last = entry.num(1)
         if not self.items["checkpoint"]:
-            self.fail("CHECKPOINT_MISSING", when=proved or (self.items["ledger"] and "checkpoint" not in self.missing))
+            self.fail("CHECKPOINT_MISSING", when=proved or self.against or (
+                self.items["ledger"] and "checkpoint" not in self.missing))
             return
         note = b"".join(line["b"] for line in self.items["checkpoint"]).decode("utf-8", "replace")
-        text, _, rest = note.rpartition("\n\n")
-        origin, size, root = (text + "\n\n\n").split("\n")[:3]
+        origin, size, root, text, lines = checkpoint(note)
         self.fail("FOREIGN_TENANT", origin, when=origin.rpartition("/")[2] != self.tenant_id)
         signed = False
-        for line in rest.splitlines():
+        good = [public for (purpose, name), public in self.keys.items() if purpose == 2 and (2, name) not in self.revoked]
+        for line in lines:
             name, _, data = line.removeprefix("\u2014 ").partition(" ")
             data = base64.b64decode(data)
-            for public in (public for (purpose, _), public in self.keys.items() if purpose == 2 and name == origin):
+            for public in good if name == origin else []:
                 named = hashlib.sha256(origin.encode() + b"\n\1" + public).digest()[:4]
-                signed |= named == data[:4] and ed25519(public, (text + "\n").encode(), data[4:])
+                signed |= named == data[:4] and ed25519(public, text.encode(), data[4:])
         self.fail("CHECKPOINT_SIGNATURE", when=not signed)
-        size, root = int(size), base64.b64decode(root)
-        for path, link in proved:
+        held = self.compare((origin, size, root)) if self.against and signed else 0
+        for path, link, entry in proved:
             leads = path.num(2) == size and inclusion(path.num(1) - 1, size, link, path.all(4), root)
             self.fail("INCLUSION", path.num(1), when=not leads)
+            if leads and path.num(1) <= held and entry.text(5) in ("logs.TraceSealed", "logs.AddendumSealed"):
+                self.anchored.add(entry.raw(18))
+
+    def compare(self, own):
+        """The size of the checkpoint that was held before; 0 when the file's log did not grow from it, or it from that."""
+        note, path = self.against
+        origin, size, root = checkpoint(note)[:3]
+        small, large = sorted([own[1:], (size, root)], key=lambda one: one[0])
+        follows = origin == own[0] and consistency(small[0], large[0], small[1], large[1], path)
+        self.fail("CHECKPOINT_FORK", when=not follows)
+        return size if follows else 0
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--trust", action="append", default=[])
     parser.add_argument("--tenant"), parser.add_argument("--frames", action="store_true")
+    parser.add_argument("--against"), parser.add_argument("--consistency")
     parser.add_argument("files", nargs="*")
-    args, trusted, code = parser.parse_args(), {}, 0
+    args, trusted, revoked, code = parser.parse_args(), {}, set(), 0
+    hashes = [base64.b64decode(line) for line in open(args.consistency)] if args.consistency else []
+    against = (open(args.against, encoding="utf-8").read(), hashes) if args.against else None
     purposes = {"SEAL": 1, "CHECKPOINT": 2, "EXPORT": 3, "CERTIFICATE": 4}
     for path in args.trust:
         for line in open(path):
-            _, purpose, key = line.strip().split("+", 2)
+            line, _, word = line.strip().partition(" ")
+            _, purpose, key = line.split("+", 2)
             key = base64.b64decode(key)
-            trusted[purposes[purpose], H("runspine.key.v1", key)[:16].hex()] = key
+            name = purposes[purpose], H("runspine.key.v1", key)[:16].hex()
+            trusted[name] = key
+            revoked |= {name} if word == "revoked" else set()
     frames = (sys.stdin.buffer.read(*struct.unpack(">Q", size)) for size in iter(lambda: sys.stdin.buffer.read(8), b""))
     for data in frames if args.frames else (open(path, "rb").read() for path in args.files):
-        verifier = Verifier(trusted, args.tenant)
+        verifier = Verifier(trusted, revoked, args.tenant, against)
         verdict = verifier.verify(data)
         code = {"VERIFIED": 0, "FAILED": 1, "UNTRUSTED": 3, "UNSEALED": 4}[verdict]
         print(verdict, *(f"{name}({at})" if at else name for name, at in verifier.found), flush=True)

@@ -39,6 +39,12 @@ impl Published {
         Ok(())
     }
 
+    /// The note of the checkpoint of `size`, where it was published.
+    #[must_use]
+    pub fn note(&self, log: &str, size: u64) -> Option<String> {
+        fs::read_to_string(self.folder.join(log).join(format!("{size}.note"))).ok()
+    }
+
     /// The newest checkpoint of each log that has one.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::{
         App,
         audit::{Audit, notary::Notary},
     },
-    keyring::Keyring,
+    keyring::{Keyring, Signer},
     rpc,
     store::keys::{self, KeyRow},
     vault::Vault,
@@ -41,8 +41,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         Err(fault) if fault.is(&LEDGER_ROLLED_BACK) => db.refuse_writes(fault),
         checked => {
             checked.map_err(|fault| BootError::start("the published checkpoints", fault))?;
-            let activated = activate(&db, &keyring, deps).await;
-            activated.map_err(|fault| BootError::start("the signing keys", fault))?;
+            activate(&db, &keyring, deps).await?;
         }
     }
     let keys = (keyring, Vault::open(&config.payload, &deps.data, strict)?);
@@ -51,14 +50,14 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let audit = Arc::new(Audit::new(
         db.clone(),
         Arc::clone(&deps.clock),
-        app.contracts.clone(),
+        (app.contracts.clone(), Arc::clone(&app.seats)),
         Arc::clone(&notary),
         &config,
     ));
     let (clock, watched) = (Arc::clone(&deps.clock), Arc::clone(&notary));
-    let making = Arc::clone(&app);
+    let (making, following) = (Arc::clone(&app), Arc::clone(&app));
     let (expiring, days) = (Arc::clone(&app), config.payload.retention_days);
-    let (probed, closed) = (db.clone(), db);
+    let (probed, closed, digest) = (db.clone(), db, deps.profile.digest);
     let service = Service::new("logs", contracts_logs::DESCRIPTORS, &rpc::routes(&app, &audit), deps)?
         .probe("store", move || {
             let db = probed.clone();
@@ -72,6 +71,8 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
             async move { notary.consistent() }
         })
         .worker("checkpoints", move |stop| worker::sign_checkpoints(notary, stop))
+        .worker("keys", move |stop| worker::follow_keys(following, stop))
+        .worker("life", move |stop| worker::tell_of_life(audit, digest, stop))
         .worker("answers", move |stop| worker::forget_answers(answered, clock, stop))
         .worker("exports", move |stop| worker::make_exports(making, stop))
         .worker("payload_retention", move |stop| worker::expire_payloads(expiring, days, stop))
@@ -82,27 +83,28 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     Ok(service)
 }
 
-/// Makes the public half of every key known, so that what it signs can be verified after it was replaced.
-async fn activate(db: &Db, keyring: &Keyring, deps: &Deps) -> Result<(), Fault> {
+/// Makes the public half of every key known, so that what it signs can be verified after it was replaced, and signs with
+/// those that are active.
+async fn activate(db: &Db, keyring: &Keyring, deps: &Deps) -> Result<(), BootError> {
+    let failed = |fault: Fault| BootError::start("the signing keys", fault);
     let now = deps.clock.now();
-    let rows: Vec<KeyRow> = keyring
-        .public()
-        .map(|(purpose, key_id, public)| KeyRow {
-            key_id,
-            purpose,
-            public_key: public.to_vec(),
-            created_at: now,
-            retired_at: None,
-            revoked_from: None,
-        })
-        .collect();
-    db.write("activate_keys", move |tx| {
+    keyring.follow(&keys::all(db.read()).await.map_err(|error| failed(error.into()))?)?;
+    let row = |(purpose, signer): (i32, Signer)| KeyRow {
+        public_key: signer.public().to_vec(),
+        key_id: signer.key_id,
+        purpose,
+        created_at: now,
+        retired_at: None,
+        revoked_from: None,
+    };
+    let rows: Vec<KeyRow> = keyring.all().into_iter().map(row).collect();
+    let written = db.write("activate_keys", move |tx| {
         Box::pin(async move {
             for row in &rows {
-                keys::activate(tx, row, now).await?;
+                keys::activate(tx, row, now, "another key took its place").await?;
             }
             Ok(())
         })
-    })
-    .await
+    });
+    written.await.map_err(failed)
 }

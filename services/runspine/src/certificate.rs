@@ -40,8 +40,9 @@ fn report(args: &CertificateArgs) -> Result<ExitCode, Failure> {
         let trusted = keys.iter().find(|key| key.key_id == id && key.purpose == KeyPurpose::Certificate);
         trusted.map(|key| key.public_key)
     };
-    // Whether it was revoked only the mesh knows.
-    let (status, read) = judge(&text, SystemClock.now(), key, |_| false);
+    // Whether the certificate was revoked only the mesh knows; whether its key was stands in the file of keys.
+    let revoked = |read: &Read| keys.iter().any(|key| key.revoked && key.key_id == read.key_id);
+    let (status, read) = judge(&text, SystemClock.now(), key, revoked);
     let said = if args.json { as_json(status, read) } else { as_text(status, read) };
     writeln!(std::io::stdout(), "{said}").map_err(Failure::output)?;
     Ok(ExitCode::from(match status {

@@ -134,11 +134,14 @@ pub const RECORDS: &[(&str, Record)] = &[
         "logs.v1.EvidenceService/CaptureEvidence",
         Elsewhere("is a row of append-only evidence with a digest of its own, linked to the run's trace"),
     ),
+    ("logs.v1.EvidenceService/ComputeIntegrity", Entry("logs.EvidenceGraded")),
     (
         "logs.v1.ExportService/CreateExport",
         Elsewhere("orders a file; the file is told with its digest when it is made (logs.ExportCompleted)"),
     ),
     ("logs.v1.ExportService/DownloadExport", Entry("logs.ExportDelivered")),
+    ("logs.v1.KeyService/RevokeKey", Entry("logs.KeyRevoked")),
+    ("logs.v1.KeyService/RotateKey", Entry("logs.KeyRotated")),
     ("logs.v1.LedgerService/AddCosignature", Entry("logs.WitnessAdded")),
     ("logs.v1.LedgerService/AppendEntries", Elsewhere("is the ledger")),
     (
@@ -153,7 +156,11 @@ pub const RECORDS: &[(&str, Record)] = &[
         "logs.v1.RecordService/AppendDispatches",
         Elsewhere("is the door's own record of each call: append-only, and refusals are on the ledger"),
     ),
-    ("logs.v1.TraceService/AppendAddendum", Elsewhere(TRACE)),
+    (
+        "logs.v1.RecordService/AppendSystemRecord",
+        Elsewhere("is an append-only record of what the mesh did itself, and changes nothing in it"),
+    ),
+    ("logs.v1.TraceService/AppendAddendum", Entry("logs.AddendumSealed")),
     ("logs.v1.TraceService/AppendRecords", Elsewhere(TRACE)),
     (
         "logs.v1.TraceService/LinkIncident",

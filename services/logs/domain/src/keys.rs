@@ -81,13 +81,18 @@ pub const fn purpose_word(purpose: KeyPurpose) -> &'static str {
     }
 }
 
-/// A public key as a line of text, `<key_id>+<purpose>+<base64>`: what `runspine verify --trust` reads.
+/// What stands behind a key that is not trusted any more, in its line of text.
+const REVOKED: &str = " revoked";
+
+/// A public key as a line of text, `<key_id>+<purpose>+<base64>`, and ` revoked` behind it where it is: what
+/// `runspine verify --trust` reads. A reader that does not know the word knows no such key.
 #[must_use]
-pub fn verifier_key(key_id: &str, purpose: KeyPurpose, public_key: &[u8]) -> String {
-    format!("{key_id}+{}+{}", purpose_word(purpose), STANDARD.encode(public_key))
+pub fn verifier_key(key: &TrustedKey) -> String {
+    let revoked = if key.revoked { REVOKED } else { "" };
+    format!("{}+{}+{}{revoked}", key.key_id, purpose_word(key.purpose), STANDARD.encode(key.public_key))
 }
 
-/// A public key that somebody vouches for.
+/// A public key that somebody vouches for, or vouched for once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedKey {
     /// What it signs.
@@ -96,15 +101,19 @@ pub struct TrustedKey {
     pub key_id: String,
     /// Ed25519.
     pub public_key: [u8; 32],
+    /// Whether somebody else may have it: what it signed counts only where a checkpoint left the house before.
+    pub revoked: bool,
 }
 
 /// Reads a line that [`verifier_key`] wrote; `None` when it is none, or when its name is not that of its bytes.
 #[must_use]
 pub fn parse_verifier_key(line: &str) -> Option<TrustedKey> {
-    let mut parts = line.trim().splitn(3, '+');
+    let line = line.trim();
+    let (line, revoked) = line.strip_suffix(REVOKED).map_or((line, false), |line| (line, true));
+    let mut parts = line.splitn(3, '+');
     let (id, word, text) = (parts.next()?, parts.next()?, parts.next()?);
     let purposes = [KeyPurpose::Seal, KeyPurpose::Checkpoint, KeyPurpose::Export, KeyPurpose::Certificate];
     let purpose = purposes.into_iter().find(|p| purpose_word(*p) == word)?;
     let public_key: [u8; 32] = STANDARD.decode(text).ok()?.try_into().ok()?;
-    (key_id(&public_key) == id).then(|| TrustedKey { purpose, key_id: id.to_owned(), public_key })
+    (key_id(&public_key) == id).then(|| TrustedKey { purpose, key_id: id.to_owned(), public_key, revoked })
 }

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod contract;
 pub mod export;
+pub mod integrity;
 pub mod keys;
 pub mod merkle;
 pub mod note;

@@ -84,6 +84,19 @@ pub enum Previous {
     Missing,
 }
 
+/// What a signature by a key is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStanding {
+    /// It counts, whether the key is active or another took its place.
+    Good,
+    /// The key was revoked. The time in a seal is no witness: whoever has the key can write any. What counts is whether
+    /// the seal is under a checkpoint that left the house before.
+    Revoked {
+        /// Whether it is.
+        anchored: bool,
+    },
+}
+
 /// A seal with everything that it has to agree with.
 #[derive(Debug, Clone)]
 pub struct SealCheck<'a> {
@@ -93,8 +106,8 @@ pub struct SealCheck<'a> {
     pub signature: &'a [u8],
     /// The public key that the seal names; `None` when nobody knows it.
     pub public_key: Option<[u8; 32]>,
-    /// From when on the key is not trusted.
-    pub revoked_from: Option<Micros>,
+    /// What the key is worth.
+    pub standing: KeyStanding,
     /// Whether what stands beside the seal's bytes says what they say.
     pub columns_agree: bool,
     /// The contract's chain, recomputed up to the entry that the seal names; `None` when there are fewer.
@@ -309,12 +322,11 @@ impl Prover {
         let Some(public) = check.public_key.filter(|public| key_id(public) == seal.key_id) else {
             return mismatch("UNKNOWN_KEY");
         };
-        let sealed_at = micros(seal.sealed_at.as_ref());
-        if check.revoked_from.is_some_and(|from| sealed_at >= from) {
-            return mismatch("REVOKED_KEY");
-        }
         if !verify(&public, Signed::Seal, check.seal, check.signature) {
             return mismatch("BAD_SIGNATURE");
+        }
+        if check.standing == (KeyStanding::Revoked { anchored: false }) {
+            return mismatch("REVOKED_KEY");
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ runspine_errors::reasons! { "logs.runspine";
     NotFound: CERTIFICATE_NOT_FOUND;
     /// No such export for this tenant.
     NotFound: EXPORT_NOT_FOUND;
+    /// No such key ever signed here.
+    NotFound: KEY_NOT_FOUND;
     /// No such mismatch for this tenant.
     NotFound: MISMATCH_NOT_FOUND;
     /// The step, decision, call or position already holds another truth.
@@ -45,6 +47,8 @@ runspine_errors::reasons! { "logs.runspine";
     Precondition: INTENT_MISSING;
     /// The PRE_FINALIZE reconciliation is not clean.
     Precondition: CONTRACT_INCOMPLETE;
+    /// The key signs now; another has to take its place first.
+    Precondition: KEY_ACTIVE;
     /// The contract is closed.
     Precondition: CONTRACT_CLOSED;
     /// The trace is not sealed.
@@ -87,6 +91,8 @@ runspine_errors::reasons! { "logs.runspine";
     Invalid: COSIGNATURE_INVALID;
     /// A digest is not 32 bytes.
     Invalid: DIGEST_LENGTH;
+    /// The watch token was given by another stream.
+    Invalid: WATCH_TOKEN_MISMATCH;
     /// The acknowledgement contradicts itself or its contract.
     Invalid: ACK_CONTRADICTORY;
     /// A reader did not take what it asked for; resume at the position given.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contracts_common::common::v1::CallContext;
-use contracts_logs::v1 as pb;
+use contracts_logs::v1::{self as pb, KeyPurpose};
 use prost::Message as _;
 use runspine_db::{Args, DbError, KeptAnswer, Replayed, Tx};
 use runspine_errors::Fault;
@@ -24,13 +24,14 @@ use super::{
         denials,
         offer::{Offered, still_kept},
     },
-    seal_trace::{base, sign},
+    random,
+    seal_trace::{base, sign, witnessed},
 };
 use crate::{
     keyring::Keyring,
     rpc::receipt,
     store::{
-        payloads, records,
+        ledger, payloads, records,
         seals::{self, SealRow},
         traces::{self, Advance, NewTrace, TraceRef, TraceRow},
     },
@@ -58,6 +59,7 @@ struct Work {
     offered: Vec<Offered>,
     keyring: Arc<Keyring>,
     now: Micros,
+    salt: [u8; 32],
 }
 
 impl App {
@@ -74,6 +76,7 @@ impl App {
             offered,
             keyring: Arc::clone(&self.keyring),
             now: self.clock.now(),
+            salt: random()?,
         };
         self.db.write("append_addendum", move |tx| Box::pin(work.run(tx))).await
     }
@@ -95,7 +98,7 @@ impl Work {
         let row = self.open(tx, main, last).await?;
         let (row, receipts, summary, facts) = self.fill(tx, row).await?;
         let (signed, digest) = self.seal(tx, &row, main, &summary).await?;
-        self.publish(tx, &row, digest, facts);
+        self.publish(tx, &row, digest, facts).await?;
         let denied = self.offered.iter().flat_map(|offered| &offered.denied);
         denials::tell_late(tx, of, main.trace_key, denied, &Caused::by(&self.call), self.now).await?;
         let answer = pb::AppendAddendumResponse {
@@ -205,12 +208,13 @@ impl Work {
         let first = seals::find(tx, main.trace_key).await?.ok_or(DbError::NoRow)?;
         let first = pb::TraceSeal::decode(first.seal.as_ref())
             .map_err(|error| DbError::Column { column: "seal".to_owned(), what: error.to_string() })?;
+        let signer = self.keyring.signer(KeyPurpose::Seal)?;
         let seal = pb::TraceSeal {
             run_status: first.run_status,
             termination_reason: first.termination_reason,
-            ..base(row, summary, self.now, &self.keyring)?
+            ..base(row, summary, self.now, &signer.key_id)
         };
-        let (signed, digest) = sign(&self.keyring, &seal)?;
+        let (signed, digest) = sign(&signer, &seal);
         let sealed = SealRow {
             trace_key: row.trace_key,
             seal: signed.seal_bytes.clone(),
@@ -226,7 +230,13 @@ impl Work {
         Ok((signed, digest))
     }
 
-    fn publish(&self, tx: &mut Tx, row: &TraceRow, digest: Digest, facts: Vec<pb::RecordFact>) {
+    async fn publish(
+        &self,
+        tx: &mut Tx,
+        row: &TraceRow,
+        digest: Digest,
+        facts: Vec<pb::RecordFact>,
+    ) -> Result<(), Fault> {
         let event = pb::AddendumSealed {
             run_id: row.run_id.clone(),
             attempt: row.attempt,
@@ -241,6 +251,8 @@ impl Work {
             reason: self.addendum.reason.clone(),
             ..About::call(&self.call, &self.addendum.of, &row.trace_id)
         };
-        events::emit(tx, about, &event, self.now);
+        let entry = witnessed(tx, about, &event, digest, self.salt, self.now);
+        ledger::append_entry(tx, entry, self.now).await?;
+        Ok(())
     }
 }

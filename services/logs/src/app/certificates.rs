@@ -194,7 +194,7 @@ impl App {
         encoded: &str,
     ) -> Result<(CertificateStatus, Option<certificate::Read>), Fault> {
         let known = keys::all(self.db.read()).await?;
-        let revoked = match certificate::decode(encoded) {
+        let taken_back = match certificate::decode(encoded) {
             Some(read) => {
                 let row = certificates::find(self.db.read(), tenant_id, &read.certificate_id).await?;
                 row.is_some_and(|row| row.revoked_at.is_some())
@@ -202,11 +202,13 @@ impl App {
             None => false,
         };
         let purpose = i32::from(KeyPurpose::Certificate);
-        let key = |id: &str| {
-            let row = known.iter().find(|row| row.key_id == id && row.purpose == purpose)?;
-            row.public_key.as_slice().try_into().ok()
+        let row = |id: &str| known.iter().find(|row| row.key_id == id && row.purpose == purpose);
+        let key = |id: &str| row(id)?.public_key.as_slice().try_into().ok();
+        // Nothing shows when a revoked key signed it; the run can be certified again.
+        let revoked = |read: &certificate::Read| {
+            taken_back || row(&read.key_id).is_some_and(|row| row.revoked_from.is_some())
         };
-        Ok(certificate::judge(encoded, self.clock.now(), key, |_| revoked))
+        Ok(certificate::judge(encoded, self.clock.now(), key, revoked))
     }
 
     /// Takes a certificate back and gives the answer as it is kept.

@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod compare;
 pub mod events;
 pub mod exports;
+pub mod keys;
 pub mod link_incident;
 pub mod mismatches;
 pub mod once;
@@ -39,6 +40,8 @@ pub struct App {
     pub append: Batcher<append_records::AppendRecords>,
     /// Who watches traces.
     pub watch: Arc<watch::Hub>,
+    /// The streams that are open.
+    pub seats: Arc<watch::Seats>,
     /// Audit contracts.
     pub contracts: Contracts,
     /// What makes checkpoints.
@@ -59,13 +62,14 @@ impl App {
         strict: bool,
         config: &Config,
     ) -> Self {
-        let watch = Arc::new(watch::Hub::new(config.watch.max_streams));
+        let watch = Arc::new(watch::Hub::default());
+        let seats = Arc::new(watch::Seats::new(config.watch.max_streams));
         let append = db.batcher(append_records::AppendRecords::new(
             Arc::clone(&clock),
             Arc::clone(&watch),
             config.trace.max_records,
         ));
-        Self { db, clock, keyring, append, watch, contracts: Contracts::new(), notary, vault, strict }
+        Self { db, clock, keyring, append, watch, seats, contracts: Contracts::new(), notary, vault, strict }
     }
 }
 

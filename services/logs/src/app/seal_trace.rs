@@ -25,7 +25,7 @@ use super::{
     start_trace::done,
 };
 use crate::{
-    keyring::Keyring,
+    keyring::{Keyring, Signer},
     store::{
         contract::{Contracts, Held},
         evidence::{self, AttemptKey},
@@ -139,8 +139,9 @@ impl Seal {
         self.may_seal(&contract)?;
         let verdict = self.judge(&mut contract, &row.trace_id)?;
         self.read_rest(tx, row.trace_key).await?;
-        let seal = self.build(tx, &row, &contract, verdict).await?;
-        let (signed, digest) = sign(&self.keyring, &seal)?;
+        let signer = self.keyring.signer(KeyPurpose::Seal)?;
+        let seal = self.build(tx, &row, &contract, verdict, &signer.key_id).await?;
+        let (signed, digest) = sign(&signer, &seal);
         let findings = self.read.summary.findings();
         let answer = pb::SealTraceResponse { seal: Some(signed.clone()), verdict: verdict as i32, findings };
         let answer = Bytes::from(answer.encode_to_vec());
@@ -235,6 +236,7 @@ impl Seal {
         row: &TraceRow,
         contract: &Held,
         verdict: ContractVerdict,
+        key_id: &str,
     ) -> Result<pb::TraceSeal, Fault> {
         let attempt = AttemptKey {
             tenant_id: self.of.tenant_id.clone(),
@@ -252,7 +254,7 @@ impl Seal {
             contract_status: verdict as i32,
             evidence_count: evidence.count,
             evidence_link: if evidence.count == 0 { Bytes::new() } else { raw(evidence.link) },
-            ..base(row, summary, self.now, &self.keyring)?
+            ..base(row, summary, self.now, key_id)
         })
     }
 
@@ -308,30 +310,42 @@ impl Seal {
             reason: self.request.incomplete_reason.clone(),
             ..About::call(&self.call, &self.of, &seal.trace_id)
         };
-        let event_id = events::emit(tx, about, &event, self.now);
-        let actor = self.call.actor.clone().unwrap_or_default();
-        ledger::Event {
-            tenant_id: self.of.tenant_id.clone(),
-            event_id,
-            event_type: "logs.TraceSealed".to_owned(),
-            scope: LedgerScope::Run,
-            run_id: self.of.run_id.clone(),
-            attempt: self.of.attempt,
-            step_index: None,
-            correlation_id: self.call.correlation_id.clone(),
-            causation_id: self.call.causation_id.clone(),
-            entity_type: "trace".to_owned(),
-            entity_id: seal.trace_id.clone(),
-            actor_type: ActorType::try_from(actor.r#type).unwrap_or(ActorType::System),
-            actor_id: actor.id,
-            reason: self.request.incomplete_reason.clone(),
-            before_state: String::new(),
-            after_state: String::new(),
-            after_digest: Some(digest),
-            occurred_at: self.now,
-            entry_id: new_id(),
-            state_salt: self.salt,
-        }
+        witnessed(tx, about, &event, digest, self.salt, self.now)
+    }
+}
+
+/// Publishes that a trace was sealed, and gives the ledger entry that witnesses the seal.
+pub fn witnessed<M: events::Event>(
+    tx: &mut Tx,
+    about: About,
+    event: &M,
+    seal: Digest,
+    salt: [u8; 32],
+    now: Micros,
+) -> ledger::Event {
+    let actor = about.actor.clone().unwrap_or_default();
+    let told = about.clone();
+    ledger::Event {
+        event_id: events::emit(tx, about, event, now),
+        tenant_id: told.tenant_id,
+        event_type: format!("logs.{}", M::NAME),
+        scope: LedgerScope::Run,
+        run_id: told.run_id,
+        attempt: told.attempt,
+        step_index: None,
+        correlation_id: told.correlation_id,
+        causation_id: told.causation_id,
+        entity_type: "trace".to_owned(),
+        entity_id: told.trace_id,
+        actor_type: ActorType::try_from(actor.r#type).unwrap_or(ActorType::System),
+        actor_id: actor.id,
+        reason: told.reason,
+        before_state: String::new(),
+        after_state: String::new(),
+        after_digest: Some(seal),
+        occurred_at: now,
+        entry_id: new_id(),
+        state_salt: salt,
     }
 }
 
@@ -340,13 +354,8 @@ fn raw(digest: Digest) -> Bytes {
 }
 
 /// What every seal says of its trace and the records in it.
-pub fn base(
-    row: &TraceRow,
-    summary: &Summary,
-    now: Micros,
-    keyring: &Keyring,
-) -> Result<pb::TraceSeal, Fault> {
-    Ok(pb::TraceSeal {
+pub fn base(row: &TraceRow, summary: &Summary, now: Micros, key_id: &str) -> pb::TraceSeal {
+    pb::TraceSeal {
         format: FORMAT,
         tenant_id: row.tenant_id.clone(),
         run_id: row.run_id.clone(),
@@ -355,7 +364,7 @@ pub fn base(
         record_count: row.record_count,
         last_link: raw(row.last_link),
         sealed_at: Some(timestamp(now)),
-        key_id: keyring.signer(KeyPurpose::Seal)?.key_id,
+        key_id: key_id.to_owned(),
         behaviour_signature: raw(summary.behaviour.signature()),
         step_count: summary.totals.steps(),
         decision_count: summary.totals.decisions,
@@ -364,13 +373,13 @@ pub fn base(
         cost_microusd: summary.totals.cost_microusd,
         addendum: row.addendum,
         ..Default::default()
-    })
+    }
 }
 
-/// Signs a seal.
-pub fn sign(keyring: &Keyring, seal: &pb::TraceSeal) -> Result<(pb::SignedSeal, Digest), Fault> {
+/// Signs a seal, which names the key of `signer`.
+pub fn sign(signer: &Signer, seal: &pb::TraceSeal) -> (pb::SignedSeal, Digest) {
     let bytes = encode(seal);
-    let signature = keyring.signer(KeyPurpose::Seal)?.sign(Signed::Seal, &bytes);
+    let signature = signer.sign(Signed::Seal, &bytes);
     let digest = seal_digest(&bytes);
     let signed = pb::SignedSeal {
         seal: Some(seal.clone()),
@@ -378,5 +387,5 @@ pub fn sign(keyring: &Keyring, seal: &pb::TraceSeal) -> Result<(pb::SignedSeal, 
         signature: Bytes::copy_from_slice(&signature),
         seal_digest: raw(digest),
     };
-    Ok((signed, digest))
+    (signed, digest)
 }

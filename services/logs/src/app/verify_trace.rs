@@ -10,9 +10,10 @@ use runspine_errors::Fault;
 use runspine_logs_domain::{
     bytes::{micros, timestamp},
     chain,
-    proof::{HeaderColumns, Previous, Prover, SealCheck, StoredRecord, TraceKey, overall},
+    keys::seal_digest,
+    proof::{HeaderColumns, KeyStanding, Previous, Prover, SealCheck, StoredRecord, TraceKey, overall},
 };
-use runspine_types::Digest;
+use runspine_types::{Digest, Micros};
 
 use super::{App, read_traces::TraceView};
 use crate::store::{chains, keys, records, seals::SealRow, secrets, traces};
@@ -55,12 +56,13 @@ impl App {
             Dialect::Sqlite => pb::ProofStorage::Sqlite,
             Dialect::Postgres => pb::ProofStorage::Postgres,
         };
+        let boundary = self.boundary(&views).await?;
         Ok(pb::VerifyTraceResponse {
             run_id: run_id.to_owned(),
             overall: overall(&proofs) as i32,
             model: pb::ProofModel::HashChain as i32,
             storage: storage as i32,
-            trust_boundary: pb::TrustBoundary::System as i32,
+            trust_boundary: boundary as i32,
             proofs,
             verified_at: Some(timestamp(self.clock.now())),
             duration_us: i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX),
@@ -102,16 +104,44 @@ impl App {
         let Some(seal) = &view.seal else { return prover.finish(None, erased) };
         let key =
             known.iter().find(|key| key.key_id == seal.key_id && key.purpose == pb::KeyPurpose::Seal as i32);
+        let standing = match key.and_then(|key| key.revoked_from) {
+            None => KeyStanding::Good,
+            Some(from) => match self.anchored(view, from).await {
+                Ok(anchored) => KeyStanding::Revoked { anchored },
+                Err(fault) => {
+                    tracing::warn!(run_id = row.run_id, %fault, "the checkpoints of the proof can't be read");
+                    prover.unreadable();
+                    KeyStanding::Good
+                }
+            },
+        };
         let check = SealCheck {
             seal: &seal.seal,
             signature: &seal.signature,
             public_key: key.and_then(|key| key.public_key.as_slice().try_into().ok()),
-            revoked_from: key.and_then(|key| key.revoked_from),
+            standing,
             columns_agree: columns_agree(seal),
             contract_link: contract,
             evidence_link: evidence,
         };
         prover.finish(Some(&check), erased)
+    }
+
+    /// Whether the seal of a trace was under a checkpoint that left the house before `before`. The digest is that of the
+    /// stored bytes: a column proves nothing.
+    async fn anchored(&self, view: &TraceView, before: Micros) -> Result<bool, Fault> {
+        let Some(seal) = &view.seal else { return Ok(false) };
+        let of = (view.row.tenant_id.as_str(), view.row.run_id.as_str());
+        self.notary.anchored(of, seal_digest(&seal.seal), before).await
+    }
+
+    /// EXTERNAL when somebody outside has what shows that the newest seal was there.
+    async fn boundary(&self, views: &[TraceView]) -> Result<pb::TrustBoundary, Fault> {
+        let Some(newest) = views.iter().rev().find(|view| view.seal.is_some()) else {
+            return Ok(pb::TrustBoundary::System);
+        };
+        let outside = self.anchored(newest, Micros(i64::MAX)).await?;
+        Ok(if outside { pb::TrustBoundary::External } else { pb::TrustBoundary::System })
     }
 
     /// Feeds the records, and recomputes the chains that the seal names.
@@ -167,7 +197,7 @@ fn fold(
 /// Whether what stands beside a seal says what its bytes say.
 fn columns_agree(row: &SealRow) -> bool {
     pb::TraceSeal::decode(row.seal.as_ref()).is_ok_and(|seal| {
-        row.seal_digest == runspine_logs_domain::keys::seal_digest(&row.seal)
+        row.seal_digest == seal_digest(&row.seal)
             && row.sealed_at == micros(seal.sealed_at.as_ref())
             && row.key_id == seal.key_id
     })
@@ -184,7 +214,7 @@ fn previous(views: &[TraceView], view: &TraceView) -> Previous {
     let found = views.iter().find(|v| (v.row.attempt, v.row.addendum) == before);
     // The digest is that of the stored seal bytes, not the stored digest: a column proves nothing.
     match found.and_then(|v| v.seal.as_ref()) {
-        Some(seal) => Previous::Seal(runspine_logs_domain::keys::seal_digest(&seal.seal)),
+        Some(seal) => Previous::Seal(seal_digest(&seal.seal)),
         None => Previous::Missing,
     }
 }

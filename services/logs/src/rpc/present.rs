@@ -127,10 +127,16 @@ pub fn record(row: RecordRow, late: bool, answers: bool) -> Result<pb::StoredRec
 
 /// A key.
 pub fn key(row: KeyRow) -> pb::SigningKey {
-    let purpose = pb::KeyPurpose::try_from(row.purpose).unwrap_or_default();
-    pb::SigningKey {
-        verifier_key: keys::verifier_key(&row.key_id, purpose, &row.public_key),
+    let trusted = keys::TrustedKey {
+        purpose: pb::KeyPurpose::try_from(row.purpose).unwrap_or_default(),
         key_id: row.key_id,
+        // The store holds no other length; a key of another one verifies nothing.
+        public_key: row.public_key.as_slice().try_into().unwrap_or_default(),
+        revoked: row.revoked_from.is_some(),
+    };
+    pb::SigningKey {
+        verifier_key: keys::verifier_key(&trusted),
+        key_id: trusted.key_id,
         purpose: row.purpose,
         public_key: row.public_key.into(),
         created_at: Some(timestamp(row.created_at)),

@@ -154,7 +154,7 @@ impl TraceService for Traces {
         answer(records.map(|records| pb::ListRecordsResponse { records, next_page_token }))
     }
 
-    type WatchRecordsStream = watch::Records;
+    type WatchRecordsStream = watch::Messages<pb::WatchRecordsResponse>;
 
     async fn watch_records(
         &self,
@@ -163,7 +163,7 @@ impl TraceService for Traces {
         let call = context(&request)?;
         let r = request.into_inner();
         parse::run(&r.run_id).map_err(status)?;
-        answer(watch::open(Arc::clone(&self.app), &call.tenant_id, &r).await)
+        answer(watch::records(&self.app, &call.tenant_id, &r).await)
     }
 
     async fn compare_traces(

@@ -1,164 +1,115 @@
-//! The stream of `WatchRecords`: what is in the store, in order, then what comes.
+//! Live streams as messages, and the tokens with which a reader goes on.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc};
 
-use contracts_logs::v1::{self as pb, watch_records_response::Event};
-use futures::Stream;
-use runspine_db::Dialect;
-use runspine_errors::Fault;
-use runspine_logs_domain::reasons;
+use contracts_logs::v1::{self as pb, watch_entries_response::Item, watch_records_response::Event};
+use futures::{Stream, StreamExt as _};
+use prost::Message as _;
+use runspine_errors::{Fault, Violations, mesh};
+use runspine_logs_domain::reasons::WATCH_TOKEN_MISMATCH;
 use runspine_rpc::status;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use runspine_types::{Digest, Hasher, PageToken};
 use tonic::Status;
 
-use super::present;
-use crate::{
-    app::{App, watch::Watcher},
-    store::{records, seals},
+use super::{
+    audit::{entry_view, watch_filter},
+    present,
+};
+use crate::app::{
+    App,
+    audit::Audit,
+    watch::{WatchedEntry, WatchedRecord},
 };
 
-/// Records that are read at a time.
-const PAGE: i64 = 256;
-/// How long nothing may be said.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How long a reader may take for one message.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often the store is asked, for what other processes commit.
-const POLL: Duration = Duration::from_millis(100);
+/// What a client reads.
+pub type Messages<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
-/// The stream; the work behind it ends when it is dropped.
-pub struct Records {
-    messages: mpsc::Receiver<Result<pb::WatchRecordsResponse, Status>>,
-}
+/// What names a stream: the operation, the tenant, and what is watched. A token belongs to one of them.
+#[derive(Clone, Copy)]
+struct Name(Digest);
 
-impl Stream for Records {
-    type Item = Result<pb::WatchRecordsResponse, Status>;
+impl Name {
+    fn of(operation: &str, tenant_id: &str, watched: &[u8]) -> Self {
+        let name = Hasher::new("runspine.watch.v1").sized(operation.as_bytes()).sized(tenant_id.as_bytes());
+        Self(name.sized(watched).finish())
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.messages.poll_recv(cx)
+    /// The token with which a stream of this name goes on at `next`.
+    fn token(self, next: u64) -> String {
+        PageToken::encode(self.0, vec![next.to_string()])
+    }
+
+    /// Where a stream begins: at the place of its token, or at `from`.
+    fn begin(self, token: &str, from: u64, field: &str) -> Result<u64, Fault> {
+        let mut found = Violations::new();
+        let one = token.is_empty() || from == 0;
+        found.require(one, field, mesh::FIELD_INVALID.name, "is not set beside watch_token");
+        found.into_result(&mesh::FIELD_INVALID)?;
+        let foreign = || {
+            let message = "the watch token is not one of this stream";
+            let reason = WATCH_TOKEN_MISMATCH.name;
+            Fault::new(&WATCH_TOKEN_MISMATCH, message).field(
+                "watch_token",
+                reason,
+                "was given by this stream",
+            )
+        };
+        match PageToken::decode(token, self.0).map_err(|_| foreign())?.as_deref() {
+            None => Ok(from.max(1)),
+            Some([next]) => next.parse().map_err(|_| foreign()),
+            Some(_) => Err(foreign()),
+        }
     }
 }
 
-struct Reader {
-    app: Arc<App>,
-    watcher: Watcher,
-    trace_key: i64,
-    /// The last position that was sent.
-    sent: u64,
-    messages: mpsc::Sender<Result<pb::WatchRecordsResponse, Status>>,
-}
-
-/// Why a reader stops.
-enum Stop {
-    /// The other side is gone, or the end was said.
-    Done,
-    /// Something is said before the stream closes.
-    Refused(Fault),
-}
-
-/// Opens a stream.
-pub async fn open(
-    app: Arc<App>,
+/// The records of a trace.
+pub async fn records(
+    app: &Arc<App>,
     tenant_id: &str,
     request: &pb::WatchRecordsRequest,
-) -> Result<Records, Fault> {
+) -> Result<Messages<pb::WatchRecordsResponse>, Fault> {
     let trace = app.find_trace(tenant_id, &request.run_id, request.attempt, 0).await?;
-    let watcher = app.watch.watch(tenant_id, trace.trace_key)?;
-    let (sender, messages) = mpsc::channel(64);
-    let sent = request.from_position.max(1) - 1;
-    let reader = Reader { app, watcher, trace_key: trace.trace_key, sent, messages: sender };
-    tokio::spawn(reader.run());
-    Ok(Records { messages })
+    // The trace that is watched names the stream: "the latest attempt" may be another one when the reader comes back.
+    let name = Name::of("WatchRecords", tenant_id, trace.trace_id.as_bytes());
+    let from = name.begin(&request.watch_token, request.from_position, "from_position")?;
+    let stream = app.watch_records(tenant_id, trace.trace_key, from)?;
+    Ok(stream.map(move |m| m.and_then(|m| record(name, m)).map_err(status)).boxed())
 }
 
-impl Reader {
-    async fn run(mut self) {
-        if let Err(Stop::Refused(fault)) = self.follow().await {
-            let _ = timeout(PATIENCE, self.messages.send(Err(status(fault)))).await;
+fn record(name: Name, message: WatchedRecord) -> Result<pb::WatchRecordsResponse, Fault> {
+    let (next, event) = match message {
+        WatchedRecord::Record(row) => (row.position + 1, Event::Record(present::record(*row, false, false)?)),
+        WatchedRecord::Heartbeat(head_position) => {
+            (head_position + 1, Event::Heartbeat(pb::WatchHeartbeat { head_position }))
         }
-    }
-
-    async fn follow(&mut self) -> Result<(), Stop> {
-        let news = self.watcher.news();
-        let mut spoken = Instant::now();
-        loop {
-            // Registered before reading, so that a commit in between wakes it.
-            let notified = news.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if self.drain().await? {
-                spoken = Instant::now();
-            }
-            self.end().await?;
-            let quiet = HEARTBEAT.saturating_sub(spoken.elapsed());
-            let wait = if self.app.db.dialect() == Dialect::Postgres { POLL.min(quiet) } else { quiet };
-            tokio::select! {
-                () = &mut notified => {}
-                () = tokio::time::sleep(wait) => {}
-                () = self.messages.closed() => return Err(Stop::Done),
-            }
-            if spoken.elapsed() >= HEARTBEAT {
-                self.say(Event::Heartbeat(pb::WatchHeartbeat { head_position: self.sent })).await?;
-                spoken = Instant::now();
-            }
+        WatchedRecord::End(seal, record_count) => {
+            let seal_digest = present::raw(seal.seal_digest);
+            (record_count + 1, Event::End(pb::WatchEnd { seal_digest, record_count }))
         }
-    }
+    };
+    Ok(pb::WatchRecordsResponse { watch_token: name.token(next), event: Some(event) })
+}
 
-    /// Sends what the store has; says whether there was anything.
-    async fn drain(&mut self) -> Result<bool, Stop> {
-        let mut any = false;
-        loop {
-            let page = records::page(self.app.db.read(), self.trace_key, self.sent, PAGE).await;
-            let page = page.map_err(|error| Stop::Refused(error.into()))?;
-            let last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-            for row in page {
-                let position = row.position;
-                let record = present::record(row, false, false).map_err(Stop::Refused)?;
-                self.say(Event::Record(record)).await?;
-                (self.sent, any) = (position, true);
-            }
-            if last {
-                return Ok(any);
-            }
+/// The entries of a ledger.
+pub fn entries(
+    audit: &Arc<Audit>,
+    tenant_id: &str,
+    request: pb::WatchEntriesRequest,
+) -> Result<Messages<pb::WatchEntriesResponse>, Fault> {
+    let watched = pb::WatchEntriesRequest { from_seq: 0, watch_token: String::new(), ..request.clone() };
+    let name = Name::of("WatchEntries", tenant_id, &watched.encode_to_vec());
+    let filter = watch_filter(watched)?;
+    let from = name.begin(&request.watch_token, request.from_seq, "from_seq")?;
+    let stream = audit.watch_entries(tenant_id.to_owned(), from, filter)?;
+    Ok(stream.map(move |m| m.and_then(|m| entry(name, m)).map_err(status)).boxed())
+}
+
+fn entry(name: Name, message: WatchedEntry) -> Result<pb::WatchEntriesResponse, Fault> {
+    let (next, item) = match message {
+        WatchedEntry::Entry(row) => (row.seq + 1, Item::Entry(entry_view(*row)?)),
+        WatchedEntry::Heartbeat(head_seq) => {
+            (head_seq + 1, Item::Heartbeat(pb::LedgerHeartbeat { head_seq }))
         }
-    }
-
-    /// Says END once everything before the seal was sent.
-    async fn end(&mut self) -> Result<(), Stop> {
-        let seal = seals::read(self.app.db.read(), self.trace_key).await;
-        let Some(seal) = seal.map_err(|error| Stop::Refused(error.into()))? else { return Ok(()) };
-        let body: pb::TraceSeal = present::decode(&seal.seal).map_err(Stop::Refused)?;
-        // Records that were committed between the last look and the seal.
-        self.drain().await?;
-        let end =
-            pb::WatchEnd { seal_digest: present::raw(seal.seal_digest), record_count: body.record_count };
-        self.say(Event::End(end)).await?;
-        Err(Stop::Done)
-    }
-
-    async fn say(&self, event: Event) -> Result<(), Stop> {
-        let message = Ok(pb::WatchRecordsResponse { event: Some(event) });
-        match timeout(PATIENCE, self.messages.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Stop::Done),
-            Err(_) => {
-                let next = self.sent + 1;
-                Err(Stop::Refused(
-                    Fault::new(
-                        &reasons::SLOW_CONSUMER,
-                        format!("no message was taken for 60 s; resume at {next}"),
-                    )
-                    .with("resume_at", next),
-                ))
-            }
-        }
-    }
+    };
+    Ok(pb::WatchEntriesResponse { watch_token: name.token(next), item: Some(item) })
 }

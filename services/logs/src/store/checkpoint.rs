@@ -169,6 +169,43 @@ pub async fn between(
     read.fetch_all(runspine_db::AssertSqlSafe(sql), args![log.name(), most(from), most(to), limit]).await
 }
 
+runspine_db::row! {
+    /// A checkpoint, and whether a witness cosigned it in time.
+    struct CoveringRow {
+        tree_size: u64,
+        root: Digest,
+        note: String,
+        key_id: String,
+        created_at: Micros,
+        cosigned: i64,
+    }
+}
+
+/// Checkpoints of `log` made before `before` with at least `size` leaves, the smallest first, each with whether it was
+/// cosigned before then.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn covering(
+    read: &Read,
+    log: &Log,
+    size: u64,
+    before: Micros,
+    limit: i64,
+) -> Result<Vec<(CheckpointRow, bool)>, DbError> {
+    let sql = "SELECT c.tree_size, c.root, c.note, c.key_id, c.created_at, \
+               (SELECT COUNT(*) FROM cosignatures w WHERE w.log = c.log AND w.tree_size = c.tree_size \
+                AND w.added_at < $3) AS cosigned \
+               FROM checkpoints c WHERE c.log = $1 AND c.tree_size >= $2 AND c.created_at < $3 \
+               ORDER BY c.tree_size LIMIT $4";
+    let rows: Vec<CoveringRow> = read.fetch_all(sql, args![log.name(), most(size), before, limit]).await?;
+    let split = |row: CoveringRow| {
+        let CoveringRow { tree_size, root, note, key_id, created_at, cosigned } = row;
+        (CheckpointRow { tree_size, root, note, key_id, created_at }, cosigned > 0)
+    };
+    Ok(rows.into_iter().map(split).collect())
+}
+
 const SELECT: &str = "SELECT tree_size, root, note, key_id, created_at FROM checkpoints WHERE log = $1";
 
 /// A size as the engines hold it.

@@ -148,6 +148,16 @@ pub async fn stored(tx: &mut Tx, tenant: &str, request_id: &str) -> Result<Optio
     tx.fetch_optional(sql, args![tenant, request_id]).await
 }
 
+/// The piece that an earlier call with the same key stored.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn by_request(tx: &mut Tx, tenant: &str, request_id: &str) -> Result<Option<EvidenceRow>, DbError> {
+    let sql =
+        format!("SELECT {} FROM evidence WHERE tenant_id = $1 AND request_id = $2", EvidenceRow::COLUMNS);
+    tx.fetch_optional(AssertSqlSafe(sql), args![tenant, request_id]).await
+}
+
 /// Keeps a piece of evidence.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ pub mod payloads;
 pub mod records;
 pub mod seals;
 pub mod secrets;
+pub mod system;
 pub mod traces;
 
 use runspine_db::Migrations;
@@ -33,12 +34,13 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         8 => "0008_payloads",
         9 => "0009_certificates",
         10 => "0010_exports",
+        11 => "0011_system_records",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
         "contract_entries", "ledger", "evidence", "evidence_failures", "dispatch_records",
         "checkpoints", "cosignatures", "merkle_tiles", "mesh_leaves", "llm_run_records",
         "legal_holds", "certificates", "certificate_events", "mismatches", "mismatch_events",
-        "exports", "export_events",
+        "exports", "export_events", "system_records",
     ],
 };

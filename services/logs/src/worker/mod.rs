@@ -3,9 +3,13 @@
 mod answers;
 mod checkpoints;
 mod exports;
+mod keys;
+mod life;
 mod retention;
 
 pub use answers::forget_answers;
 pub use checkpoints::sign_checkpoints;
 pub use exports::make_exports;
+pub use keys::follow_keys;
+pub use life::tell_of_life;
 pub use retention::expire_payloads;

@@ -5,3 +5,4 @@ mod audit;
 mod payloads;
 mod statements;
 mod traces;
+mod witness;

@@ -4,13 +4,14 @@ use contracts_logs::v1::{
     AcknowledgeRequest, AcknowledgeResponse, AppendAddendumRequest, AppendAddendumResponse,
     AppendEntriesRequest, AppendEntriesResponse, AppendIntentRequest, AppendIntentResponse,
     AppendRecordsRequest, AppendRecordsResponse, CaptureEvidenceRequest, CaptureEvidenceResponse,
-    ClaimOverdueRequest, ClaimOverdueResponse, DeclareExpectationsRequest, DeclareExpectationsResponse,
-    GetAuditContractRequest, GetAuditContractResponse, GetReceiptRequest, GetReceiptResponse,
-    GetTraceRequest, GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest,
-    ListEntriesResponse, ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse,
-    MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse, ReleaseClaimRequest,
-    ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartTraceRequest, StartTraceResponse,
-    VerifyTraceRequest, VerifyTraceResponse, audit_contract_service_client::AuditContractServiceClient,
+    ClaimOverdueRequest, ClaimOverdueResponse, ComputeIntegrityRequest, ComputeIntegrityResponse,
+    DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest,
+    GetAuditContractResponse, GetReceiptRequest, GetReceiptResponse, GetTraceRequest, GetTraceResponse,
+    LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest,
+    ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse,
+    ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest,
+    SealTraceResponse, StartTraceRequest, StartTraceResponse, VerifyTraceRequest, VerifyTraceResponse,
+    audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, ledger_service_client::LedgerServiceClient,
     trace_service_client::TraceServiceClient,
 };
@@ -93,5 +94,7 @@ bridge! {
         capture: EvidenceServiceClient.capture_evidence(CaptureEvidenceRequest) -> CaptureEvidenceResponse;
         /// Lists it.
         list: EvidenceServiceClient.list_evidence(ListEvidenceRequest) -> ListEvidenceResponse;
+        /// Grades it.
+        grade: EvidenceServiceClient.compute_integrity(ComputeIntegrityRequest) -> ComputeIntegrityResponse;
     }
 }

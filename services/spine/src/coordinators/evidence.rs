@@ -218,6 +218,8 @@ fn capture(of: &EvidenceView) -> EvidenceItem {
         Some(evidence_item::Body::Activity(_)) => "ACTIVITY",
         Some(evidence_item::Body::Provider(_)) => "PROVIDER",
         Some(evidence_item::Body::PolicyDecision(_)) => "POLICY_DECISION",
+        Some(evidence_item::Body::Retrieval(_)) => "RETRIEVAL",
+        Some(evidence_item::Body::Integrity(_)) => "INTEGRITY",
         None => "UNKNOWN",
     };
     EvidenceItem {

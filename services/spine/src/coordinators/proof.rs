@@ -50,7 +50,22 @@ impl Kernel {
         if overall != ProofStatus::Error {
             answer.ledger_seq = self.tell_proof(&context, &state, &answer).await?;
         }
+        if overall == ProofStatus::Verified {
+            self.grade(&context, &state).await;
+        }
         Ok(answer)
+    }
+
+    /// The evidence of an attempt whose trace is whole is graded. A grade that could not be made is made with the next
+    /// proof; what was proved stands without it.
+    async fn grade(&self, context: &Context, state: &Attempt) {
+        let request = logs::ComputeIntegrityRequest {
+            run_id: state.state.run_id.clone(),
+            attempt: state.state.attempt,
+        };
+        if let Err(miss) = self.bridges.evidence.grade(context, request).await {
+            tracing::warn!(run_id = state.state.run_id, ?miss, "the evidence of the run was not graded");
+        }
     }
 
     async fn tell_proof(

@@ -39,8 +39,11 @@ impl Kernel {
         let bridges = self.bridges.clone();
         let mut client = LedgerServiceClient::new(logs.clone());
         tokio::spawn(async move {
-            let watch =
-                WatchEntriesRequest { from_seq: request.from_seq.max(1), run_id: request.run_id.clone() };
+            let watch = WatchEntriesRequest {
+                from_seq: request.from_seq.max(1),
+                run_id: request.run_id.clone(),
+                ..WatchEntriesRequest::default()
+            };
             let mut entries = match client.watch_entries(context.request(watch)).await {
                 Ok(entries) => entries.into_inner(),
                 Err(status) => {

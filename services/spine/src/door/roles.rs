@@ -11,8 +11,16 @@ const HUMAN_ONLY: [&str; 6] = [
 ];
 
 /// Held by the mesh operator alone, whatever pattern another role has.
-const OPERATOR_ONLY: [&str; 5] =
-    ["tenants.create", "tenants.plan", "tenants.onboard", "policies.global", "ops.*"];
+const OPERATOR_ONLY: [&str; 7] = [
+    "tenants.create",
+    "tenants.plan",
+    "tenants.onboard",
+    "policies.global",
+    "ops.*",
+    // The keys of the mesh sign for every tenant.
+    "keys.rotate",
+    "keys.revoke",
+];
 
 /// Never covered by a pattern with a star before the dot.
 const NAMED_ONLY: [&str; 1] = ["payloads.read"];
@@ -85,6 +93,7 @@ pub fn role_patterns(role: &str) -> Option<&'static [&'static str]> {
             "runs.resume",
             "runs.cancel",
             "contracts.unpark",
+            "keys.*",
             "*.read",
         ],
         _ => return None,
@@ -142,6 +151,9 @@ mod tests {
         assert_eq!(holders("runs.verify"), ["OWNER", "OPERATOR", "AUDITOR"]);
         assert_eq!(holders("ops.read"), ["PLATFORM_OPERATOR"]);
         assert_eq!(holders("payloads.read"), ["OWNER"]);
+        assert_eq!(holders("keys.rotate"), ["PLATFORM_OPERATOR"]);
+        assert_eq!(holders("keys.revoke"), ["PLATFORM_OPERATOR"]);
+        assert_eq!(holders("keys.read"), readers);
     }
 
     #[test]

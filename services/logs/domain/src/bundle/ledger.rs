@@ -1,5 +1,7 @@
 //! The ledger entries of a bundle, each with its path to the root that the checkpoint states.
 
+use std::collections::HashSet;
+
 use contracts_logs::v1::{BundleManifest, KeyPurpose, LedgerEntry, LedgerInclusion};
 use prost::Message as _;
 use runspine_types::Digest;
@@ -20,12 +22,15 @@ struct Waiting {
     seq: u64,
     bytes: Vec<u8>,
     link: Option<Digest>,
+    witness: Vec<u8>,
 }
 
 /// A leaf, and what leads from it to the root.
 struct Proved {
     path: LedgerInclusion,
     leaf: Digest,
+    /// What the entry stands for: the digest of a seal, where it tells of one.
+    witness: Vec<u8>,
 }
 
 /// Everything about the ledger of one file.
@@ -81,7 +86,9 @@ impl Ledger {
             found.fail("POSITION_ORDER", format!("ledger entry {}", entry.seq));
         }
         self.last_seq = entry.seq;
-        self.waiting = Some(Waiting { seq: entry.seq, bytes, link });
+        let seals = ["logs.TraceSealed", "logs.AddendumSealed"].contains(&entry.event_type.as_str());
+        let witness = if seals { entry.after_digest.to_vec() } else { Vec::new() };
+        self.waiting = Some(Waiting { seq: entry.seq, bytes, link, witness });
         Some(())
     }
 
@@ -93,7 +100,7 @@ impl Ledger {
         if path.seq != waiting.seq || waiting.link != Some(leaf) {
             found.fail("INCLUSION", format!("ledger entry {}", waiting.seq));
         }
-        self.proved.push(Proved { path, leaf });
+        self.proved.push(Proved { path, leaf, witness: waiting.witness });
         Some(())
     }
 
@@ -113,7 +120,8 @@ impl Ledger {
     }
 
     /// Holds every path against the checkpoint, and the checkpoint against the keys and what the caller has. `excused`:
-    /// the manifest says that a checkpoint is missing.
+    /// the manifest says that a checkpoint is missing. Gives the digests of the seals that are under the caller's
+    /// checkpoint: they were there when it left the house.
     pub(super) fn finish(
         mut self,
         tenant_id: &str,
@@ -121,7 +129,7 @@ impl Ledger {
         excused: bool,
         against: Option<&Against>,
         found: &mut Findings,
-    ) {
+    ) -> HashSet<Vec<u8>> {
         self.settle();
         let Some(note) = self.note.take() else {
             let some = !self.proved.is_empty() || !self.bare.is_empty();
@@ -131,26 +139,28 @@ impl Ledger {
             if against.is_some() {
                 found.fail("CHECKPOINT_MISSING", "there is none to hold against the one given");
             }
-            return;
+            return HashSet::new();
         };
         for seq in self.bare.iter().filter(|_| !excused) {
             found.fail("INCLUSION", format!("ledger entry {seq} has no path"));
         }
-        let Some(checkpoint) = signed(&note, tenant_id, keys, found) else { return };
-        for Proved { path, leaf } in &self.proved {
+        let Some(checkpoint) = signed(&note, tenant_id, keys, found) else { return HashSet::new() };
+        let held = against.map_or(0, |against| compare(&checkpoint, against, found));
+        let mut anchored = HashSet::new();
+        for Proved { path, leaf, witness } in self.proved {
             let hashes: Option<Vec<Digest>> = path.hashes.iter().map(|h| Digest::from_slice(h)).collect();
             let place = path.seq.checked_sub(1);
             let leads = place.zip(hashes).is_some_and(|(place, hashes)| {
                 path.tree_size == checkpoint.size
-                    && verify_inclusion(place, checkpoint.size, leaf, &hashes, &checkpoint.root)
+                    && verify_inclusion(place, checkpoint.size, &leaf, &hashes, &checkpoint.root)
             });
             if !leads {
                 found.fail("INCLUSION", format!("ledger entry {}", path.seq));
+            } else if path.seq <= held && !witness.is_empty() {
+                anchored.insert(witness);
             }
         }
-        if let Some(against) = against {
-            compare(&checkpoint, against, found);
-        }
+        anchored
     }
 }
 
@@ -164,7 +174,9 @@ fn signed(note: &str, tenant_id: &str, keys: &[TrustedKey], found: &mut Findings
     if checkpoint.origin.rsplit_once('/').is_none_or(|(_, log)| log != tenant_id) {
         found.fail("FOREIGN_TENANT", format!("checkpoint {}", checkpoint.origin));
     }
-    let mut keys = keys.iter().filter(|key| key.purpose == KeyPurpose::Checkpoint).peekable();
+    // A revoked key says nothing: newer checkpoints are by the key that took its place.
+    let good = |key: &&TrustedKey| key.purpose == KeyPurpose::Checkpoint && !key.revoked;
+    let mut keys = keys.iter().filter(good).peekable();
     if keys.peek().is_none() {
         found.fail("UNKNOWN_KEY", "no CHECKPOINT key is trusted");
     } else if !keys.any(|key| note.signed_by(&NoteKey::of_log(&checkpoint.origin, key.public_key))) {
@@ -175,11 +187,12 @@ fn signed(note: &str, tenant_id: &str, keys: &[TrustedKey], found: &mut Findings
     None
 }
 
-/// Whether the bundle's checkpoint and the caller's are of one log that only grew.
-fn compare(own: &Checkpoint, against: &Against, found: &mut Findings) {
+/// Whether the bundle's checkpoint and the caller's are of one log that only grew; gives the size of the caller's, 0 when
+/// they are not.
+fn compare(own: &Checkpoint, against: &Against, found: &mut Findings) -> u64 {
     let Some(other) = Note::parse(&against.note).and_then(|note| note.checkpoint()) else {
         found.fail("CHECKPOINT_FORK", "what to hold against is no checkpoint");
-        return;
+        return 0;
     };
     let (small, large) = if own.size <= other.size { (own, &other) } else { (&other, own) };
     let follows =
@@ -192,5 +205,8 @@ fn compare(own: &Checkpoint, against: &Against, found: &mut Findings) {
         found.fail("CHECKPOINT_UNCOMPARED", text);
     } else if !follows {
         found.fail("CHECKPOINT_FORK", format!("sizes {} and {}", small.size, large.size));
+    } else {
+        return other.size;
     }
+    0
 }

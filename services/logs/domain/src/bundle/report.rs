@@ -21,7 +21,8 @@ pub struct Options {
     pub trusted: Vec<TrustedKey>,
     /// The tenant that the bundle has to belong to.
     pub tenant_id: Option<String>,
-    /// A checkpoint that the bundle's must be consistent with.
+    /// A checkpoint that the bundle's must be consistent with. Whoever held it before a key was revoked knows by it which
+    /// seals of the key were there before.
     pub against: Option<Against>,
 }
 
@@ -101,6 +102,11 @@ impl Findings {
     /// Notes what only warns.
     pub(super) fn warn(&mut self, code: &'static str, at: impl Into<String>) {
         self.note(Finding { code, at: at.into(), warning: true });
+    }
+
+    /// Adds what was found elsewhere.
+    pub(super) fn join(&mut self, other: Self) {
+        other.0.into_iter().for_each(|finding| self.note(finding));
     }
 
     fn note(&mut self, finding: Finding) {

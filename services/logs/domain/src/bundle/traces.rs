@@ -1,6 +1,6 @@
 //! The traces of a bundle: each has a prover that runs while the file is read, and a seal that comes later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use contracts_logs::v1::{
     BundleManifest, ContractEntry, KeyPurpose, ProofStatus, TraceHeader, TraceProof, TraceRecord, TraceSeal,
@@ -14,7 +14,7 @@ use crate::{
     chain,
     contract::Contract,
     keys::{TrustedKey, seal_digest},
-    proof::{Previous, Prover, SealCheck, StoredRecord, TraceKey},
+    proof::{KeyStanding, Previous, Prover, SealCheck, StoredRecord, TraceKey},
 };
 
 /// Attempt and addendum.
@@ -39,6 +39,15 @@ impl Chain {
 struct Seal {
     seal: Option<Vec<u8>>,
     signature: Option<Vec<u8>>,
+}
+
+/// What seals are held against.
+#[derive(Clone, Copy)]
+pub(super) struct Trust<'a> {
+    /// Keys that sign.
+    pub keys: &'a [TrustedKey],
+    /// Digests of seals that are under the checkpoint that the caller held before.
+    pub anchored: &'a HashSet<Vec<u8>>,
 }
 
 /// Everything about the traces of one file.
@@ -172,7 +181,7 @@ impl Traces {
     /// Ends every proof. `open`: the manifest says that the last trace has no seal yet.
     pub(super) fn finish(
         mut self,
-        keys: &[TrustedKey],
+        trust: Trust<'_>,
         open: bool,
         found: &mut Findings,
     ) -> (Vec<TraceProof>, Decided) {
@@ -183,7 +192,7 @@ impl Traces {
         let last = self.provers.keys().next_back().copied();
         let mut proofs = Vec::new();
         for (place, prover) in std::mem::take(&mut self.provers) {
-            let proof = self.prove(place, prover, keys, found);
+            let proof = self.prove(place, prover, trust, found);
             let may_be_open = open && Some(place) == last;
             judge(place, &proof, may_be_open, found);
             proofs.push(proof);
@@ -222,11 +231,11 @@ impl Traces {
         Some(seal_digest(seal).to_vec())
     }
 
-    fn prove(&self, place: Place, prover: Prover, keys: &[TrustedKey], found: &mut Findings) -> TraceProof {
+    fn prove(&self, place: Place, prover: Prover, trust: Trust<'_>, found: &mut Findings) -> TraceProof {
         let sealed = self.seals.get(&place).and_then(|s| s.seal.as_ref().zip(s.signature.as_ref()));
         let Some((bytes, signature)) = sealed else { return prover.finish(None, false) };
         let seal = TraceSeal::decode(bytes.as_slice()).unwrap_or_default();
-        let key = keys.iter().find(|k| k.purpose == KeyPurpose::Seal && k.key_id == seal.key_id);
+        let key = trust.keys.iter().find(|k| k.purpose == KeyPurpose::Seal && k.key_id == seal.key_id);
         let contract = self.contracts.get(&place.0);
         if place.1 == 0 {
             self.verdict(place, &seal, contract, found);
@@ -235,7 +244,12 @@ impl Traces {
             seal: bytes,
             signature,
             public_key: key.map(|key| key.public_key),
-            revoked_from: None,
+            standing: match key {
+                Some(key) if key.revoked => {
+                    KeyStanding::Revoked { anchored: trust.anchored.contains(seal_digest(bytes).as_bytes()) }
+                }
+                _ => KeyStanding::Good,
+            },
             columns_agree: true,
             contract_link: contract.and_then(|chain| chain.at(seal.contract_entry_count)),
             evidence_link: self.evidence.get(&place.0).and_then(|chain| chain.at(seal.evidence_count)),
@@ -289,6 +303,7 @@ fn code(reason: &str) -> &'static str {
         "SEAL_IDS" | "SEAL_UNDECODABLE" => "SEAL_IDS",
         "UNKNOWN_KEY" => "UNKNOWN_KEY",
         "BAD_SIGNATURE" => "BAD_SIGNATURE",
+        "REVOKED_KEY" => "REVOKED_KEY",
         "CONTRACT_LINK" => "CONTRACT_LINK",
         "EVIDENCE_LINK" => "EVIDENCE_LINK",
         "ATTEMPT_MISSING" => "ATTEMPT_MISSING",

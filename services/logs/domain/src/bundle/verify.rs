@@ -15,7 +15,7 @@ use super::{
     read::Lines,
     report::{Findings, Options, Report, Verdict},
     section_start,
-    traces::Traces,
+    traces::{Traces, Trust},
 };
 use crate::keys::{Signed, TrustedKey, key_id, verify};
 
@@ -131,13 +131,14 @@ impl Verifier<'_> {
         if line.t.as_deref() != Some(named.as_str()) || key.key_id != named {
             return None;
         }
-        self.keys.push(TrustedKey { purpose, key_id: named, public_key });
+        let revoked = key.revoked_from.is_some();
+        self.keys.push(TrustedKey { purpose, key_id: named, public_key, revoked });
         Some(())
     }
 
     fn finish(mut self, lines: u64) -> Report {
         let trusting = !self.options.trusted.is_empty();
-        let keys = if trusting { self.options.trusted.clone() } else { std::mem::take(&mut self.keys) };
+        let keys = self.known_keys();
         let Some((manifest, bytes)) = self.manifest.take() else {
             self.found.fail("MANIFEST_SIGNATURE", "there is no manifest");
             return Report {
@@ -153,16 +154,18 @@ impl Verifier<'_> {
         let excused = |section: &str| manifest.missing.iter().any(|missing| missing.section == section);
         let absent = BundleMissingStatus::Absent as i32;
         let open = manifest.missing.iter().any(|m| m.section == "seal" && m.status == absent);
+        // The ledger first, because it can vouch for the seals of a revoked key; what it finds is told last.
+        let (mut of_ledger, unanchored) = (Findings::default(), excused("checkpoint"));
+        let (ledger, against) = (std::mem::take(&mut self.ledger), self.options.against.as_ref());
+        let anchored = ledger.finish(&manifest.tenant_id, &keys, unanchored, against, &mut of_ledger);
         let mut proofs = Vec::new();
         if let Some(traces) = self.traces.take() {
-            let (proved, decided) = traces.finish(&keys, open, &mut self.found);
+            let trust = Trust { keys: &keys, anchored: &anchored };
+            let (proved, decided) = traces.finish(trust, open, &mut self.found);
             decided.finish(excused("decision"), &mut self.found);
             proofs = proved;
         }
-        let against = self.options.against.as_ref();
-        let unanchored = excused("checkpoint");
-        let ledger = std::mem::take(&mut self.ledger);
-        ledger.finish(&manifest.tenant_id, &keys, unanchored, against, &mut self.found);
+        self.found.join(of_ledger);
         for missing in &manifest.missing {
             self.found.warn("MISSING", format!("{}: {}", missing.section, missing.reason));
         }
@@ -179,6 +182,21 @@ impl Verifier<'_> {
         Report { verdict, findings: self.found.0, manifest: Some(manifest), proofs, lines }
     }
 
+    /// The keys that the caller vouches for; without any, those of the file. A key that the file itself calls revoked is:
+    /// nobody gains by such a lie.
+    fn known_keys(&mut self) -> Vec<TrustedKey> {
+        let own = std::mem::take(&mut self.keys);
+        if self.options.trusted.is_empty() {
+            return own;
+        }
+        let mut trusted = self.options.trusted.clone();
+        for key in &mut trusted {
+            key.revoked |=
+                own.iter().any(|o| o.revoked && (o.purpose, &o.key_id) == (key.purpose, &key.key_id));
+        }
+        trusted
+    }
+
     fn signed(&mut self, manifest: &[u8], keys: &[TrustedKey]) {
         let Some((id, signature)) = self.signature.take() else {
             self.found.fail("MANIFEST_SIGNATURE", "there is none");
@@ -190,6 +208,8 @@ impl Verifier<'_> {
         };
         if !verify(&key.public_key, Signed::Bundle, manifest, &signature) {
             self.found.fail("MANIFEST_SIGNATURE", format!("key {id}"));
+        } else if key.revoked {
+            self.found.fail("REVOKED_KEY", format!("manifest key {id}"));
         }
     }
 

@@ -6,10 +6,10 @@ use contracts_logs::v1::{self as pb, KeyPurpose, contract_entry, trace_record};
 use ed25519_dalek::SigningKey;
 use runspine_logs_domain::{
     behaviour::Behaviour,
-    bundle::{Builder, Head, Item, Options, Verdict, verify_bundle},
+    bundle::{Against, Builder, Head, Item, Options, Verdict, verify_bundle},
     bytes::encode,
     chain,
-    keys::{self, Signed, TrustedKey, key_id},
+    keys::{self, Signed, TrustedKey, key_id, seal_digest},
     merkle::Tree,
     note::Checkpoint,
 };
@@ -41,7 +41,7 @@ impl Keys {
         ];
         let trust = |(key, purpose): (&SigningKey, _)| {
             let public_key = key.verifying_key().to_bytes();
-            TrustedKey { purpose, key_id: key_id(&public_key), public_key }
+            TrustedKey { purpose, key_id: key_id(&public_key), public_key, revoked: false }
         };
         all.into_iter().map(trust).collect()
     }
@@ -119,14 +119,14 @@ pub(crate) fn parts(tenant: &str, steps: u32, keys: &Keys) -> Vec<Part> {
         evidence_link: raw(evidence[1].1),
         ..seal(steps, link, &keys.seal)
     });
-    let signature = keys::sign(&keys.seal, Signed::Seal, &seal).to_vec();
+    let (signature, digest) = (keys::sign(&keys.seal, Signed::Seal, &seal).to_vec(), seal_digest(&seal));
     parts.push(("seal", item("seal", Some(1), Some(0), seal, None)));
     parts.push(("seal", item("signature", Some(1), Some(0), signature, None)));
     parts.extend(documents);
     let chained = |(bytes, link): (Vec<u8>, Digest), t: &str| item(t, Some(1), None, bytes, Some(link));
     parts.extend(entries.into_iter().map(|entry| ("contract", chained(entry, "entry"))));
     parts.extend(evidence.into_iter().map(|entry| ("evidence", chained(entry, "item"))));
-    parts.extend(ledger(tenant, keys));
+    parts.extend(Ledger::of(tenant, digest).parts(keys));
     parts
 }
 
@@ -158,40 +158,67 @@ fn evidence(tenant: &str) -> Vec<(Vec<u8>, Digest)> {
     [b"what the machine was".as_slice(), b"what the provider said"].into_iter().map(linked).collect()
 }
 
-/// Two entries of the run among those of others, with paths, and the checkpoint over all.
-fn ledger(tenant: &str, keys: &Keys) -> Vec<Part> {
-    let (mut links, mut own, mut tree) = (vec![chain::ledger_start(tenant)], Vec::new(), Tree::default());
-    for seq in 1..=6_u64 {
-        let of_run = seq % 3 == 2;
-        let entry = encode(&pb::LedgerEntry {
-            seq,
-            tenant_id: tenant.to_owned(),
-            run_id: if of_run { id("aa") } else { id("ab") },
-            event_type: "logs.TraceSealed".into(),
-            ..Default::default()
-        });
-        links.push(chain::ledger_link(&links[links.len() - 1], &entry));
-        if of_run {
-            own.push((seq, entry));
+/// The ledger of a tenant: six entries, of which the second and the fifth are the run's, and the fifth tells of its seal.
+pub(crate) struct Ledger {
+    tenant: String,
+    entries: Vec<Vec<u8>>,
+    links: Vec<Digest>,
+    tree: Tree,
+}
+
+impl Ledger {
+    pub fn of(tenant: &str, seal: Digest) -> Self {
+        let (mut links, mut entries, mut tree) =
+            (vec![chain::ledger_start(tenant)], Vec::new(), Tree::default());
+        for seq in 1..=6_u64 {
+            let entry = encode(&pb::LedgerEntry {
+                seq,
+                tenant_id: tenant.to_owned(),
+                run_id: if seq % 3 == 2 { id("aa") } else { id("ab") },
+                event_type: "logs.TraceSealed".into(),
+                after_digest: if seq == 5 { raw(seal) } else { Bytes::new() },
+                ..Default::default()
+            });
+            links.push(chain::ledger_link(&links[links.len() - 1], &entry));
+            entries.push(entry);
+        }
+        tree.leaves(0, &links[1..]);
+        Self { tenant: tenant.to_owned(), entries, links, tree }
+    }
+
+    fn checkpoint(&self, size: u64) -> Checkpoint {
+        Checkpoint {
+            origin: format!("mesh.example/{}", self.tenant),
+            size,
+            root: self.tree.root(size).unwrap(),
         }
     }
-    tree.leaves(0, &links[1..]);
-    let path = |seq: u64| pb::LedgerInclusion {
-        seq,
-        tree_size: 6,
-        previous_link: raw(links[usize::try_from(seq).unwrap() - 1]),
-        hashes: tree.inclusion(seq - 1, 6).unwrap().into_iter().map(raw).collect(),
-    };
-    let entries = own.into_iter().flat_map(|(seq, entry)| {
-        let link = Some(links[usize::try_from(seq).unwrap()]);
-        [item("entry", None, None, entry, link), item("path", None, None, encode(&path(seq)), None)]
-    });
-    let mut parts: Vec<Part> = entries.map(|item| ("ledger", item)).collect();
-    let checkpoint =
-        Checkpoint { origin: format!("mesh.example/{tenant}"), size: 6, root: tree.root(6).unwrap() };
-    let note = checkpoint.sign(&keys.checkpoint).into_bytes();
-    parts.push(("checkpoint", item("note", None, None, note, None)));
-    parts
+
+    /// The checkpoint over the first `size` entries, as somebody holds it who got it when there were no more.
+    pub fn held(&self, size: u64, keys: &Keys) -> Against {
+        let consistency = if size == 6 { Vec::new() } else { self.tree.consistency(size, 6).unwrap() };
+        Against { note: self.checkpoint(size).sign(&keys.checkpoint), consistency }
+    }
+
+    /// The entries of the run with their paths, and the checkpoint over all.
+    fn parts(&self, keys: &Keys) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for seq in [2_u64, 5] {
+            let place = usize::try_from(seq).unwrap();
+            let path = encode(&pb::LedgerInclusion {
+                seq,
+                tree_size: 6,
+                previous_link: raw(self.links[place - 1]),
+                hashes: self.tree.inclusion(seq - 1, 6).unwrap().into_iter().map(raw).collect(),
+            });
+            let entry = self.entries[place - 1].clone();
+            parts.push(("ledger", item("entry", None, None, entry, Some(self.links[place]))));
+            parts.push(("ledger", item("path", None, None, path, None)));
+        }
+        let note = self.checkpoint(6).sign(&keys.checkpoint).into_bytes();
+        parts.push(("checkpoint", item("note", None, None, note, None)));
+        parts
+    }
 }
 
 /// The file of some parts, signed by `export`.

@@ -4,6 +4,7 @@
 mod bundles;
 mod merkle;
 mod notes;
+mod revoked;
 mod second;
 mod tamper;
 mod vector;

@@ -1,31 +1,36 @@
 //! The second verifier, which shares no code with this one, says the same of every file.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Stdio},
 };
 
-use runspine_logs_domain::{bundle::verify_bundle, keys::verifier_key};
+use runspine_logs_domain::{
+    bundle::verify_bundle,
+    keys::{TrustedKey, verifier_key},
+};
 
 use crate::tamper::{Dice, World, count};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/verifier/verify_bundle.py");
 
 /// The other verifier, reading one file after the other.
-struct Second {
+pub(crate) struct Second {
     process: Child,
     _keys: tempfile::NamedTempFile,
 }
 
 impl Second {
-    fn start(world: &World, tenant: &str) -> Self {
+    pub fn start(trusted: &[TrustedKey], args: &[&OsStr]) -> Self {
         let mut keys = tempfile::NamedTempFile::new().unwrap();
-        for key in world.keys.trusted() {
-            writeln!(keys, "{}", verifier_key(&key.key_id, key.purpose, &key.public_key)).unwrap();
+        for key in trusted {
+            writeln!(keys, "{}", verifier_key(key)).unwrap();
         }
         let process = Command::new("python3")
-            .args([SCRIPT, "--frames", "--tenant", tenant, "--trust"])
+            .args([SCRIPT, "--frames", "--trust"])
             .arg(keys.path())
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -34,7 +39,7 @@ impl Second {
     }
 
     /// What it says of each file: verdict and findings.
-    fn verdicts(mut self, files: Vec<Vec<u8>>) -> Vec<String> {
+    pub fn verdicts(mut self, files: Vec<Vec<u8>>) -> Vec<String> {
         let mut input = self.process.stdin.take().unwrap();
         let writer = std::thread::spawn(move || {
             for file in files {
@@ -64,7 +69,8 @@ fn two_verifiers_agree() {
         told.push(done.what);
         files.push(done.file);
     }
-    let second = Second::start(&world, options.tenant_id.as_deref().unwrap());
+    let tenant = options.tenant_id.as_deref().unwrap();
+    let second = Second::start(&options.trusted, &["--tenant".as_ref(), tenant.as_ref()]);
     let verdicts = second.verdicts(files.clone());
     assert_eq!(verdicts.len(), files.len(), "it ended early");
     for ((file, what), said) in files.iter().zip(told).zip(verdicts) {

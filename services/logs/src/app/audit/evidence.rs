@@ -129,7 +129,11 @@ pub async fn capture_in(
     }
 }
 
-async fn keep(
+/// Keeps a piece of evidence; the same key again gives the first one.
+///
+/// # Errors
+/// IDEMPOTENCY_MISMATCH, or when the store refuses it.
+pub async fn keep(
     tx: &mut Tx,
     capture: Capture,
     body: pb::evidence_item::Body,

@@ -1,22 +1,27 @@
 //! Use cases of the audit: contracts, ledger, evidence, dispatch records.
 
+pub mod anchor;
 pub mod checkpoints;
 pub mod contracts;
 pub mod dispatches;
 pub mod evidence;
+pub mod integrity;
 pub mod ledger;
 pub mod notary;
 pub mod orders;
+pub mod system;
 pub mod told;
 pub mod verify;
+pub mod window;
 
 use std::{sync::Arc, time::Duration};
 
 use runspine_db::{Batcher, Db};
 use runspine_logs_domain::contract::rules::Backoff;
 use runspine_types::Clock;
+use tokio::sync::watch;
 
-use crate::{Config, store::contract::Contracts};
+use crate::{Config, app::watch::Seats, store::contract::Contracts};
 
 /// What the use cases of the audit work with. Cheap to share.
 pub struct Audit {
@@ -34,8 +39,10 @@ pub struct Audit {
     pub append: Batcher<ledger::AppendEntries>,
     /// Where dispatch records are handed in.
     pub dispatches: Batcher<dispatches::AppendDispatches>,
-    /// Who watches the ledger.
-    pub watchers: Arc<ledger::Watchers>,
+    /// Changes with each commit of ledger events.
+    pub appended: watch::Sender<u64>,
+    /// The streams that are open.
+    pub seats: Arc<Seats>,
     /// What makes checkpoints.
     pub notary: Arc<notary::Notary>,
 }
@@ -46,7 +53,7 @@ impl Audit {
     pub fn new(
         db: Db,
         clock: Arc<dyn Clock>,
-        contracts: Contracts,
+        (contracts, seats): (Contracts, Arc<Seats>),
         notary: Arc<notary::Notary>,
         config: &Config,
     ) -> Self {
@@ -54,10 +61,10 @@ impl Audit {
             cap: Duration::from_secs(u64::from(config.contract.backoff_cap_seconds)),
             park_after: config.contract.park_after,
         };
-        let watchers = Arc::new(ledger::Watchers::new(config.watch.max_streams));
+        let appended = watch::Sender::new(0);
         let writes = db.batcher(contracts::ContractWrites::new(contracts.clone(), Arc::clone(&clock)));
-        let append = db.batcher(ledger::AppendEntries::new(Arc::clone(&watchers), Arc::clone(&clock)));
+        let append = db.batcher(ledger::AppendEntries::new(appended.clone(), Arc::clone(&clock)));
         let dispatches = db.batcher(dispatches::AppendDispatches);
-        Self { db, clock, contracts, backoff, writes, append, dispatches, watchers, notary }
+        Self { db, clock, contracts, backoff, writes, append, dispatches, appended, seats, notary }
     }
 }

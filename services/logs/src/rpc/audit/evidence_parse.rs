@@ -71,6 +71,10 @@ fn body(fields: &mut Fields, body: Option<Body>) -> (EvidenceKind, Content) {
             decision(fields, &d);
             (EvidenceKind::PolicyDecision, Content::Item(Box::new(Item::PolicyDecision(d))))
         }
+        Some(Body::Retrieval(r)) => {
+            retrieval(fields, &r);
+            (EvidenceKind::Retrieval, Content::Item(Box::new(Item::Retrieval(r))))
+        }
         Some(Body::Failure(f)) => failure(fields, f),
         None => (
             EvidenceKind::Unspecified,
@@ -118,6 +122,20 @@ fn decision(fields: &mut Fields, d: &pb::PolicyDecisionEvidence) {
         let field = format!("policy_decision.evaluated_rules[{n}].result");
         let _: pb::RuleResult = fields.known(&field, rule.result);
     }
+}
+
+fn retrieval(fields: &mut Fields, r: &pb::RetrievalEvidence) {
+    let named = !r.connector_id.is_empty() && r.connector_id.len() <= 128;
+    fields.require(named, "retrieval.connector_id", "has 1 to 128 bytes");
+    let _ = fields.digest("retrieval.query_digest", &r.query_digest);
+    fields.require(r.document_digests.len() <= 256, "retrieval.document_digests", "are at most 256");
+    for (n, digest) in r.document_digests.iter().enumerate() {
+        let _ = fields.digest(&format!("retrieval.document_digests[{n}]"), digest);
+    }
+    let counts = r.token_count >= 0 && r.duration_us >= 0;
+    fields.require(counts, "retrieval", "has no count below 0");
+    let _ = fields.optional_time("retrieval.requested_at", r.requested_at.as_ref());
+    let _ = fields.optional_time("retrieval.completed_at", r.completed_at.as_ref());
 }
 
 fn failure(fields: &mut Fields, f: pb::EvidenceFailureReport) -> (EvidenceKind, Content) {

@@ -47,6 +47,20 @@ impl EvidenceService for Evidence {
         }))
     }
 
+    async fn compute_integrity(
+        &self,
+        request: Request<pb::ComputeIntegrityRequest>,
+    ) -> Result<Response<pb::ComputeIntegrityResponse>, Status> {
+        let context = context(&request)?;
+        let request = request.into_inner();
+        let mut fields = Fields::new();
+        let run_id = fields.id("run_id", request.run_id);
+        fields.done().map_err(status)?;
+        let of = (context.tenant_id.as_str(), run_id.as_str(), request.attempt);
+        let graded = self.0.compute_integrity(of, caused(&context)).await;
+        graded.map(Response::new).map_err(status)
+    }
+
     async fn list_evidence(
         &self,
         request: Request<pb::ListEvidenceRequest>,

@@ -94,3 +94,18 @@ pub fn filter(fields: &mut Fields, given: pb::LedgerFilter) -> LedgerFilter {
         scope: (scope != LedgerScope::Unspecified).then(|| scope.into()),
     }
 }
+
+/// What a watch lets through.
+pub fn watch_filter(request: pb::WatchEntriesRequest) -> Result<LedgerFilter, Fault> {
+    let mut fields = Fields::new();
+    let run_id = fields.optional_id("run_id", request.run_id);
+    fields.require(request.event_types.len() <= 32, "event_types", "are at most 32");
+    let named = request.event_types.iter().all(|name| is_event_name(name));
+    fields.require(named, "event_types", "are names of the form <domain>.<Event>");
+    fields.done()?;
+    Ok(LedgerFilter {
+        run_id: (!run_id.is_empty()).then_some(run_id),
+        event_types: request.event_types,
+        ..LedgerFilter::default()
+    })
+}

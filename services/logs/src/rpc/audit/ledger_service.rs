@@ -1,17 +1,13 @@
 //! `LedgerService`.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use contracts_logs::v1::{
-    self as pb, LedgerOrder, ledger_service_server::LedgerService, watch_entries_response,
-};
-use futures::{Stream, StreamExt as _};
+use contracts_logs::v1::{self as pb, LedgerOrder, ledger_service_server::LedgerService};
 use prost::Message as _;
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::reasons::ENTRY_NOT_FOUND;
 use runspine_rpc::{context, micros, status};
 use runspine_types::{Micros, hash};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -20,7 +16,8 @@ use super::{
     ledger_parse as parse,
 };
 use crate::{
-    app::audit::{Audit, ledger::Watched},
+    app::audit::Audit,
+    rpc::watch,
     store::ledger::{self as store, Behind, EntryRow},
 };
 
@@ -38,7 +35,7 @@ enum Detail {
 
 #[tonic::async_trait]
 impl LedgerService for Ledger {
-    type WatchEntriesStream = Pin<Box<dyn Stream<Item = Result<pb::WatchEntriesResponse, Status>> + Send>>;
+    type WatchEntriesStream = watch::Messages<pb::WatchEntriesResponse>;
 
     async fn append_entries(
         &self,
@@ -78,13 +75,8 @@ impl LedgerService for Ledger {
     ) -> Result<Response<Self::WatchEntriesStream>, Status> {
         let context = context(&request)?;
         let request = request.into_inner();
-        let mut fields = Fields::new();
-        let run_id = fields.optional_id("run_id", request.run_id);
-        fields.done().map_err(status)?;
-        let tenant = context.tenant_id.clone();
-        let messages = self.0.watch_entries(tenant, request.from_seq, run_id).map_err(status)?;
-        let stream = ReceiverStream::new(messages).map(|m| m.and_then(watched).map_err(status));
-        Ok(Response::new(Box::pin(stream)))
+        let stream = watch::entries(&self.0, &context.tenant_id, request).map_err(status)?;
+        Ok(Response::new(stream))
     }
 
     async fn verify_ledger(
@@ -191,7 +183,7 @@ impl Ledger {
         if more {
             rows.pop();
         }
-        let entries: Result<Vec<_>, Fault> = rows.into_iter().map(|row| view(row, Detail::Basic)).collect();
+        let entries: Result<Vec<_>, Fault> = rows.into_iter().map(entry_view).collect();
         let entries = entries?;
         let last = entries.last().filter(|_| more).and_then(|view| view.entry.as_ref());
         let next_page_token = last.map_or_else(String::new, |entry| {
@@ -230,11 +222,7 @@ fn view(row: EntryRow, detail: Detail) -> Result<pb::LedgerEntryView, Fault> {
     })
 }
 
-fn watched(message: Watched) -> Result<pb::WatchEntriesResponse, Fault> {
-    use watch_entries_response::Item;
-    let item = match message {
-        Watched::Entry(row) => Item::Entry(view(*row, Detail::Basic)?),
-        Watched::Heartbeat(head_seq) => Item::Heartbeat(pb::LedgerHeartbeat { head_seq }),
-    };
-    Ok(pb::WatchEntriesResponse { item: Some(item) })
+/// An entry as lists and streams show it.
+pub fn entry_view(row: EntryRow) -> Result<pb::LedgerEntryView, Fault> {
+    view(row, Detail::Basic)
 }

@@ -12,10 +12,12 @@ mod ledger_service;
 mod llm_runs;
 pub mod present_contract;
 mod record_service;
+mod system;
 
 pub use contract_service::Contracts;
 pub use evidence_service::Evidence;
-pub use ledger_service::Ledger;
+pub use ledger_parse::watch_filter;
+pub use ledger_service::{Ledger, entry_view};
 pub use record_service::Records;
 
 use crate::app::audit::told::Caused;

@@ -12,11 +12,11 @@ use tonic::{Request, Response, Status};
 use super::{
     dispatch_parse as parse,
     fields::{page_after, page_token},
-    llm_runs,
+    llm_runs, system,
 };
 use crate::{app::audit::Audit, store::dispatch};
 
-/// Serves dispatch records and what runs used of language models.
+/// Serves the records that belong to no single trace.
 pub struct Records(pub Arc<Audit>);
 
 #[tonic::async_trait]
@@ -57,6 +57,33 @@ impl RecordService for Records {
         let context = context(&request)?;
         let found = llm_runs::get(&self.0.db, &context.tenant_id, request.into_inner()).await;
         Ok(Response::new(pb::GetLlmRunResponse { llm_run: Some(found.map_err(status)?) }))
+    }
+
+    async fn append_system_record(
+        &self,
+        request: Request<pb::AppendSystemRecordRequest>,
+    ) -> Result<Response<pb::AppendSystemRecordResponse>, Status> {
+        let context = context(&request)?;
+        let told = system::told(&context.tenant_id, request.into_inner()).map_err(status)?;
+        self.0.append_system(told).await.map(Response::new).map_err(status)
+    }
+
+    async fn list_system_records(
+        &self,
+        request: Request<pb::ListSystemRecordsRequest>,
+    ) -> Result<Response<pb::ListSystemRecordsResponse>, Status> {
+        let context = context(&request)?;
+        let page = system::list(&self.0.db, &context.tenant_id, request.into_inner()).await;
+        page.map(Response::new).map_err(status)
+    }
+
+    async fn get_replay_window(
+        &self,
+        request: Request<pb::GetReplayWindowRequest>,
+    ) -> Result<Response<pb::GetReplayWindowResponse>, Status> {
+        let context = context(&request)?;
+        let window = system::window(&self.0, &context.tenant_id, request.into_inner()).await;
+        window.map(Response::new).map_err(status)
     }
 }
 

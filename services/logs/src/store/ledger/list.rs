@@ -88,6 +88,18 @@ pub async fn by_event(read: &Read, tenant: &str, event_id: &str) -> Result<Optio
     read.fetch_optional(AssertSqlSafe(sql), args![tenant, event_id]).await
 }
 
+/// The place of the entry that tells of the seal of this digest.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn witness(read: &Read, tenant: &str, run_id: &str, seal: Digest) -> Result<Option<u64>, DbError> {
+    // Said twice, as in a filter, for the index of runs.
+    let sql = "SELECT seq FROM ledger WHERE tenant_id = $1 AND run_id <> '' AND run_id = $2 AND after_digest = $3 \
+               AND event_type IN ('logs.TraceSealed', 'logs.AddendumSealed') ORDER BY seq LIMIT 1";
+    let found: Option<(u64,)> = read.fetch_optional(sql, args![tenant, run_id, seal]).await?;
+    Ok(found.map(|(seq,)| seq))
+}
+
 /// The last place of a tenant and its link; `None` for an empty ledger.
 ///
 /// # Errors

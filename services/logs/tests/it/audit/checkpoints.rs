@@ -1,12 +1,9 @@
 //! Checkpoints through their RPCs: signed, proved, witnessed, published, and missed when the store is older than they are.
 
-use std::path::Path;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use contracts_logs::v1::{self as pb, LedgerScope, LedgerStatus, LogName};
-use ed25519_dalek::{Signer as _, SigningKey};
 use runspine_db::{AssertSqlSafe, Db, args};
-use runspine_logs::{Config, acknowledge_rollback};
+use runspine_logs::acknowledge_rollback;
 use runspine_logs_domain::{
     merkle::{verify_consistency, verify_inclusion},
     note::{Note, NoteKey, NoteSignature},
@@ -16,31 +13,7 @@ use runspine_types::Digest;
 use tonic::{Request, Status};
 
 use super::harness::*;
-
-const WITNESS: &str = "witness.example/w1";
-
-fn witness() -> (SigningKey, NoteKey) {
-    let key = SigningKey::from_bytes(&[5; 32]);
-    let public = NoteKey::of_witness(WITNESS, key.verifying_key().to_bytes());
-    (key, public)
-}
-
-fn config(publish: Option<&Path>) -> Config {
-    let mut config = Config::default();
-    config.checkpoint.publish_dir = publish.map(Path::to_owned);
-    config.checkpoint.witness_keys = vec![witness().1.text()];
-    config
-}
-
-/// The line of the witness over a note.
-fn cosign(note: &str, time: u64) -> String {
-    let (key, public) = witness();
-    let text = Note::parse(note).unwrap().text;
-    let signature = key.sign(format!("cosignature/v1\ntime {time}\n{text}").as_bytes());
-    let mut bytes = time.to_be_bytes().to_vec();
-    bytes.extend_from_slice(&signature.to_bytes());
-    NoteSignature { name: public.name.clone(), key_hash: public.hash, bytes }.line()
-}
+use crate::witness::{WITNESS, config, cosign, witness};
 
 async fn fill(house: &House, from: u64, to: u64) {
     for part in (from..=to).collect::<Vec<_>>().chunks(100) {

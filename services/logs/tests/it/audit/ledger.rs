@@ -1,7 +1,6 @@
 //! The ledger through its RPCs.
 
-use contracts_logs::v1::{self as pb, LedgerOrder, LedgerScope, LedgerStatus, watch_entries_response::Item};
-use futures::StreamExt as _;
+use contracts_logs::v1::{self as pb, LedgerOrder, LedgerScope, LedgerStatus};
 use prost::Message as _;
 use runspine_db::{AssertSqlSafe, args};
 use runspine_testkit::{TestStore, assert_append_only, on_both_engines, run, tenant, test_id};
@@ -10,7 +9,7 @@ use runspine_types::{Digest, Hasher};
 use super::harness::*;
 
 /// An event of run `run_number`, or of none.
-fn event(number: u64, run_number: Option<u64>) -> pb::LedgerEvent {
+pub fn event(number: u64, run_number: Option<u64>) -> pb::LedgerEvent {
     pb::LedgerEvent {
         event_id: test_id(8, number),
         event_type: "controls.LimitUpdated".into(),
@@ -147,26 +146,6 @@ on_both_engines! {
         let all = pb::ListEntriesRequest { order: LedgerOrder::OccurredAsc.into(), ..Default::default() };
         let all = house.ask("LedgerService/ListEntries", all);
         assert_eq!(reason(house.ledger.clone().list_entries(all).await), "FIELD_INVALID", "of one run only");
-    }
-
-    /// A watch gives what was committed, then what is committed, each once, and can be resumed.
-    async fn a_watch_misses_nothing(store: TestStore) {
-        let house = House::over(store).await;
-        house.append((1..=3).map(|n| event(n, Some(1))).collect()).await.unwrap();
-        let message = pb::WatchEntriesRequest { from_seq: 2, run_id: run(1) };
-        let request = house.ask("LedgerService/WatchEntries", message);
-        let mut stream = house.ledger.clone().watch_entries(request).await.unwrap().into_inner();
-        let mut seen = Vec::new();
-        for number in 4..=9_u64 {
-            house.append(vec![event(number, Some(1 + number % 2))]).await.unwrap();
-        }
-        while seen.len() < 5 {
-            let next = tokio::time::timeout(std::time::Duration::from_secs(20), stream.next()).await;
-            if let Item::Entry(view) = next.unwrap().unwrap().unwrap().item.unwrap() {
-                seen.push(view.entry.unwrap().seq);
-            }
-        }
-        assert_eq!(seen, [2, 3, 4, 6, 8]);
     }
 
     /// Every kind of damage is found at its place.

@@ -8,3 +8,5 @@ mod evidence;
 mod harness;
 mod ledger;
 mod rebuild;
+mod system;
+mod watching;

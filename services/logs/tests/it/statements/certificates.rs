@@ -8,7 +8,7 @@ use runspine_db::{AssertSqlSafe, args};
 use runspine_rpc::Transport;
 use runspine_testkit::{TestStore, assert_append_only, on_both_engines, run, test_id};
 
-use crate::traces::harness::{Answer, House, decision, reason, step};
+use crate::traces::harness::{Answer, House, START, decision, reason, step};
 
 fn client(house: &House) -> CertificateServiceClient<Transport> {
     CertificateServiceClient::new(house.way.clone())
@@ -127,6 +127,32 @@ on_both_engines! {
         let db = house.db().await;
         assert_append_only(&db, "certificates").await;
         assert_append_only(&db, "certificate_events").await;
+    }
+
+    /// Section 17: a certificate survives a restart and a rotation of its key, and not the revocation of it.
+    async fn a_certificate_outlives_its_key_and_not_the_trust_in_it(store: TestStore) {
+        let house = House::over(store).await;
+        house.sealed_run(1).await;
+        let issued = issue(&house, wanted(1, 1, Kind::RunProof)).await.unwrap();
+        let rotate = pb::RotateKeyRequest {
+            purpose: pb::KeyPurpose::Certificate.into(),
+            reason: "a year is over".into(),
+            request_id: test_id(31, 1),
+        };
+        let rotate = house.ask("KeyService/RotateKey", rotate);
+        house.keys.clone().rotate_key(rotate).await.unwrap();
+        let house = house.again().await;
+        assert_eq!(judged(&house, &issued.encoded).await, Verdict::Valid);
+        assert_ne!(issue(&house, wanted(2, 1, Kind::RunProof)).await.unwrap().key_id, issued.key_id);
+        let revoke = pb::RevokeKeyRequest {
+            key_id: issued.key_id.clone(),
+            revoked_from: Some(runspine_rpc::timestamp(START)),
+            reason: "the disk was stolen".into(),
+            request_id: test_id(31, 2),
+        };
+        let revoke = house.ask("KeyService/RevokeKey", revoke);
+        house.keys.clone().revoke_key(revoke).await.unwrap();
+        assert_eq!(judged(&house, &issued.encoded).await, Verdict::Revoked);
     }
 }
 

@@ -36,7 +36,7 @@ pub struct House {
     /// The way to every other service of the house.
     pub way: Transport,
     registry: Registry,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     // A service is not `Sync`, and is only held here.
     _service: std::sync::Mutex<Service>,
 }
@@ -58,7 +58,27 @@ impl House {
 
     async fn open(store: TestStore, config: Config, profile: GovernanceProfile) -> Self {
         let clock = Arc::new(FixedClock::at(START));
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_over(store, clock, tempfile::tempdir().unwrap(), config, profile).await
+    }
+
+    /// The service started anew on the same store and keys.
+    pub async fn again(self) -> Self {
+        self.again_with(Config::default()).await
+    }
+
+    /// The same with other settings.
+    pub async fn again_with(self, config: Config) -> Self {
+        let profile = GovernanceProfile::Standard;
+        Self::start_over(self.store, self.clock, self.dir, config, profile).await
+    }
+
+    async fn start_over(
+        store: TestStore,
+        clock: Arc<FixedClock>,
+        dir: tempfile::TempDir,
+        config: Config,
+        profile: GovernanceProfile,
+    ) -> Self {
         let mut deps = Deps::for_tests(dir.path()).unwrap().with_clock(clock.clone());
         deps.store = store.config().clone();
         if profile == GovernanceProfile::Strict {
@@ -80,7 +100,7 @@ impl House {
             way,
             store,
             registry: Registry::read(&[contracts_logs::DESCRIPTORS]).unwrap(),
-            _dir: dir,
+            dir,
             _service: std::sync::Mutex::new(service),
         }
     }
@@ -236,6 +256,11 @@ impl House {
             .unwrap();
         self.settle(number, 1).await;
         self.seal(sealing(number, 1)).await.unwrap()
+    }
+
+    /// The folder of the service's keys.
+    pub fn keys_folder(&self) -> std::path::PathBuf {
+        self.dir.path().join("keys")
     }
 
     /// A checkpoint over everything that is committed.

@@ -3,8 +3,11 @@
 mod append;
 mod bundles;
 pub mod harness;
+mod integrity;
+mod keys;
 mod llm_runs;
 mod proofs;
 mod sealing;
 mod tamper;
 mod watching;
+mod window;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use contracts_common::common::v1::{
-    AckStatus, GovernanceProfile, RunPhase, RunSource, RunStatus, TerminationReason,
+    AckStatus, Actor, ActorType, GovernanceProfile, RunPhase, RunSource, RunStatus, TerminationReason,
 };
 use contracts_logs::v1 as pb;
 use ed25519_dalek::{Signer as _, SigningKey};
 use runspine_logs_domain::note::{Note, NoteKey, NoteSignature};
 use runspine_testkit::until_ok;
-use runspine_types::new_id;
+use runspine_types::{Clock as _, new_id};
 
 use super::desk::{Desk, WITNESS};
 
@@ -97,11 +97,52 @@ impl Desk {
 pub async fn acts(desk: &Desk) {
     contracts(desk).await;
     let run_id = desk.sealed().await;
+    late(desk, &run_id).await;
     certificates(desk, &run_id).await;
     mismatches(desk, &run_id).await;
     payloads(desk, &run_id).await;
     exports(desk, &run_id).await;
     checkpoints(desk).await;
+    keys(desk).await;
+}
+
+/// What comes behind the seal.
+async fn late(desk: &Desk, run_id: &str) {
+    let pause =
+        pb::Control { action: pb::ControlAction::Paused.into(), reason: WHY.into(), ..Default::default() };
+    let item = pb::RecordItem {
+        idempotency_key: "late".into(),
+        occurred_at: Some(runspine_rpc::timestamp(desk.clock.now())),
+        actor: Some(Actor { r#type: ActorType::System.into(), id: "spine".into() }),
+        body: Some(pb::record_item::Body::Control(pause)),
+        ..Default::default()
+    };
+    let addendum = pb::AppendAddendumRequest {
+        run_id: run_id.to_owned(),
+        attempt: 1,
+        reason: WHY.into(),
+        items: vec![item],
+        request_id: new_id(),
+    };
+    let _: pb::AppendAddendumResponse = desk.act(&format!("{TRACES}/AppendAddendum"), addendum).await;
+    let grade = pb::ComputeIntegrityRequest { run_id: run_id.to_owned(), attempt: 1 };
+    let _: pb::ComputeIntegrityResponse = desk.act("logs.v1.EvidenceService/ComputeIntegrity", grade).await;
+}
+
+async fn keys(desk: &Desk) {
+    let rotate = pb::RotateKeyRequest {
+        purpose: pb::KeyPurpose::Seal.into(),
+        reason: WHY.into(),
+        request_id: new_id(),
+    };
+    let rotated: pb::RotateKeyResponse = desk.act("logs.v1.KeyService/RotateKey", rotate).await;
+    let revoke = pb::RevokeKeyRequest {
+        key_id: rotated.retired.unwrap().key_id,
+        revoked_from: Some(runspine_rpc::timestamp(desk.clock.now())),
+        reason: WHY.into(),
+        request_id: new_id(),
+    };
+    let _: pb::RevokeKeyResponse = desk.act("logs.v1.KeyService/RevokeKey", revoke).await;
 }
 
 async fn contracts(desk: &Desk) {

@@ -1,0 +1,134 @@
+//! System records: append-only, found by what they are about and when.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use contracts_logs::v1::SystemRecord;
+use prost::Message as _;
+use runspine_db::{AssertSqlSafe, DbError, Read, Tx, Value, args};
+use runspine_types::{Digest, Micros};
+
+/// Which records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SystemFilter {
+    /// Part of the mesh.
+    pub component: Option<i32>,
+    /// What happened.
+    pub event_type: Option<i32>,
+    /// How much it matters.
+    pub severity: Option<i32>,
+    /// Who or what was behind it.
+    pub caused_by: Option<i32>,
+    /// What joins them.
+    pub correlation_id: Option<String>,
+    /// Occurred at or after.
+    pub occurred_from: Option<Micros>,
+    /// Occurred before.
+    pub occurred_to: Option<Micros>,
+}
+
+runspine_db::row! {
+    /// A record.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct SystemRow {
+        /// Its number.
+        pub id: i64,
+        /// When it happened.
+        pub occurred_at: Micros,
+        /// Its bytes.
+        pub record: Bytes,
+    }
+}
+
+/// What an earlier call with the same key stored: digest of the call, and the record.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn stored(tx: &mut Tx, tenant: &str, request_id: &str) -> Result<Option<(Digest, Bytes)>, DbError> {
+    let sql = "SELECT request_digest, record FROM system_records WHERE tenant_id = $1 AND request_id = $2";
+    tx.fetch_optional(sql, args![tenant, request_id]).await
+}
+
+/// What was told last of the life of an instance: one of `kinds`.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn last_of(
+    tx: &mut Tx,
+    tenant: &str,
+    (component, instance): (i32, &str),
+    kinds: [i32; 3],
+) -> Result<Option<i32>, DbError> {
+    let sql = "SELECT event_type FROM system_records WHERE tenant_id = $1 AND component = $2 AND instance = $3 \
+               AND event_type IN ($4, $5, $6) ORDER BY id DESC LIMIT 1";
+    let [a, b, c] = kinds;
+    let found: Option<(i32,)> = tx.fetch_optional(sql, args![tenant, component, instance, a, b, c]).await?;
+    Ok(found.map(|(kind,)| kind))
+}
+
+/// Keeps a record.
+///
+/// # Errors
+/// When the store refuses it.
+pub async fn insert(
+    tx: &mut Tx,
+    (request_id, request_digest): (&str, Digest),
+    record: &SystemRecord,
+    (occurred_at, recorded_at): (Micros, Micros),
+) -> Result<(), DbError> {
+    let sql = "INSERT INTO system_records (tenant_id, request_id, request_digest, record_id, component, event_type, \
+               severity, caused_by, instance, correlation_id, occurred_at, recorded_at, record) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    let args = args![
+        &record.tenant_id,
+        request_id,
+        request_digest,
+        &record.id,
+        record.component,
+        record.event_type,
+        record.severity,
+        record.caused_by,
+        &record.instance,
+        &record.correlation_id,
+        occurred_at,
+        recorded_at,
+        record.encode_to_vec(),
+    ];
+    tx.execute(sql, args).await?;
+    Ok(())
+}
+
+/// At most `limit` records of `tenant` behind `after` (time and number), newest first.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn list(
+    read: &Read,
+    tenant: &str,
+    filter: &SystemFilter,
+    after: Option<(i64, i64)>,
+    limit: i64,
+) -> Result<Vec<SystemRow>, DbError> {
+    let mut sql = format!("SELECT {} FROM system_records WHERE tenant_id = $1", SystemRow::COLUMNS);
+    let mut args = args![tenant];
+    let mut and = |condition: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            args.push(value);
+            let _ = write!(sql, " AND {condition} ${}", args.len());
+        }
+    };
+    and("component =", filter.component.map(Value::from));
+    and("event_type =", filter.event_type.map(Value::from));
+    and("severity =", filter.severity.map(Value::from));
+    and("caused_by =", filter.caused_by.map(Value::from));
+    and("correlation_id <> '' AND correlation_id =", filter.correlation_id.as_deref().map(Value::from));
+    and("occurred_at >=", filter.occurred_from.map(Value::from));
+    and("occurred_at <", filter.occurred_to.map(Value::from));
+    if let Some((at, id)) = after {
+        args.extend(args![at, id]);
+        let _ = write!(sql, " AND (occurred_at, id) < (${}, ${})", args.len() - 1, args.len());
+    }
+    args.push(limit.into());
+    let _ = write!(sql, " ORDER BY occurred_at DESC, id DESC LIMIT ${}", args.len());
+    read.fetch_all(AssertSqlSafe(sql), args).await
+}
