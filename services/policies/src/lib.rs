@@ -5,6 +5,7 @@ mod app;
 mod config;
 mod present;
 mod present_sandbox;
+mod present_sequence;
 mod rpc;
 mod service;
 mod store;

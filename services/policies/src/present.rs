@@ -240,6 +240,8 @@ mod tests {
             words::ApprovalLevel, pb::ApprovalLevel, "APPROVAL_LEVEL";
             words::Unusable, pb::ApprovalUnusable, "APPROVAL_UNUSABLE";
             words::ShadowState, pb::ShadowState, "SHADOW_STATE";
+            words::SequenceKind, pb::SequenceKind, "SEQUENCE_KIND";
+            words::StateScope, pb::StateScope, "STATE_SCOPE";
         }
     }
 }

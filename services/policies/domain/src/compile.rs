@@ -8,8 +8,9 @@ use runspine_types::{Digest, PLATFORM_TENANT};
 use crate::{
     facts::Principal,
     rule::{Meaning, rule_digest},
+    sequence::Monitor,
     settings::Settings,
-    text::{self, Notes},
+    text::Notes,
     words::{Action, Category, Mode, Outcome, Scope},
 };
 
@@ -53,6 +54,8 @@ pub struct CompiledRule {
     pub unconditional: bool,
     /// Which parts of the context its conditions read.
     pub needs: crate::entities::Needs,
+    /// What watches steps for it; none: it is no sequence rule.
+    pub monitor: Option<Arc<Monitor>>,
 }
 
 impl CompiledRule {
@@ -70,16 +73,19 @@ impl CompiledRule {
     /// # Errors
     /// When its text has a blocking finding.
     pub fn new(meaning: Meaning, digest: Digest) -> Result<Self, String> {
-        let checked = text::check(&meaning.cedar, Some(&meaning.slug), meaning.mode);
+        let checked = meaning.check();
         let Some(parsed) = checked.parsed else {
             let first = checked.findings.into_iter().next().map(|f| f.message);
             return Err(first.unwrap_or_else(|| "the text can't be activated".to_owned()));
         };
         let policy = parsed.policy;
+        let monitor = meaning.sequence.as_ref().map(|body| Monitor::new(&meaning, body)).transpose()?;
+        let (actions, resource, principal) = head_of(&policy);
         Ok(Self {
-            actions: actions_of(&policy),
-            resource: resource_of(&policy),
-            principal: principal_of(&policy),
+            monitor: monitor.map(Arc::new),
+            actions,
+            resource,
+            principal,
             unconditional: !policy.has_non_scope_constraint(),
             needs: crate::entities::Needs::of(&policy),
             notes: parsed.notes,
@@ -105,6 +111,7 @@ impl CompiledRule {
             rule_id: BASELINE_ID.to_owned(),
             scope: Scope::Global,
             scope_id: String::new(),
+            sequence: None,
             slug: BASELINE_ID.to_owned(),
             tenant_id: PLATFORM_TENANT.to_owned(),
             version: 1,
@@ -133,6 +140,11 @@ impl CompiledRule {
             }
         }
     }
+}
+
+/// The actions, the resource and the principal of a policy's head.
+pub(crate) fn head_of(policy: &Policy) -> (u16, Place, Place) {
+    (actions_of(policy), resource_of(policy), principal_of(policy))
 }
 
 /// Where a rule is found: `action|resource|principal`, one for each action of its head.
@@ -205,6 +217,8 @@ pub struct CompiledSnapshot {
     pub rules: Vec<Arc<CompiledRule>>,
     /// Per action: rules by the resource of their head.
     index: Vec<HashMap<Place, Vec<usize>>>,
+    /// The rules that watch steps: places in `rules`.
+    watching: Vec<usize>,
 }
 
 impl CompiledSnapshot {
@@ -226,13 +240,25 @@ impl CompiledSnapshot {
                 }
             }
         }
-        Ok(Self { digest, settings, rules, index })
+        let watching = (0..rules.len()).filter(|i| rules[*i].monitor.is_some()).collect();
+        Ok(Self { digest, settings, rules, index, watching })
     }
 
     /// The rules of an action whose head names one of these places.
     pub(crate) fn at<'a>(&'a self, action: Action, place: &Place) -> impl Iterator<Item = usize> + 'a {
         let found = usize::try_from(action.code()).ok().and_then(|a| self.index[a].get(place));
         found.into_iter().flatten().copied()
+    }
+
+    /// The rules that watch steps.
+    pub fn watching_rules(&self) -> impl Iterator<Item = &Arc<CompiledRule>> {
+        self.watching.iter().map(|i| &self.rules[*i])
+    }
+
+    /// What watches the steps of this principal.
+    #[must_use]
+    pub fn monitors(&self, p: &Principal) -> Vec<Arc<Monitor>> {
+        self.watching_rules().filter(|r| r.in_scope(p)).filter_map(|r| r.monitor.clone()).collect()
     }
 
     /// How many rules the largest slice that `rule` can be in would hold, by its own head and scope.
@@ -264,7 +290,7 @@ impl CompiledSnapshot {
 }
 
 /// The place as the index knows it: what type is asked for below an ancestor is looked at later.
-fn key(place: &Place) -> Place {
+pub(crate) fn key(place: &Place) -> Place {
     match place {
         Place::Under(t, id, _) => Place::Under(t.clone(), id.clone(), None),
         other => other.clone(),

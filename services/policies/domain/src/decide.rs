@@ -1,6 +1,7 @@
 //! From what the rules said to a decision: modes, bypass, merging, order of reasons, profile.
 
 mod demand;
+mod effects;
 
 use std::cmp::Reverse;
 
@@ -12,12 +13,14 @@ use crate::{
     facts::{ApprovalFacts, Bypass, Inputs, Question},
     obligation::{self, Obligation},
     reasons::codes,
-    text::ViolationOn,
-    words::{ActionTaken, Category, Directive, Failure, Mode, Moment, Outcome, Profile, Severity, Verdict},
+    sequence::Hit,
+    words::{ActionTaken, Category, Directive, Failure, Mode, Moment, Outcome, Profile, Verdict},
 };
 
 pub use demand::Demand;
 use demand::{demand, refused, settle};
+pub use effects::RuleViolation;
+use effects::{taint, violations};
 
 /// How often a step may be put off.
 pub const MAX_DEFERRALS: u32 = 10;
@@ -68,21 +71,6 @@ pub struct Match {
     pub message: String,
 }
 
-/// A match that is also a violation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleViolation {
-    /// The rule.
-    pub rule_id: String,
-    /// Its version.
-    pub version: u32,
-    /// Its reason code.
-    pub code: String,
-    /// How bad.
-    pub severity: Severity,
-    /// In words.
-    pub message: String,
-}
-
 /// A decision, without its identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruling {
@@ -124,6 +112,9 @@ pub struct Ruling {
     pub demand: Option<Demand>,
     /// What the decision had at hand when approval was demanded.
     pub approval: Option<ApprovalFacts>,
+    /// Heads of monitors that match: what counts for them once this is done.
+    #[serde(skip)]
+    pub hits: Vec<Hit>,
 }
 
 impl Ruling {
@@ -148,6 +139,7 @@ impl Ruling {
             violations: Vec::new(),
             demand: None,
             approval: None,
+            hits: Vec::new(),
         }
     }
 
@@ -179,6 +171,9 @@ pub fn undecided(failure: Failure, profile: Profile, observed: Directive) -> Rul
         Failure::InvalidContext => (codes::INVALID_CONTEXT, "the mesh's own facts do not fit the schema"),
         Failure::Timeout => (codes::EVALUATION_TIMEOUT, "the time of the evaluation is over"),
         Failure::EvaluationError => (codes::RULE_ERROR, "a rule failed to evaluate"),
+        Failure::MonitorUnavailable => {
+            (codes::MONITOR_UNAVAILABLE, "the state of a sequence rule can't be read, or is full")
+        }
     };
     let verdict = if profile == Profile::Strict { Verdict::Deny } else { Verdict::Allow };
     let mut ruling = Ruling::plain(verdict, observed);
@@ -223,6 +218,8 @@ pub fn decide(said: &Said, inputs: &Inputs<'_>, moment: Moment) -> Ruling {
     ruling.approval.clone_from(&inputs.approval);
     let mut ruling = observe_only(ruling, inputs.profile);
     oblige(&mut ruling, merged);
+    ruling.hits.clone_from(&said.hits);
+    taint(&mut ruling, moment);
     ruling
 }
 
@@ -467,23 +464,6 @@ fn action(f: &Finding<'_>, profile: Profile) -> ActionTaken {
         Some(Outcome::RequireApproval) => ActionTaken::ApprovalRequired,
         Some(Outcome::Deny) => ActionTaken::Blocked,
     }
-}
-
-fn violations(findings: &[&Finding<'_>], moment: Moment) -> Vec<RuleViolation> {
-    let is_violation = |f: &&&Finding<'_>| match f.rule.notes.violation {
-        ViolationOn::Never => false,
-        ViolationOn::Match => true,
-        ViolationOn::StepEnd => moment == Moment::StepEnd,
-    };
-    let blocking = findings.iter().filter(|f| f.rule.meaning.mode == Mode::Block && !f.failed);
-    let found = blocking.filter(is_violation).map(|f| RuleViolation {
-        rule_id: f.rule.meaning.rule_id.clone(),
-        version: f.rule.meaning.version,
-        code: f.rule.notes.reason.clone(),
-        severity: f.rule.notes.severity,
-        message: f.rule.notes.message.clone(),
-    });
-    found.collect()
 }
 
 /// OBSERVE_ONLY tells the agent to go on, whatever was decided.

@@ -78,6 +78,12 @@ impl Needs {
         self.has("arguments")
     }
 
+    /// Whether values of monitors are read.
+    #[must_use]
+    pub fn reads_monitors(self) -> bool {
+        self.has("monitors")
+    }
+
     fn has(self, part: &str) -> bool {
         PARTS.iter().position(|p| *p == part).is_some_and(|i| self.0 & (1 << i) != 0)
     }
@@ -252,6 +258,18 @@ pub fn argument_entities(a: &Arguments) -> Result<Option<Vec<Entity>>, FactsErro
     Ok(Some(all.into()))
 }
 
+/// The entity that holds the values of monitors; `None` when there are none.
+///
+/// # Errors
+/// When the values do not fit.
+pub fn monitor_entity(values: &BTreeMap<String, i64>) -> Result<Option<Entity>, FactsError> {
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let tags = values.iter().map(|(name, value)| (name.clone(), Value::new_long(*value)));
+    Entity::new_with_tags(uid("Monitors", "step")?, [], [], tags).map(Some).map_err(wrong)
+}
+
 /// The parts of the context that are needed.
 ///
 /// # Errors
@@ -267,7 +285,8 @@ pub fn context(inputs: &Inputs<'_>, needs: Needs) -> Result<Context, FactsError>
     let long = |n: i64| Ok(Value::new_long(n));
     add("run", &|| run_record(&inputs.run, &inputs.principal))?;
     add("now", &|| clock(inputs.now))?;
-    add("monitors", &|| Ok(Value::new_entity_uid(uid("Monitors", "none")?)))?;
+    let monitors = if inputs.monitors.is_empty() { "none" } else { "step" };
+    add("monitors", &|| Ok(Value::new_entity_uid(uid("Monitors", monitors)?)))?;
     match &inputs.question {
         Question::Step(q) => {
             add("step_index", &|| long(q.step_index.into()))?;

@@ -1,13 +1,14 @@
 //! Runs the rules of a slice on a question: which match, which fail, what grants. Decides nothing.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use cedar_policy::{Authorizer, Entities, Request};
+use cedar_policy::{AuthorizationError, Authorizer, Entities, Request, Response};
 
 use crate::{
     compile::CompiledRule,
     entities::{self, FactsError},
     facts::{Inputs, Question},
+    sequence::Hit,
     slice::Slice,
     words::Mode,
 };
@@ -23,6 +24,8 @@ pub struct Said {
     pub grants: Vec<Arc<CompiledRule>>,
     /// Rules that were evaluated.
     pub candidates: u32,
+    /// Heads of monitors that match. One that fails to evaluate is never one that did not match.
+    pub hits: Vec<Hit>,
 }
 
 impl Said {
@@ -48,7 +51,7 @@ pub fn evaluate(slice: &Slice, inputs: &Inputs<'_>) -> Result<Said, FactsError> 
             to.push(Arc::clone(rule));
         }
     }
-    if !slice.grants.is_empty() || !slice.restrictions.is_empty() {
+    if !slice.grants.is_empty() || !slice.restrictions.is_empty() || !slice.heads.is_empty() {
         conditions(slice, inputs, &mut said, &counts)?;
     }
     for list in [&mut said.matched, &mut said.failed, &mut said.grants] {
@@ -67,9 +70,10 @@ fn conditions(
     let request =
         Request::new(slice.principal.clone(), slice.action.clone(), slice.resource.clone(), context, None)
             .map_err(|e| FactsError(e.to_string()))?;
-    let with_arguments = with_arguments(slice, inputs)?;
-    let entities = with_arguments.as_ref().unwrap_or(&slice.entities);
+    let with_facts = with_facts(slice, inputs)?;
+    let entities = with_facts.as_ref().unwrap_or(&slice.entities);
     let authorizer = Authorizer::new();
+    hits(slice, inputs.now, said, || authorizer.is_authorized(&request, &slice.watched, entities));
     for (set, grants) in [(&slice.grants, true), (&slice.restrictions, false)] {
         if set.is_empty() {
             continue;
@@ -81,7 +85,7 @@ fn conditions(
         to.extend(satisfied);
         // Cedar skips a policy that fails; here it is never a rule that did not match.
         let failed = response.diagnostics().errors().filter_map(|e| {
-            let cedar_policy::AuthorizationError::PolicyEvaluationError(e) = e;
+            let AuthorizationError::PolicyEvaluationError(e) = e;
             rule_of(slice, e.policy_id().as_ref())
         });
         said.failed.extend(failed.filter(|r| counts(r)));
@@ -89,12 +93,41 @@ fn conditions(
     Ok(())
 }
 
-fn with_arguments(slice: &Slice, inputs: &Inputs<'_>) -> Result<Option<Entities>, FactsError> {
-    let Question::Step(q) = &inputs.question else { return Ok(None) };
-    if !slice.needs.reads_arguments() {
+/// The heads that match, in the order of their rules.
+fn hits(slice: &Slice, now: i64, said: &mut Said, ask: impl FnOnce() -> Response) {
+    if slice.heads.is_empty() {
+        return;
+    }
+    let mut found: BTreeSet<usize> = (0..slice.heads.len()).collect();
+    if !slice.watched.is_empty() {
+        let response = ask();
+        let diagnostics = response.diagnostics();
+        let failed = diagnostics.errors().map(|e| {
+            let AuthorizationError::PolicyEvaluationError(e) = e;
+            e.policy_id().as_ref()
+        });
+        let matched = diagnostics.reason().map(AsRef::as_ref).chain(failed);
+        let matched: BTreeSet<usize> = matched.filter_map(|id: &str| id.parse().ok()).collect();
+        found.retain(|i| slice.heads[*i].1 || matched.contains(i));
+    }
+    let effective = found.into_iter().map(|i| &slice.heads[i].0).filter(|h| h.monitor.is_effective(now));
+    said.hits.extend(effective.cloned());
+}
+
+/// The entities of the slice with those that change by question; `None`: nothing of them is read.
+fn with_facts(slice: &Slice, inputs: &Inputs<'_>) -> Result<Option<Entities>, FactsError> {
+    let mut extra = Vec::new();
+    if let Question::Step(q) = &inputs.question
+        && slice.needs.reads_arguments()
+    {
+        extra.extend(entities::argument_entities(&q.arguments)?.unwrap_or_default());
+    }
+    if slice.needs.reads_monitors() {
+        extra.extend(entities::monitor_entity(&inputs.monitors)?);
+    }
+    if extra.is_empty() {
         return Ok(None);
     }
-    let Some(extra) = entities::argument_entities(&q.arguments)? else { return Ok(None) };
     let all = slice.entities.clone().add_entities(extra, None);
     all.map(Some).map_err(|e| FactsError(e.to_string()))
 }

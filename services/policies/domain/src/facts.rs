@@ -406,6 +406,9 @@ pub struct Inputs<'a> {
     pub bypass: Option<Bypass>,
     /// Format of these bytes: 1.
     pub format: u32,
+    /// The values of the monitors that the rules read, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub monitors: BTreeMap<String, i64>,
     /// The time of the question, microseconds.
     pub now: i64,
     /// What the observed steps led to.
@@ -420,6 +423,9 @@ pub struct Inputs<'a> {
     pub run: Run,
     /// The snapshot in hex.
     pub snapshot: String,
+    /// Steps that were allowed here and denied after all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<u32>,
 }
 
 impl Inputs<'_> {

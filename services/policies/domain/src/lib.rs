@@ -16,6 +16,7 @@ pub mod rule;
 pub mod run_evaluation;
 pub mod sandbox;
 pub mod schema;
+pub mod sequence;
 pub mod settings;
 pub mod slice;
 pub mod snapshot;

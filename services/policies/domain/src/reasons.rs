@@ -17,7 +17,7 @@ runspine_errors::reasons! { "policies.runspine";
     Invalid: INTENT_UNKNOWN;
     /// A reason of 10 to 500 characters is required.
     Invalid: REASON_REQUIRED;
-    /// A range of time is empty, too long, or not over yet.
+    /// A range of time is empty, too long, or not over yet; or a sequence rule looks back over what it can't.
     Invalid: WINDOW_INVALID;
     /// The tenant has no such rule, or the rule no such version.
     NotFound: RULE_NOT_FOUND;
@@ -77,6 +77,8 @@ runspine_errors::reasons! { "policies.runspine";
     Aborted: VERSION_CONFLICT;
     /// The tenant has as many rules or drafts as it may have.
     Exhausted: RULE_QUOTA;
+    /// The tenant has as many sequence rules in force as it may have.
+    Exhausted: SEQUENCE_QUOTA;
     /// The tenant has two back-tests that are not done, or the range holds too many decisions.
     Exhausted: BACKTEST_QUOTA;
     /// The tenant has three shadows that look at what is decided.
@@ -107,4 +109,6 @@ pub mod codes {
     pub const APPROVAL_QUOTA: &str = "APPROVAL_QUOTA";
     /// The time of the evaluation is over.
     pub const EVALUATION_TIMEOUT: &str = "EVALUATION_TIMEOUT";
+    /// The state of a sequence rule can't be read, or is full.
+    pub const MONITOR_UNAVAILABLE: &str = "MONITOR_UNAVAILABLE";
 }

@@ -17,6 +17,16 @@ pub struct Authorized {
     pub arguments_digest: String,
     /// What it had to apply.
     pub obligations: Vec<Obligation>,
+    /// Whether rules were evaluated for it: then monitors know of the step.
+    pub evaluated: bool,
+}
+
+impl Authorized {
+    /// Whether the step was allowed, and monitors know of it.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.evaluated && matches!(self.effective_verdict, Verdict::Allow | Verdict::Modify)
+    }
 }
 
 /// A violation found on the record.
@@ -147,6 +157,7 @@ mod tests {
             effective_verdict: verdict,
             arguments_digest: "aa".into(),
             obligations: obligations.iter().map(item).collect(),
+            evaluated: true,
         }
     }
 

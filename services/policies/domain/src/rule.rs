@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     reasons,
-    text::is_slug,
+    sequence::{MAX_RULES, Sequence},
+    text::{self, Checked, is_slug},
     words::{Category, Mode, RuleState, Scope},
 };
 
@@ -59,6 +60,9 @@ pub struct Meaning {
     pub scope: Scope,
     /// To which one.
     pub scope_id: String,
+    /// The body of a sequence rule, which made the Cedar text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<Sequence>,
     /// Its slug.
     pub slug: String,
     /// The tenant whose layer it is in.
@@ -78,6 +82,15 @@ impl Meaning {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
+    }
+
+    /// Looks at its text, and at the heads of its sequence.
+    #[must_use]
+    pub fn check(&self) -> Checked {
+        match &self.sequence {
+            Some(body) => body.checked(&self.slug, self.mode),
+            None => text::check(&self.cedar, Some(&self.slug), self.mode),
+        }
     }
 
     /// Whether it belongs to the layer that every tenant shares.
@@ -109,8 +122,10 @@ pub struct Content {
     pub name: String,
     /// At most 2,000 characters.
     pub description: String,
-    /// The Cedar text.
+    /// The Cedar text; empty for a sequence rule.
     pub cedar: String,
+    /// The body of a sequence rule.
+    pub sequence: Option<Sequence>,
     /// Default TENANT.
     pub scope: Option<Scope>,
     /// For the narrower scopes.
@@ -127,7 +142,7 @@ pub struct Content {
     pub effective_until: Option<i64>,
 }
 
-/// Checks what a caller of `tenant` says about a rule; the text itself is the business of [`crate::text::check`].
+/// Checks what a caller of `tenant` says about a rule; the text itself is the business of [`Meaning::check`].
 ///
 /// # Errors
 /// Every wrong field at once, or the reason that has a name of its own.
@@ -145,7 +160,7 @@ pub fn check_content(content: &Content, tenant: &str, operator: bool) -> Result<
     };
     v.require(ordered, "content.effective_until", "OUT_OF_RANGE", "must be after effective_from");
     v.into_result(&mesh::FIELD_INVALID)?;
-    check_text_size(&content.cedar)?;
+    check_body(content)?;
     check_scope(content, tenant)?;
     let system = content.category == Some(Category::System);
     if content.precedence.is_some_and(|p| p < 100) && !system {
@@ -171,8 +186,9 @@ pub struct Identity<'a> {
 /// # Errors
 /// MODE_INVALID_FOR_GRANT.
 pub fn meaning_of(content: Content, of: Identity<'_>, default_mode: Mode) -> Result<Meaning, Fault> {
-    let found = crate::text::check(&content.cedar, Some(&content.slug), Mode::Block);
-    let grant = found.policy.as_ref().is_some_and(|p| p.effect() == crate::text::GRANT);
+    let cedar = content.sequence.as_ref().map_or(content.cedar, |s| s.cedar(&content.slug));
+    let found = text::check(&cedar, Some(&content.slug), Mode::Block);
+    let grant = found.policy.as_ref().is_some_and(|p| p.effect() == text::GRANT);
     let mode = content.mode.unwrap_or(if grant { Mode::Block } else { default_mode });
     if grant && mode == Mode::Warn {
         return Err(warn_on_grant("content.mode"));
@@ -180,7 +196,7 @@ pub fn meaning_of(content: Content, of: Identity<'_>, default_mode: Mode) -> Res
     let category = content.category.unwrap_or(Category::Custom);
     Ok(Meaning {
         category,
-        cedar: content.cedar,
+        cedar,
         effective_from: content.effective_from,
         effective_until: content.effective_until,
         format: 1,
@@ -189,6 +205,7 @@ pub fn meaning_of(content: Content, of: Identity<'_>, default_mode: Mode) -> Res
         rule_id: of.rule_id.to_owned(),
         scope: content.scope.unwrap_or(Scope::Tenant),
         scope_id: content.scope_id,
+        sequence: content.sequence,
         slug: content.slug,
         tenant_id: of.tenant.to_owned(),
         version: of.version,
@@ -200,6 +217,13 @@ pub fn meaning_of(content: Content, of: Identity<'_>, default_mode: Mode) -> Res
 pub fn warn_on_grant(field: &str) -> Fault {
     let fault = Fault::new(&reasons::MODE_INVALID_FOR_GRANT, "a grant can't be in mode WARN");
     fault.field(field, "MODE_INVALID_FOR_GRANT", "BLOCK, AUDIT or DISABLED")
+}
+
+/// Refused: too many rules of the tenant watch steps.
+#[must_use]
+pub fn sequence_quota() -> Fault {
+    let text = format!("the tenant has {MAX_RULES} sequence rules in force, as many as it may have");
+    Fault::new(&reasons::SEQUENCE_QUOTA, text.clone()).quota("sequence rules in force", text)
 }
 
 /// SYSTEM rules and the mesh layer are for operators.
@@ -214,10 +238,20 @@ pub fn check_protected(protected: bool, operator: bool) -> Result<(), Fault> {
     Ok(())
 }
 
+/// One body: a text, or the parameters of a sequence.
+fn check_body(content: &Content) -> Result<(), Fault> {
+    let Some(sequence) = &content.sequence else { return check_text_size(&content.cedar) };
+    if content.cedar.is_empty() {
+        return sequence.check();
+    }
+    let fault = Fault::new(&mesh::FIELD_INVALID, "1 field(s) of the request are invalid");
+    Err(fault.field("content.cedar", "OUT_OF_RANGE", "a sequence rule makes its own text"))
+}
+
 fn check_text_size(cedar: &str) -> Result<(), Fault> {
     let found = match cedar.len() {
         0 => "the text is empty",
-        n if n > crate::text::MAX_TEXT => "the text is longer than 16 KiB",
+        n if n > text::MAX_TEXT => "the text is longer than 16 KiB",
         _ => return Ok(()),
     };
     Err(Fault::new(&reasons::RULE_TEXT_INVALID, found).field("content.cedar", "RULE_TEXT_INVALID", found))

@@ -3,15 +3,16 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use cedar_policy::{Effect, Entities, EntityUid, PolicyId, PolicySet};
+use cedar_policy::{Effect, Entities, EntityUid, Policy, PolicyId, PolicySet};
 use lru::LruCache;
 use parking_lot::Mutex;
 use runspine_types::Digest;
 
 use crate::{
-    compile::{CompiledRule, CompiledSnapshot, Place},
+    compile::{CompiledRule, CompiledSnapshot, Place, key},
     entities::{self, FactsError, Needs},
     facts::{Principal, Question, Resource, Run},
+    sequence::{Hit, Monitor},
     words::{Action, ResourceType},
 };
 
@@ -29,6 +30,12 @@ pub struct Slice {
     pub grants: PolicySet,
     /// Restrictions with conditions.
     pub restrictions: PolicySet,
+    /// Heads of monitors that can match, and whether they match by their head alone.
+    pub heads: Vec<(Hit, bool)>,
+    /// The heads with conditions; the id of a policy is its place in `heads`.
+    pub watched: PolicySet,
+    /// Monitors whose values the conditions may read.
+    pub read: Vec<Arc<Monitor>>,
     /// Which parts of the context the conditions read.
     pub needs: Needs,
     /// Principal, resource and what they are in.
@@ -82,19 +89,13 @@ impl CompiledSnapshot {
     /// The rules that can match: found by action and resource, then by principal and scope.
     #[must_use]
     pub fn candidates(&self, action: Action, principal: &Principal, resource: &Resource) -> Vec<usize> {
-        let kind = format!("Runspine::{}", resource.kind.as_str());
-        let mut places = vec![
-            Place::Any,
-            Place::Type(kind.clone()),
-            Place::Exact(kind.clone(), resource.id.clone()),
-            Place::Under(kind.clone(), resource.id.clone(), None),
-        ];
-        places.extend(resource_ancestors(resource, principal).map(|(t, id)| Place::Under(t, id, None)));
-        let mut found: Vec<usize> = places.iter().flat_map(|p| self.at(action, p)).collect();
+        let mut found: Vec<usize> =
+            places_of(resource, principal).iter().flat_map(|p| self.at(action, p)).collect();
         found.retain(|i| {
             let rule = &self.rules[*i];
-            let typed = !matches!(&rule.resource, Place::Under(_, _, Some(t)) if *t != kind);
-            typed && principal_fits(&rule.principal, principal) && rule.in_scope(principal)
+            is_typed(&rule.resource, resource)
+                && principal_fits(&rule.principal, principal)
+                && rule.in_scope(principal)
         });
         found.sort_unstable();
         found
@@ -133,7 +134,19 @@ impl CompiledSnapshot {
             let to = if policy.effect() == Effect::Permit { &mut grants } else { &mut restrictions };
             to.add(policy).map_err(|e| FactsError(e.to_string()))?;
         }
+        let heads = self.heads(action, p, resource);
+        let mut watched = PolicySet::new();
+        for (i, (_, policy, head_needs)) in heads.iter().enumerate().filter(|(_, h)| !h.0.1) {
+            needs = needs.and(*head_needs);
+            watched
+                .add(policy.new_id(PolicyId::new(i.to_string())))
+                .map_err(|e| FactsError(e.to_string()))?;
+        }
+        let read = self.read_by(&rules, p);
         Ok(Slice {
+            heads: heads.into_iter().map(|(hit, ..)| hit).collect(),
+            watched,
+            read,
             rules,
             by_head,
             grants,
@@ -145,6 +158,61 @@ impl CompiledSnapshot {
             resource: entities::uid(resource.kind.as_str(), &resource.id)?,
         })
     }
+}
+
+type Watching<'a> = ((Hit, bool), &'a Policy, Needs);
+
+impl CompiledSnapshot {
+    /// The heads of monitors that can match, found as rules are.
+    fn heads(&self, action: Action, p: &Principal, resource: &Resource) -> Vec<Watching<'_>> {
+        let mut places = None;
+        let mut found = Vec::new();
+        for rule in self.watching_rules().filter(|r| r.in_scope(p)) {
+            let Some(monitor) = &rule.monitor else { continue };
+            for (role, head) in monitor.heads().filter(|(_, h)| h.actions & (1 << action.code()) != 0) {
+                let places = places.get_or_insert_with(|| places_of(resource, p));
+                let fits = places.contains(&key(&head.resource))
+                    && is_typed(&head.resource, resource)
+                    && principal_fits(&head.principal, p);
+                if fits {
+                    let hit = Hit { monitor: Arc::clone(monitor), role };
+                    found.push(((hit, head.is_unconditional()), &head.policy, head.needs));
+                }
+            }
+        }
+        found
+    }
+
+    /// The monitors whose values these rules may read: a rule that somebody wrote may read any of them.
+    fn read_by(&self, rules: &[Arc<CompiledRule>], p: &Principal) -> Vec<Arc<Monitor>> {
+        let mut own = Vec::new();
+        for rule in rules.iter().filter(|r| r.needs.reads_monitors()) {
+            match &rule.monitor {
+                Some(monitor) if monitor.reads_itself_only => own.push(Arc::clone(monitor)),
+                _ => return self.monitors(p),
+            }
+        }
+        own
+    }
+}
+
+/// The places at which a resource is found.
+fn places_of(resource: &Resource, principal: &Principal) -> Vec<Place> {
+    let kind = format!("Runspine::{}", resource.kind.as_str());
+    let mut places = vec![
+        Place::Any,
+        Place::Type(kind.clone()),
+        Place::Exact(kind.clone(), resource.id.clone()),
+        Place::Under(kind, resource.id.clone(), None),
+    ];
+    places.extend(resource_ancestors(resource, principal).map(|(t, id)| Place::Under(t, id, None)));
+    places
+}
+
+/// Whether a place asks for no type, or for that of the resource.
+fn is_typed(place: &Place, resource: &Resource) -> bool {
+    let of_kind = |t: &str| t.strip_prefix("Runspine::") == Some(resource.kind.as_str());
+    !matches!(place, Place::Under(_, _, Some(t)) if !of_kind(t))
 }
 
 fn resource_ancestors<'a>(

@@ -88,7 +88,7 @@ pub(crate) struct Cache {
     authorized: Mutex<LruCache<(i64, u32), Arc<Authorized>>>,
 }
 
-fn size(n: usize) -> NonZeroUsize {
+pub(crate) fn size(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)
 }
 

@@ -4,9 +4,10 @@ use contracts_policies::v1 as pb;
 use runspine_db::Tx;
 use runspine_errors::Fault;
 use runspine_policies_domain::{
-    compile::CompiledRule,
+    compile::{CompiledRule, CompiledSnapshot},
     reasons,
-    rule::{Act, Meaning, check_protected, check_reason, rule_digest, warn_on_grant},
+    rule::{Act, Meaning, check_protected, check_reason, rule_digest, sequence_quota, warn_on_grant},
+    sequence::MAX_RULES,
     slice::MAX_SLICE,
     text,
     words::{Category, Mode, RuleState, RuleType},
@@ -70,10 +71,11 @@ impl App {
     /// BI-POLICY-001: a text that can't be validated can't be activated, nor one that makes a slice too large.
     async fn check_activatable(&self, who: &Who, meaning: &Meaning) -> Result<(), Fault> {
         let compiled = CompiledRule::new(meaning.clone(), rule_digest(&meaning.bytes())).map_err(|_| {
-            let found = text::check(&meaning.cedar, Some(&meaning.slug), meaning.mode);
+            let found = meaning.check();
             text::blocking(&found)
         })?;
         let active = self.active(who).await?;
+        check_sequences(&active.compiled, meaning)?;
         let bound = active.compiled.slice_bound(&compiled);
         if bound >= MAX_SLICE {
             let text = format!("a slice would hold more than {MAX_SLICE} rules");
@@ -81,6 +83,17 @@ impl App {
         }
         self.check_findings(&active.compiled, &who.tenant, meaning)
     }
+}
+
+/// A tenant has 200 rules at most that watch steps.
+fn check_sequences(active: &CompiledSnapshot, meaning: &Meaning) -> Result<(), Fault> {
+    let others = active
+        .watching_rules()
+        .filter(|r| r.meaning.tenant_id == meaning.tenant_id && r.meaning.rule_id != meaning.rule_id);
+    if meaning.sequence.is_some() && others.count() >= MAX_RULES {
+        return Err(sequence_quota());
+    }
+    Ok(())
 }
 
 /// Retires what is in force, because `successor` takes its place; says what stood there.
@@ -157,7 +170,7 @@ async fn set_mode(
     let number = head.last_version + 1;
     let mut meaning = Meaning::from_bytes(&old.meaning).ok_or_else(not_found)?;
     (meaning.mode, meaning.version) = (mode, number);
-    let found = text::check(&meaning.cedar, Some(&meaning.slug), mode);
+    let found = meaning.check();
     if found.policy.as_ref().is_some_and(|p| p.effect() == text::GRANT) && mode == Mode::Warn {
         return Err(warn_on_grant("mode"));
     }

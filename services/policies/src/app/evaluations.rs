@@ -10,6 +10,7 @@ use runspine_policies_domain::{
     facts::{EndQuestion, Question, Run},
     reasons,
     run_evaluation::{self, Counts},
+    sequence::{NO_STEP, Place},
     words::{Directive, EvaluationOutcome, Moment, Profile},
 };
 use runspine_rpc::timestamp;
@@ -20,7 +21,7 @@ use super::{
     cache::RunHandle,
     emit::{About, event},
     judge::Asked,
-    observe::{Attempt, Told, Under, of_rule},
+    observe::{Attempt, Told, Under, of_rule, of_sequence},
 };
 use crate::store::{
     approvals,
@@ -66,7 +67,7 @@ impl App {
             if !ask.told.facts.is_empty() {
                 self.observe_last(who, ask).await?;
             }
-            raised = self.judge_end(who, ask, &super::cache::handle_of(row)?).await;
+            raised = self.judge_end(who, ask, &super::cache::handle_of(row)?).await?;
         }
         let (who_, ask_, at) = (who.clone(), ask.clone(), self.now());
         let (run_key, snapshot) = row.map_or((0, None), |r| (r.id, Some(r.digest)));
@@ -90,25 +91,31 @@ impl App {
         Ok(())
     }
 
-    /// Violations of rules that are about the end of the run.
-    async fn judge_end(&self, who: &Who, ask: &AskEnd, handle: &RunHandle) -> Vec<Raised> {
+    /// Violations of rules that are about the end of the run, and of those that something had to follow by then.
+    async fn judge_end(&self, who: &Who, ask: &AskEnd, handle: &RunHandle) -> Result<Vec<Raised>, Fault> {
         let snapshot = self.cache.snapshot(&self.db, &who.tenant, handle.digest).await;
-        let Ok(compiled) = &snapshot else { return Vec::new() };
+        let Ok(compiled) = &snapshot else { return Ok(Vec::new()) };
         let compiled = Arc::clone(compiled);
         let mut run = ask.run.clone();
         run.taints.extend(handle.taints.iter().cloned());
         let now = ask.now.unwrap_or_else(|| self.now());
+        let question = Question::End(ask.question.clone());
+        let glance = self.glance(who, handle.run_key, &handle.bound, &compiled, &question).await?;
+        let principal = &handle.bound.principal;
         let asked = Asked {
             bound: &handle.bound,
             digest: handle.digest,
             profile: ask.profile,
             now,
-            question: Question::End(ask.question.clone()),
+            question,
             run: run.clone(),
             bypass: None,
             approval: None,
             observed: Directive::Continue,
             moment: Moment::RunEnd,
+            monitors: glance.book.values(&glance.read, Place { principal, step: NO_STEP, now: now.0 }),
+            withdrawn: Vec::new(),
+            lost: glance.lost,
         };
         let ruling = self.judge(asked, &Ok(compiled), 0).ruling;
         let under = Under {
@@ -120,7 +127,9 @@ impl App {
             run: &run,
             now,
         };
-        ruling.violations.iter().map(|v| of_rule(&under, None, v)).collect()
+        let of_rules = ruling.violations.iter().map(|v| of_rule(&under, None, v));
+        let due = glance.book.still_due(principal);
+        Ok(of_rules.chain(due.iter().filter_map(|o| of_sequence(&under, o))).collect())
     }
 
     /// Makes an evaluation effective no more.

@@ -1,6 +1,6 @@
 //! One question put to one snapshot, in memory.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use runspine_policies_domain::{
@@ -29,6 +29,12 @@ pub(crate) struct Asked<'a> {
     /// What observed steps led to.
     pub observed: Directive,
     pub moment: Moment,
+    /// Values of monitors.
+    pub monitors: BTreeMap<String, i64>,
+    /// Steps that were allowed here and denied after all.
+    pub withdrawn: Vec<u32>,
+    /// The state of a sequence rule can't be used.
+    pub lost: bool,
 }
 
 /// The answer, with the bytes that it was made of.
@@ -40,6 +46,8 @@ pub(crate) struct Judged {
     pub question: Question,
     pub run: Run,
     pub bypass: Option<Bypass>,
+    pub monitors: BTreeMap<String, i64>,
+    pub withdrawn: Vec<u32>,
 }
 
 impl App {
@@ -55,6 +63,7 @@ impl App {
             approval: asked.approval,
             bypass: asked.bypass,
             format: 1,
+            monitors: asked.monitors,
             now: asked.now.0,
             observed_directive: asked.observed,
             principal: Cow::Borrowed(&asked.bound.principal),
@@ -62,10 +71,14 @@ impl App {
             question: asked.question,
             run: asked.run,
             snapshot: asked.digest.to_hex(),
+            withdrawn: asked.withdrawn,
         };
         let ruling = match (Directive::from_code(recall), snapshot) {
             (Some(directive), _) => decide::recalled(directive),
             (None, Err(_)) => decide::undecided(Failure::SnapshotUnavailable, asked.profile, asked.observed),
+            (None, Ok(_)) if asked.lost => {
+                decide::undecided(Failure::MonitorUnavailable, asked.profile, asked.observed)
+            }
             (None, Ok(snapshot)) => self.evaluate(snapshot, asked.bound, &inputs, asked.moment, started),
         };
         let bytes = inputs.bytes();
@@ -77,6 +90,8 @@ impl App {
             question: inputs.question,
             run: inputs.run,
             bypass: inputs.bypass,
+            monitors: inputs.monitors,
+            withdrawn: inputs.withdrawn,
         }
     }
 

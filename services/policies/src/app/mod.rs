@@ -8,6 +8,7 @@ pub(crate) mod enforce_rule;
 pub(crate) mod evaluations;
 pub(crate) mod judge;
 pub(crate) mod layer;
+pub(crate) mod monitors;
 pub(crate) mod observe;
 pub(crate) mod read;
 pub(crate) mod rules;
@@ -77,6 +78,7 @@ pub(crate) struct App {
     pub profile: Profile,
     pub steps: Batcher<StoreSteps>,
     pub cache: cache::Cache,
+    pub monitors: monitors::Monitors,
     pub budget: Duration,
     /// Grows with each change of a back-test in this process.
     pub backtests: tokio::sync::watch::Sender<u64>,
@@ -93,6 +95,7 @@ impl App {
             profile,
             steps,
             cache: cache::Cache::new(config),
+            monitors: monitors::Monitors::new(cache::size(config.runs)),
             budget,
             backtests: tokio::sync::watch::Sender::new(0),
             shadows: sandbox::tap::Shadows::new(),

@@ -1,6 +1,6 @@
 //! Facts of finished steps: what rules say about them, and whether they are what was decided.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use contracts_policies::v1 as pb;
@@ -13,7 +13,8 @@ use runspine_policies_domain::{
     obligation::Obligation,
     reasons,
     record::{self, Authorized, RecordViolation},
-    words::{Directive, Moment, Profile, Severity, Verdict, ViolationKind, ViolationSource},
+    sequence::{Book, Hit, Open, Place, labels, synthesized},
+    words::{Directive, Failure, Mode, Moment, Profile, Severity, Verdict, ViolationKind, ViolationSource},
 };
 use runspine_rpc::timestamp;
 use runspine_types::{Hasher, Micros, hash, new_id};
@@ -86,7 +87,12 @@ pub(crate) fn conflict(seq: u64) -> Fault {
 
 impl App {
     /// Looks at facts in their order; those that are known already are only passed on to be compared.
-    pub(crate) async fn observe(&self, under: &Under<'_>, told: &Told) -> Result<Observed, Fault> {
+    pub(crate) async fn observe(
+        &self,
+        under: &Under<'_>,
+        told: &Told,
+        book: &mut Book,
+    ) -> Result<Observed, Fault> {
         let mut out = Observed::default();
         for fact in &told.facts {
             let authorized = self.authorized(under, fact).await?;
@@ -99,7 +105,7 @@ impl App {
                 bytes,
             });
             if fact.seq >= under.handle.next_seq {
-                self.look_at(under, fact, authorized.as_deref(), &mut out);
+                self.look_at(under, fact, authorized.as_deref(), &mut out, book);
             }
         }
         if let Some(first) = told.facts.first() {
@@ -122,7 +128,14 @@ impl App {
         fact: &EndedQuestion,
         authorized: Option<&Authorized>,
         out: &mut Observed,
+        book: &mut Book,
     ) {
+        let place = Place {
+            principal: &under.handle.bound.principal,
+            step: fact.step_index,
+            now: if fact.occurred_at > 0 { fact.occurred_at } else { under.now.0 },
+        };
+        let mut hits = Vec::new();
         let mut question = fact.clone();
         question.authorized = authorized.is_some();
         let mut run = under.run.clone();
@@ -138,6 +151,9 @@ impl App {
             approval: None,
             observed: Directive::Continue,
             moment: Moment::StepEnd,
+            monitors: book.all_values(Place { now: under.now.0, ..place }),
+            withdrawn: Vec::new(),
+            lost: false,
         };
         // A snapshot that can't be used is told by the decision that follows, not by every fact.
         if let Ok(snapshot) = under.snapshot {
@@ -147,9 +163,42 @@ impl App {
             out.taints.extend(ruling.taints_added.iter().cloned());
             let found = ruling.violations.iter();
             out.violations.extend(found.map(|v| of_rule(under, Some(fact.step_index), v)));
+            hits = ruling.hits;
+            if !book.is_empty() && !authorized.is_some_and(Authorized::is_watched) {
+                let unknown = self.hits_of_unknown(under, snapshot, fact);
+                out.taints.extend(labels(&unknown));
+                hits.extend(unknown);
+            }
         }
+        book.recorded(fact, place);
+        book.happened(&hits, fact, place);
         let found = record::check(fact, authorized);
         out.violations.extend(found.iter().map(|v| of_record(under, fact.step_index, v)));
+    }
+
+    /// What watches a step that was not decided here, as far as its record tells.
+    fn hits_of_unknown(
+        &self,
+        under: &Under<'_>,
+        snapshot: &Arc<CompiledSnapshot>,
+        fact: &EndedQuestion,
+    ) -> Vec<Hit> {
+        let asked = Asked {
+            bound: &under.handle.bound,
+            digest: under.handle.digest,
+            profile: under.profile,
+            now: under.now,
+            question: Question::Step(synthesized(fact)),
+            run: under.run.clone(),
+            bypass: None,
+            approval: None,
+            observed: Directive::Continue,
+            moment: Moment::StepStart,
+            monitors: BTreeMap::new(),
+            withdrawn: Vec::new(),
+            lost: false,
+        };
+        self.judge(asked, &Ok(Arc::clone(snapshot)), 0).ruling.hits
     }
 
     /// What was decided about a step: kept in memory since, or read from its latest answer.
@@ -195,11 +244,19 @@ impl App {
                 run: &run,
                 now,
             };
-            let observed = self.observe(&under, &told).await?;
+            let compiled = snapshot.as_ref().ok().map(Arc::as_ref);
+            let mut desk = self.desk(who, &handle, compiled, None, &told).await?;
+            let mut observed = self.observe(&under, &told, &mut desk.book).await?;
+            overdue(&under, &told, &mut desk.book, &mut observed);
             let answer = answer_of(&observed, profile);
-            let item = item_of(who, &handle, told.from_seq, observed, self.now());
+            let mut item = item_of(who, &handle, told.from_seq, observed, self.now());
+            if !desk.is_full() {
+                item.monitors = desk.moved();
+            }
             let key = Keyed::by_request_id("policies.ObserveSteps", &request.request_id, request);
             let done = self.keyed(who, key, move |tx| Box::pin(store(tx, item, answer))).await;
+            // A repeat moved nothing, which is not told: what was left is read again.
+            desk.leave().forget().await;
             match done {
                 Err(fault) if fault.is(&reasons::VERSION_CONFLICT) => {
                     self.cache.forget_run(&who.tenant, &attempt.run_id, attempt.attempt);
@@ -225,7 +282,7 @@ impl App {
         told: &Told,
         fault: Fault,
     ) -> Result<pb::ObserveStepsResponse, Fault> {
-        let observed = self.observe(under, told).await?;
+        let observed = self.observe(under, told, &mut Book::default()).await?;
         let item = item_of(who, handle, told.from_seq, observed, self.now());
         self.steps.submit(item).await?;
         Err(fault)
@@ -274,6 +331,7 @@ pub(crate) fn item_of(who: &Who, handle: &RunHandle, from_seq: u64, observed: Ob
         decision: None,
         violations: observed.violations,
         approval: None,
+        monitors: Vec::new(),
         conflict: observed.conflict,
         events: Vec::new(),
         at,
@@ -299,6 +357,7 @@ pub(crate) fn authorized_by(answer: &pb::EvaluateStepResponse) -> Option<Authori
         effective_verdict: Verdict::from_code(d.effective_verdict).unwrap_or(Verdict::Deny),
         arguments_digest: hex_of(&answer.arguments_digest),
         obligations: obligations.collect(),
+        evaluated: matches!(Failure::from_code(d.failure), None | Some(Failure::EvaluationError)),
     })
 }
 
@@ -312,13 +371,39 @@ pub(crate) fn of_rule(under: &Under<'_>, step: Option<u32>, v: &RuleViolation) -
         rule_id: v.rule_id.clone(),
         version: v.version,
         rule_code: v.code.clone(),
-        kind: ViolationKind::Custom.code(),
+        kind: if v.sequence { ViolationKind::Sequence } else { ViolationKind::Custom }.code(),
         severity: v.severity.code(),
-        source: ViolationSource::Evaluator.code(),
+        source: if v.sequence { ViolationSource::Sequence } else { ViolationSource::Evaluator }.code(),
         reason: v.message.clone(),
         ..identity(under, step, &v.rule_id)
     };
     raised(under, violation)
+}
+
+/// A step that led to nothing in time; only a rule in force makes a violation of it.
+pub(crate) fn of_sequence(under: &Under<'_>, open: &Open) -> Option<Raised> {
+    let m = &open.monitor;
+    let violation = || pb::Violation {
+        rule_id: m.rule_id.clone(),
+        version: m.version,
+        rule_code: m.code.clone(),
+        kind: ViolationKind::Sequence.code(),
+        severity: m.severity.code(),
+        source: ViolationSource::Sequence.code(),
+        value: format!("nothing followed step {}", open.step),
+        reason: m.message.clone(),
+        ..identity(under, Some(open.step), &m.rule_id)
+    };
+    (m.mode == Mode::Block).then(|| raised(under, violation()))
+}
+
+/// What had to be led to by the newest of the facts.
+fn overdue(under: &Under<'_>, told: &Told, book: &mut Book, out: &mut Observed) {
+    let newest = told.facts.iter().map(|f| f.step_index).max();
+    let principal = &under.handle.bound.principal;
+    let Some(step) = newest else { return };
+    let found = book.overdue(Place { principal, step, now: under.now.0 });
+    out.violations.extend(found.iter().filter_map(|o| of_sequence(under, o)));
 }
 
 fn of_record(under: &Under<'_>, step: u32, v: &RecordViolation) -> Raised {

@@ -8,6 +8,7 @@ use runspine_db::Tx;
 use runspine_errors::Fault;
 use runspine_policies_domain::{
     facts::{Principal, Question, Run, StartQuestion},
+    sequence::{NO_STEP, Place as StepPlace},
     slice::Bound,
     words::{Directive, Moment, Profile},
 };
@@ -110,23 +111,31 @@ impl App {
         }
         run.taints.sort();
         run.taints.dedup();
+        let question = Question::Start(ask.question.clone());
+        let run_key = under.handle.as_ref().map_or(0, |h| h.run_key);
+        let now = ask.now.unwrap_or(at);
+        let glance = self.glance(who, run_key, &under.bound, &active.compiled, &question).await?;
+        let place = StepPlace { principal: &under.bound.principal, step: NO_STEP, now: now.0 };
         let asked = Asked {
             bound: &under.bound,
             digest: active.compiled.digest,
             profile: ask.profile,
-            now: ask.now.unwrap_or(at),
-            question: Question::Start(ask.question.clone()),
+            now,
+            question,
             run,
             bypass: None,
             approval: None,
             observed: Directive::Continue,
             moment: Moment::RunStart,
+            monitors: glance.book.values(&glance.read, place),
+            withdrawn: Vec::new(),
+            lost: glance.lost,
         };
         let decision_id = if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() };
         let place = Place {
             who,
             attempt: &ask.attempt,
-            run_key: under.handle.as_ref().map_or(0, |h| h.run_key),
+            run_key,
             step_index: None,
             decision_id: &decision_id,
             named: &ask.approval_id,
@@ -169,6 +178,7 @@ impl App {
             decision: Some(decided(&decision, &judged, -1, ask.request, answer)),
             violations: Vec::new(),
             approval,
+            monitors: Vec::new(),
             conflict: None,
             at,
         })

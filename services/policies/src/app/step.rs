@@ -1,6 +1,6 @@
 //! EvaluateStep: decided in memory, stored with many others, answered with the bytes that were stored.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use contracts_policies::v1 as pb;
@@ -10,6 +10,7 @@ use runspine_policies_domain::{
     decide::Ruling,
     facts::{Bypass, Question, Run, StepQuestion, check_step},
     reasons,
+    sequence::{Book, Place as StepPlace},
     words::{ActionTaken, Directive, Moment, Profile, Verdict},
 };
 use runspine_types::{Digest, Micros, new_id};
@@ -20,7 +21,8 @@ use super::{
     cache::RunHandle,
     emit::{About, event},
     judge::{Asked, Judged},
-    observe::{self, Attempt, Told, Under, gained, of_rule},
+    monitors::Desk,
+    observe::{self, Attempt, Told, Under, gained, of_rule, of_sequence},
 };
 use crate::{
     present::{self, Identity},
@@ -42,6 +44,8 @@ pub(crate) struct AskStep {
     pub bypass: Option<Bypass>,
     /// The approval that it names; empty: none.
     pub approval_id: String,
+    /// Steps that were allowed here and denied after all.
+    pub withdrawn: Vec<u32>,
     pub told: Told,
     pub now: Option<Micros>,
     pub profile: Profile,
@@ -75,7 +79,7 @@ impl App {
                 let text = "the attempt is bound to another snapshot";
                 return Err(Fault::new(&reasons::SNAPSHOT_NOT_FOUND, text));
             }
-            let (item, taints) = self.prepare(who, ask, &handle).await?;
+            let Prepared { item, taints, desk } = self.prepare(who, ask, &handle).await?;
             let authorized = match item.decision.as_ref().map(|d| &d.answer) {
                 Some(Answer::Step(answer)) => observe::authorized_by(answer),
                 _ => None,
@@ -86,8 +90,8 @@ impl App {
             if let Some(seen) = &mut seen {
                 seen.facts = item.facts.iter().filter(|f| f.seq >= handle.next_seq).cloned().collect();
             }
-            match self.steps.submit(item).await? {
-                Out::Done { answer, next_seq } => {
+            match self.hand_in(item, desk).await? {
+                Out::Done { answer, next_seq, .. } => {
                     self.shadows.tell(seen, &answer);
                     if let Some(authorized) = authorized {
                         self.cache.keep_authorized(handle.run_key, ask.question.step_index, authorized);
@@ -109,13 +113,23 @@ impl App {
         Err(contended())
     }
 
+    /// Hands a decision to the store. Who waits for the states that it holds goes on as soon as it stands in the queue.
+    async fn hand_in(&self, item: Item, desk: Desk) -> Result<Out, Fault> {
+        let mut stored = Box::pin(self.steps.submit(item));
+        let first = futures::poll!(&mut stored);
+        let pledge = desk.leave();
+        let out = match first {
+            Poll::Ready(out) => out,
+            Poll::Pending => stored.await,
+        };
+        if !matches!(out, Ok(Out::Done { fresh: true, .. })) {
+            pledge.forget().await;
+        }
+        out
+    }
+
     /// Everything but the store: facts, evaluation, the rows it comes to, and the taints of the run after it.
-    async fn prepare(
-        &self,
-        who: &Who,
-        ask: &AskStep,
-        handle: &RunHandle,
-    ) -> Result<(Item, Option<Vec<String>>), Fault> {
+    async fn prepare(&self, who: &Who, ask: &AskStep, handle: &RunHandle) -> Result<Prepared, Fault> {
         let at = self.now();
         let now = ask.now.unwrap_or(at);
         let snapshot = self.cache.snapshot(&self.db, &who.tenant, handle.digest).await;
@@ -135,22 +149,35 @@ impl App {
             run: &run,
             now,
         };
-        let observed = self.observe(&under, &ask.told).await?;
+        let question = Question::Step(ask.question.clone());
+        let compiled = snapshot.as_ref().ok().map(Arc::as_ref);
+        let mut desk = self.desk(who, handle, compiled, Some(&question), &ask.told).await?;
+        let step_place =
+            StepPlace { principal: &handle.bound.principal, step: ask.question.step_index, now: now.0 };
+        let mut observed = self.observe(&under, &ask.told, &mut desk.book).await?;
+        desk.book.withdrawn(&ask.withdrawn, step_place.principal, now.0);
+        let open = desk.book.overdue(step_place);
+        observed.violations.extend(open.iter().filter_map(|o| of_sequence(&under, o)));
         let mut told_run = run.clone();
         told_run.taints.extend(observed.taints.iter().cloned());
         told_run.taints.sort();
         told_run.taints.dedup();
-        let asked = Asked {
+        let observed_directive = observed.directive.unwrap_or(Directive::Continue);
+        let values = desk.book.values(&desk.read, step_place);
+        let asked = |lost: bool| Asked {
             bound: &handle.bound,
             digest: handle.digest,
             profile: ask.profile,
             now,
-            question: Question::Step(ask.question.clone()),
-            run: told_run,
+            question: question.clone(),
+            run: told_run.clone(),
             bypass: ask.bypass.clone(),
             approval: None,
-            observed: observed.directive.unwrap_or(Directive::Continue),
+            observed: observed_directive,
             moment: Moment::StepStart,
+            monitors: values.clone(),
+            withdrawn: ask.withdrawn.clone(),
+            lost,
         };
         let decision_id = if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() };
         let place = Place {
@@ -162,7 +189,14 @@ impl App {
             named: &ask.approval_id,
             at,
         };
-        let (judged, approval) = self.decide(place, asked, &snapshot, handle.recall).await?;
+        let (mut judged, mut approval) =
+            self.decide(place, asked(desk.lost), &snapshot, handle.recall).await?;
+        let hits = std::mem::take(&mut judged.ruling.hits);
+        desk.book.decided(&hits, &ask.question, step_place, judged.ruling.effective_verdict);
+        if desk.is_full() {
+            (judged, approval) = self.decide(place, asked(true), &snapshot, handle.recall).await?;
+            desk.book = Book::default();
+        }
         let identity = Identity {
             decision_id,
             run_id: &ask.attempt.run_id,
@@ -196,11 +230,20 @@ impl App {
         item.taints = stored;
         item.violations = violations;
         item.approval = approval;
+        item.monitors = desk.moved();
         item.events = events;
         item.decision =
             Some(decided(&decision, &judged, i64::from(ask.question.step_index), ask.request, answer));
-        Ok((item, after))
+        Ok(Prepared { item, taints: after, desk })
     }
+}
+
+/// A decision that can be stored.
+struct Prepared {
+    item: Item,
+    /// Taints of the run after it, when it gained some.
+    taints: Option<Vec<String>>,
+    desk: Desk,
 }
 
 /// A decision as it is stored.

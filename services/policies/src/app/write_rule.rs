@@ -9,7 +9,7 @@ use runspine_policies_domain::{
     rule::{
         Act, Content, Identity, Meaning, check_content, check_protected, meaning_of, next_state, rule_digest,
     },
-    text::{self, Checked},
+    text::Checked,
     words::{Category, Profile, RuleState, RuleType, Scope, Source},
 };
 use runspine_types::{Micros, new_id};
@@ -137,7 +137,7 @@ async fn write_version(tx: &mut Tx, order: &Order, new: New<'_>) -> Result<(Vers
     let (_, settings) = layer::settings(tx, &order.who.tenant, order.profile).await?;
     let identity = Identity { rule_id: new.rule_id, version: new.version, tenant: &order.who.tenant };
     let meaning = meaning_of(new.content, identity, settings.default_rule_mode)?;
-    let found = text::check(&meaning.cedar, Some(&meaning.slug), meaning.mode);
+    let found = meaning.check();
     let row = row_of(order, &meaning, (name, description), new.rule_type, new.parent);
     rules::insert_version(tx, &row).await?;
     Ok((row, found))

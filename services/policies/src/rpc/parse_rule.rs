@@ -4,9 +4,12 @@ use contracts_policies::v1 as pb;
 use runspine_errors::{Fault, Violations, mesh};
 use runspine_policies_domain::{
     rule::Content,
+    sequence::Sequence,
     settings::{Inspection, Settings},
     words::{Category, Mode, RuleType, Scope},
 };
+
+use crate::present_sequence;
 
 /// A word of an enum field that may be left out.
 fn word<T>(v: &mut Violations, field: &str, code: i32, of: fn(i32) -> Option<T>) -> Option<T> {
@@ -20,6 +23,7 @@ pub(super) fn content(c: Option<pb::RuleContent>) -> Result<(Content, RuleType),
     let mut v = Violations::new();
     v.require(c.is_some(), "content", "REQUIRED", "the rule");
     let c = c.unwrap_or_default();
+    let sequence = c.sequence.map(|body| present_sequence::parsed(&mut v, "content.sequence", body));
     let content = Content {
         scope: word(&mut v, "content.scope", c.scope, Scope::from_code),
         mode: word(&mut v, "content.mode", c.mode, Mode::from_code),
@@ -28,6 +32,7 @@ pub(super) fn content(c: Option<pb::RuleContent>) -> Result<(Content, RuleType),
         name: c.name,
         description: c.description,
         cedar: c.cedar,
+        sequence,
         scope_id: c.scope_id,
         precedence: c.precedence,
         effective_from: c.effective_from.as_ref().map(|t| runspine_rpc::micros(t).0),
@@ -36,6 +41,15 @@ pub(super) fn content(c: Option<pb::RuleContent>) -> Result<(Content, RuleType),
     let rule_type = word(&mut v, "content.rule_type", c.rule_type, RuleType::from_code);
     v.into_result(&mesh::FIELD_INVALID)?;
     Ok((content, rule_type.unwrap_or(RuleType::Standard)))
+}
+
+/// The body of a sequence rule, alone.
+pub(super) fn sequence(body: pb::SequenceBody) -> Result<Sequence, Fault> {
+    let mut v = Violations::new();
+    let sequence = present_sequence::parsed(&mut v, "sequence", body);
+    v.into_result(&mesh::FIELD_INVALID)?;
+    sequence.check()?;
+    Ok(sequence)
 }
 
 /// A mode that must be named.

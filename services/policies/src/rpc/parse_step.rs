@@ -144,6 +144,7 @@ pub(super) fn ask_step(who: &Who, r: &pb::EvaluateStepRequest) -> Result<AskStep
         decision_id: r.decision_id.clone(),
         snapshot: Digest::from_hex(&snapshot),
         request: request_of(&question, &r.approval_id),
+        withdrawn: r.withdrawn.clone(),
         approval_id: r.approval_id.clone(),
         question,
         arguments_digest: r.arguments_digest.clone(),

@@ -123,6 +123,9 @@ impl RuleService for Rpc {
     }
 }
 
+/// The slug that a sequence is looked at with which belongs to no rule yet.
+const SLUG_OF_NOBODY: &str = "rule";
+
 fn validate(request: &pb::ValidateRuleRequest) -> Result<pb::ValidateRuleResponse, Fault> {
     let mode = if request.mode == 0 { Mode::Block } else { parse_rule::mode(request.mode)? };
     let scope = Scope::from_code(request.scope);
@@ -130,7 +133,10 @@ fn validate(request: &pb::ValidateRuleRequest) -> Result<pb::ValidateRuleRespons
         let fault = Fault::new(&runspine_errors::mesh::ENUM_UNKNOWN, "the scope is not known");
         return Err(fault.field("scope", "ENUM_UNKNOWN", "a known scope"));
     }
-    let found = text::check(&request.cedar, None, mode);
+    let found = match &request.sequence {
+        None => text::check(&request.cedar, None, mode),
+        Some(body) => parse_rule::sequence(body.clone())?.checked(SLUG_OF_NOBODY, mode),
+    };
     Ok(pb::ValidateRuleResponse {
         findings: found.findings.iter().map(|f| present::finding(f, "", 0)).collect(),
         slice_keys: found.policy.as_ref().map(slice_keys).unwrap_or_default(),

@@ -11,7 +11,10 @@ use runspine_db::{
 use runspine_errors::{Fault, mesh};
 use runspine_types::{Digest, Micros};
 
-use super::approval_part::{self, ApprovalPart};
+use super::{
+    approval_part::{self, ApprovalPart},
+    monitors::{Locked, Moved},
+};
 
 /// What is asked to be stored, made by the use case before anything was written.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub(crate) struct Item {
     pub violations: Vec<Raised>,
     /// What the decision does to approvals.
     pub approval: Option<ApprovalPart>,
+    /// States of sequence rules that it was made with.
+    pub monitors: Vec<Moved>,
     /// Stored instead of the rest when a fact contradicts a stored one.
     pub conflict: Option<Box<Raised>>,
     pub events: Vec<OutboxEvent>,
@@ -95,9 +100,10 @@ pub(crate) struct Raised {
 /// What became of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Out {
-    /// Stored now or before: the kept answer (empty when only facts were told), and where the facts end.
-    Done { answer: Bytes, next_seq: u64 },
-    /// Taints, recall or an approval are not what the decision was made with: decide again.
+    /// Stored now, or before if it is not `fresh`: the kept answer (empty when only facts were told), and where the
+    /// facts end.
+    Done { answer: Bytes, next_seq: u64, fresh: bool },
+    /// Taints, recall, states of sequence rules or an approval are not what the decision was made with: decide again.
     Stale,
     /// Facts from this position on are missing.
     Gap(u64),
@@ -133,6 +139,7 @@ impl Batch for StoreSteps {
 pub(crate) async fn apply(tx: &mut Tx, items: &[Item]) -> Answers<Out> {
     let mut group = Group { states: states(tx, items).await?, ..Group::default() };
     group.known = known_facts(tx, items, &group.states).await?;
+    group.monitors = Locked::of(tx, items).await?;
     let mut outs = Vec::with_capacity(items.len());
     for (place, item) in items.iter().enumerate() {
         outs.push(match group.refuse(place, item) {
@@ -157,6 +164,7 @@ struct Group {
     /// Taint versions, as moved by this group.
     taint_versions: HashMap<i64, i64>,
     taints: BTreeMap<i64, (String, i64)>,
+    monitors: Locked,
     answered: HashMap<(i64, i64, u32), (Digest, Bytes)>,
     decisions: Vec<Args>,
     inputs: Vec<Args>,
@@ -187,6 +195,9 @@ impl Group {
             self.raised.extend(item.conflict.as_ref().map(|r| (item.run_key, (**r).clone())));
             return Ok(Some(Out::Conflict(seq)));
         }
+        if self.monitors.is_stale(item) {
+            return Ok(Some(Out::Stale));
+        }
         Ok(None)
     }
 
@@ -199,10 +210,11 @@ impl Group {
             self.taint_versions.insert(item.run_key, taint_version + 1);
             self.taints.insert(item.run_key, (taints.clone(), taint_version + 1));
         }
+        self.monitors.accept(item);
         self.raised.extend(item.violations.iter().map(|r| (item.run_key, r.clone())));
         self.events.extend(item.events.iter().cloned());
         let answer = item.decision.as_ref().map(|d| self.accept_decision(item, d, next)).unwrap_or_default();
-        Out::Done { answer, next_seq: next }
+        Out::Done { answer, next_seq: next, fresh: true }
     }
 
     /// The first answer, when the same question was answered before.
@@ -218,7 +230,7 @@ impl Group {
             let text = "this question was asked before with other words";
             return Err(Fault::new(&mesh::IDEMPOTENCY_MISMATCH, text));
         }
-        Ok(Some(Out::Done { answer: first.1, next_seq: next }))
+        Ok(Some(Out::Done { answer: first.1, next_seq: next, fresh: false }))
     }
 
     fn conflict(&self, item: &Item) -> Option<u64> {
@@ -333,6 +345,7 @@ impl Group {
             let sql = "UPDATE run_states SET taints = $2, taint_version = $3 WHERE id = $1";
             tx.execute(sql, args![run_key, taints, version]).await?;
         }
+        self.monitors.write(tx).await?;
         for event in self.events {
             tx.emit_raw(event);
         }

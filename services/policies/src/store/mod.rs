@@ -7,6 +7,7 @@ pub(crate) mod evaluations;
 pub(crate) mod findings;
 pub(crate) mod hot;
 pub(crate) mod lists;
+pub(crate) mod monitors;
 pub(crate) mod rules;
 pub(crate) mod runs;
 pub(crate) mod shadows;
@@ -19,7 +20,7 @@ use runspine_db::Migrations;
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
     steps: [
         1 => "0001_policies", 2 => "0002_sandbox", 3 => "0003_approvals", 4 => "0004_shadows", 5 => "0005_findings",
-        6 => "0006_violation_kinds",
+        6 => "0006_violation_kinds", 7 => "0007_monitors",
     ],
     append_only: [
         "rule_versions", "rule_transitions", "snapshots", "snapshot_transitions", "snapshot_recalls",

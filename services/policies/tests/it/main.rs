@@ -8,6 +8,7 @@ mod harness;
 mod rules;
 mod runs;
 mod sandbox;
+mod sequences;
 mod shadows;
 mod steps;
 mod stores;

@@ -51,7 +51,7 @@ fn request(n: u64, candidate: Option<pb::Candidate>) -> pb::StartBacktestRequest
 
 impl House {
     /// Tests a candidate on everything recorded so far, to the end.
-    async fn backtest(&self, n: u64, candidate: Option<pb::Candidate>) -> pb::Backtest {
+    pub async fn backtest(&self, n: u64, candidate: Option<pb::Candidate>) -> pb::Backtest {
         let started = self.start_backtest(request(n, candidate)).await.unwrap();
         self.finished(&started.backtest_id).await
     }

@@ -63,6 +63,7 @@ async fn put_rule(house: &House) {
         rule_id: test_id(30, 1),
         scope: Scope::Tenant,
         scope_id: String::new(),
+        sequence: None,
         slug: "r".to_owned(),
         tenant_id: tenant(1),
         version: 1,

@@ -22,6 +22,7 @@ impl Kernel {
         slot: &mut Slot,
     ) -> Called<EvaluateStepResponse> {
         let from = slot.session.as_ref().map_or(0, Session::facts_from);
+        request.withdrawn = slot.session.as_ref().map(Session::refused).unwrap_or_default();
         let pending: Vec<StepFact> = slot.facts.iter().filter(|f| f.seq >= from).cloned().collect();
         let first = self.ask_policies(context, &mut request, pending, from).await;
         let answer = match first {
@@ -30,6 +31,7 @@ impl Kernel {
                 slot.forget();
                 let reloaded = self.load(context, &ask.run_id, ask.attempt, slot).await;
                 reloaded.map_err(|fault| Miss::new(runspine_rpc::status(fault)))?;
+                request.withdrawn = slot.session.as_ref().map(Session::refused).unwrap_or_default();
                 let missing: Vec<StepFact> =
                     slot.facts.iter().filter(|f| f.seq >= expected).cloned().collect();
                 self.ask_policies(context, &mut request, missing, expected).await?

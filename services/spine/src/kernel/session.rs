@@ -60,6 +60,9 @@ impl Step {
     }
 }
 
+/// Among how many of the newest steps refused ones are looked for.
+const REFUSED: usize = 64;
+
 /// What one record of a step used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
@@ -118,6 +121,14 @@ impl Session {
         } else {
             self.open.remove(&index);
         }
+    }
+
+    /// The newest steps that may not be done, recorded by nobody: policies may have allowed them, and takes them out.
+    #[must_use]
+    pub fn refused(&self) -> Vec<u32> {
+        let newest = self.steps.iter().rev().take(REFUSED);
+        let refused = newest.filter(|(_, s)| !s.permitted && s.last_try.is_none());
+        refused.map(|(index, _)| *index).collect()
     }
 
     /// Whether an index before `index` has no step.

@@ -3,7 +3,8 @@
 use crate::{
     compile::CompiledRule,
     obligation::{self, Obligation},
-    words::{FindingKind, Mode, Outcome},
+    sequence::{Sequence, Window},
+    words::{FindingKind, Mode, Outcome, SequenceKind},
 };
 
 use super::domain::Domain;
@@ -52,7 +53,8 @@ fn restrictions(a: &Known<'_>, b: &Known<'_>) -> Vec<(FindingKind, String)> {
         }
         return found;
     }
-    if covered && at_least_as_strict(b.rule, a.rule) {
+    found.extend(never_reached(a.rule, b.rule));
+    if covered && at_least_as_strict(b.rule, a.rule) && !marks(a.rule) {
         let text = format!("`{slug}` matches everything that this matches and is at least as strict");
         found.push((FindingKind::Shadowed, text));
     }
@@ -61,6 +63,40 @@ fn restrictions(a: &Known<'_>, b: &Known<'_>) -> Vec<(FindingKind, String)> {
     }
     found.extend(overlapping(a, b));
     found
+}
+
+/// Whether a rule does something besides its restriction: then it is never without effect.
+fn marks(rule: &CompiledRule) -> bool {
+    rule.monitor.as_ref().is_some_and(|m| m.limits.kind == SequenceKind::Taint)
+}
+
+/// A window that fills up only after another one has, over the same events: `by` looks back at least as far and allows
+/// no more.
+fn never_reached(rule: &CompiledRule, by: &CompiledRule) -> Option<(FindingKind, String)> {
+    let (own, other) = (rule.meaning.sequence.as_ref()?, by.meaning.sequence.as_ref()?);
+    let sums = |s: &Sequence| matches!(s.kind, SequenceKind::CountInWindow | SequenceKind::RunningTotal);
+    let same = sums(own)
+        && (own.kind, &own.events, &own.measure, own.state_scope)
+            == (other.kind, &other.events, &other.measure, other.state_scope)
+        && (own.count_denied, &own.trigger) == (other.count_denied, &other.trigger)
+        && (rule.meaning.scope, &rule.meaning.scope_id) == (by.meaning.scope, &by.meaning.scope_id);
+    let wider = match (own.window(), other.window()) {
+        (_, Window::Run) => true,
+        (Window::Steps(a), Window::Steps(b)) => b >= a,
+        (Window::Time(a), Window::Time(b)) => b >= a,
+        _ => false,
+    };
+    let denies = blocks(by) && by.notes.outcome == Outcome::Deny;
+    // Where both are equal, the one with the later id is told.
+    let equal = own.window == other.window && own.max == other.max;
+    let first = !equal || rule.meaning.rule_id > by.meaning.rule_id;
+    (same && wider && denies && first && other.max <= own.max).then(|| {
+        let text = format!(
+            "`{}` allows {} in {}: {} in {} is never reached before it",
+            by.meaning.slug, other.max, other.window, own.max, own.window
+        );
+        (FindingKind::TemporalConflict, text)
+    })
 }
 
 fn overlapping(a: &Known<'_>, b: &Known<'_>) -> Vec<(FindingKind, String)> {

@@ -59,7 +59,8 @@ const fn severity(kind: FindingKind) -> FindingSeverity {
         FindingKind::Shadowed
         | FindingKind::Unreachable
         | FindingKind::Duplicate
-        | FindingKind::ThresholdContradiction => FindingSeverity::Warning,
+        | FindingKind::ThresholdContradiction
+        | FindingKind::TemporalConflict => FindingSeverity::Warning,
         FindingKind::ScopeOverlap | FindingKind::PrecedenceTie | FindingKind::AnalysisIncomplete => {
             FindingSeverity::Info
         }

@@ -10,6 +10,7 @@ use crate::{
     compile::{BASELINE_ID, CompiledRule, CompiledSnapshot},
     reasons,
     rule::{Content, Identity, Meaning, check_content, check_protected, meaning_of, rule_digest},
+    sequence::MAX_RULES,
     slice::MAX_SLICE,
     snapshot::{RuleRef, SnapshotBody, snapshot_digest},
     text,
@@ -182,7 +183,7 @@ pub fn compile(base: &CompiledSnapshot, overlay: &Overlay, tenant: &str) -> Resu
     for meaning in &overlay.put {
         let digest = rule_digest(&meaning.bytes());
         let rule = CompiledRule::new(meaning.clone(), digest).map_err(|_| {
-            let found = text::check(&meaning.cedar, Some(&meaning.slug), meaning.mode);
+            let found = meaning.check();
             text::blocking(&found)
         })?;
         fresh.push(Arc::new(rule));
@@ -202,6 +203,9 @@ pub fn compile(base: &CompiledSnapshot, overlay: &Overlay, tenant: &str) -> Resu
     let compiled = CompiledSnapshot::new(digest, body.settings, rules).map_err(|what| {
         Fault::new(&reasons::SNAPSHOT_INVALID, format!("the candidate can't be compiled: {what}"))
     })?;
+    if compiled.watching_rules().filter(|r| !r.meaning.is_mesh()).count() > MAX_RULES {
+        return Err(crate::rule::sequence_quota());
+    }
     let largest = fresh.iter().map(|r| compiled.slice_bound(r)).max().unwrap_or(0);
     if largest > MAX_SLICE {
         let text = format!("a slice would hold more than {MAX_SLICE} rules");

@@ -1,19 +1,25 @@
 //! A recorded decision, decided again by a candidate.
 //!
 //! Everything that was known then is an input and is taken as it was stored, but for one thing: labels that rules gave
-//! the run. Those come from the candidate's own rules, as its own answers and its own look at the finished steps give
-//! them; labels that came from outside stay.
+//! the run, and the values of monitors. Those come from the candidate's own rules, as its own answers and its own look at
+//! the finished steps give them; labels that came from outside stay. A monitor that looks beyond one run is taken as it
+//! was recorded: its history is not that of the runs that are replayed.
 
-use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 use crate::{
     compile::{CompiledRule, CompiledSnapshot},
     decide::{Ruling, decide},
     entities::FactsError,
     evaluate::evaluate,
-    facts::{EndedQuestion, Inputs, Question, Run, inputs_digest},
+    facts::{EndedQuestion, Inputs, Question, Run, StepQuestion, inputs_digest},
+    sequence::{Book, Held, Hit, Monitor, NO_STEP, Place, labels, synthesized},
     slice::{Bound, SliceCache, resource_of},
-    words::{Action, Failure, Moment, NotReplayable, Standing, Verdict},
+    words::{Action, Failure, Moment, NotReplayable, Standing, StateScope, Verdict},
 };
 use runspine_types::Digest;
 
@@ -72,6 +78,12 @@ pub struct RunReplay {
     recorded: BTreeSet<String>,
     /// Labels that the candidate's rules gave.
     gained: BTreeSet<String>,
+    /// The candidate's monitors of this run.
+    book: Option<Book>,
+    /// Steps that the candidate decided, and that it allowed.
+    allowed: BTreeSet<u32>,
+    /// Whether a decision that monitors watch could not be read.
+    gap: bool,
     begun: bool,
     denied: bool,
     changed: bool,
@@ -100,6 +112,8 @@ pub struct Replayer {
     labels_facts: bool,
     /// Whether any of its rules gives labels.
     gives_labels: bool,
+    /// Whether any of its rules watches steps.
+    watches: bool,
 }
 
 impl Replayer {
@@ -110,7 +124,8 @@ impl Replayer {
         let ended = |r: &Arc<CompiledRule>| r.actions & (1 << Action::StepEnded.code()) != 0;
         let gives_labels = snapshot.rules.iter().any(|r| giving(&r));
         let labels_facts = snapshot.rules.iter().filter(giving).any(ended);
-        Self { snapshot, slices: SliceCache::new(slices), labels_facts, gives_labels }
+        let watches = snapshot.watching_rules().next().is_some();
+        Self { snapshot, slices: SliceCache::new(slices), labels_facts, gives_labels, watches }
     }
 
     /// Its snapshot.
@@ -122,13 +137,13 @@ impl Replayer {
     /// Whether it has to be told of finished steps.
     #[must_use]
     pub const fn needs_facts(&self) -> bool {
-        self.labels_facts
+        self.labels_facts || self.watches
     }
 
     /// Whether a run has to be known from its start.
     #[must_use]
     pub const fn remembers(&self) -> bool {
-        self.gives_labels
+        self.gives_labels || self.watches
     }
 
     /// What its rules say to inputs, changed in nothing.
@@ -154,14 +169,84 @@ impl Replayer {
             return;
         }
         for fact in facts {
-            let mut run: Run = inputs.run.clone();
-            run.taints = taints.iter().cloned().collect();
-            let ended =
-                Inputs { question: Question::Ended(fact.clone()), run, bypass: None, ..inputs.clone() };
             // Facts that do not fit gave no label then either.
-            if let Ok(ruling) = self.ruling(&ended, bound) {
+            if let Ok(ruling) = self.ruling(&ended(fact, inputs, taints), bound) {
                 taints.extend(ruling.taints_added);
             }
+        }
+    }
+
+    /// What the candidate learns of finished steps: labels, and what its monitors count.
+    fn learned(&self, run: &mut RunReplay, facts: &[EndedQuestion], inputs: &Inputs<'_>, bound: &Bound) {
+        let Some(mut book) = run.book.take() else { return };
+        let mut taints: BTreeSet<String> = run.external.union(&run.gained).cloned().collect();
+        for fact in facts {
+            let now = if fact.occurred_at > 0 { fact.occurred_at } else { inputs.now };
+            let place = Place { principal: &bound.principal, step: fact.step_index, now };
+            let mut asked = ended(fact, inputs, &taints);
+            asked.monitors = book.all_values(Place { now: inputs.now, ..place });
+            let mut hits: Vec<Hit> = Vec::new();
+            if let Ok(ruling) = self.ruling(&asked, bound) {
+                taints.extend(ruling.taints_added);
+                hits.extend(ruling.hits);
+            }
+            book.recorded(fact, place);
+            if !run.allowed.contains(&fact.step_index) {
+                asked.question = Question::Step(synthesized(fact));
+                let unknown = self.ruling(&asked, bound).map(|r| r.hits).unwrap_or_default();
+                taints.extend(labels(&unknown));
+                hits.extend(unknown);
+            }
+            book.happened(&hits, fact, place);
+        }
+        run.gained.extend(taints.difference(&run.external).cloned());
+        run.book = Some(book);
+    }
+
+    /// The values that its rules read for a question.
+    fn values(
+        &self,
+        own: &Self,
+        run: &RunReplay,
+        inputs: &Inputs<'_>,
+        bound: &Bound,
+    ) -> Result<BTreeMap<String, i64>, Refused> {
+        let resource = resource_of(&inputs.question, &inputs.run, &bound.principal);
+        let slice = self.slices.get(&self.snapshot, inputs.question.action(), bound, resource);
+        let read = slice.map(|(slice, _)| slice.read.clone()).unwrap_or_default();
+        let (of_run, shared): (Vec<Arc<Monitor>>, Vec<_>) =
+            read.into_iter().partition(|m| m.scope == StateScope::Run);
+        let unknown = |name: &str| (NotReplayable::MonitorHistoryIncomplete, name.to_owned());
+        if let Some(first) = of_run.first().filter(|_| run.gap) {
+            return Err(unknown(&first.name));
+        }
+        let step = step_of(&inputs.question);
+        let place = Place { principal: &bound.principal, step, now: inputs.now };
+        let mut values = run.book.as_ref().map(|b| b.values(&of_run, place)).unwrap_or_default();
+        for monitor in shared {
+            let same = own.snapshot.watching_rules().filter_map(|r| r.monitor.as_ref());
+            let known = same.filter(|m| m.key == monitor.key).find_map(|m| inputs.monitors.get(&m.name));
+            values.insert(monitor.name.clone(), *known.ok_or_else(|| unknown(&monitor.name))?);
+        }
+        Ok(values)
+    }
+
+    /// What counts for its monitors of a decision that is in force.
+    fn counts(
+        &self,
+        run: &mut RunReplay,
+        inputs: &Inputs<'_>,
+        bound: &Bound,
+        hits: &[Hit],
+        verdict: Verdict,
+    ) {
+        let Question::Step(question) = &inputs.question else { return };
+        if matches!(verdict, Verdict::Allow | Verdict::Modify) {
+            run.allowed.insert(question.step_index);
+        }
+        let place = Place { principal: &bound.principal, step: question.step_index, now: inputs.now };
+        if let Some(book) = &mut run.book {
+            book.decided(hits, question, place, verdict);
         }
     }
 
@@ -177,7 +262,9 @@ impl Replayer {
         stored: Stored<'_>,
         facts: &[EndedQuestion],
     ) -> Result<Again, Refused> {
-        let done = readable(recorded, stored).and_then(|inputs| self.again(own, run, inputs, facts));
+        let inputs = readable(recorded, stored);
+        run.gap |= inputs.is_err() && self.watches;
+        let done = inputs.and_then(|inputs| self.again(own, run, inputs, (facts, recorded.verdict)));
         run.recorded.extend(recorded.taints_added.iter().cloned());
         match done {
             Ok(again) => {
@@ -200,7 +287,7 @@ impl Replayer {
         own: &Self,
         run: &mut RunReplay,
         mut inputs: Inputs<'_>,
-        facts: &[EndedQuestion],
+        (facts, recorded): (&[EndedQuestion], Verdict),
     ) -> Result<Again, Refused> {
         let bound = match &run.bound {
             Some(bound) if bound.principal == *inputs.principal => Arc::clone(bound),
@@ -211,19 +298,31 @@ impl Replayer {
             run.begun = true;
             run.external = inputs.run.taints.iter().cloned().collect();
         }
+        if self.watches && run.book.is_none() {
+            run.book = Some(fresh_book(&self.snapshot, &bound));
+        }
         if own.labels_facts || self.labels_facts {
             let mut seen: BTreeSet<String> = run.external.union(&run.recorded).cloned().collect();
             own.observed(facts, &inputs, &bound, &mut seen);
             run.recorded.extend(seen.difference(&run.external).cloned());
             let mut seen: BTreeSet<String> = run.external.union(&run.gained).cloned().collect();
-            self.observed(facts, &inputs, &bound, &mut seen);
+            if !self.watches {
+                self.observed(facts, &inputs, &bound, &mut seen);
+            }
             run.gained.extend(seen.difference(&run.external).cloned());
+        }
+        self.learned(run, facts, &inputs, &bound);
+        if let Some(book) = &mut run.book {
+            book.withdrawn(&inputs.withdrawn, &bound.principal, inputs.now);
         }
         if run.recorded != run.gained {
             let given = |t: &String| run.recorded.contains(t) && !run.external.contains(t);
             let kept = inputs.run.taints.iter().filter(|t| !given(t)).cloned();
             let taints: BTreeSet<String> = kept.chain(run.gained.iter().cloned()).collect();
             inputs.run.taints = taints.into_iter().collect();
+        }
+        if self.watches {
+            inputs.monitors = self.values(own, run, &inputs, &bound)?;
         }
         let ruling = self.ruling(&inputs, &bound);
         let ruling = ruling.map_err(|e| (NotReplayable::SchemaIncompatible, e.to_string()))?;
@@ -232,15 +331,43 @@ impl Replayer {
             && matches!(at_hand, Some(Standing::Usable | Standing::Auto))
         {
             // Whoever approved was not asked about the candidate's rules.
+            self.counts(run, &inputs, &bound, &ruling.hits, recorded);
             return Err((NotReplayable::ApprovalDependent, String::new()));
         }
         if let (Some(approval), Some(demand)) = (&inputs.approval, &ruling.demand)
             && approval.standing == Standing::Usable
             && !demand.rules.iter().all(|r| approval.rules.contains(r))
         {
+            self.counts(run, &inputs, &bound, &ruling.hits, recorded);
             return Err((NotReplayable::ApprovalDependent, String::new()));
         }
+        self.counts(run, &inputs, &bound, &ruling.hits, ruling.effective_verdict);
         Ok(Again { ruling, counterfactual: run.denied, spent: spent(&inputs.question) })
+    }
+}
+
+/// A finished step as a question, with the labels so far.
+fn ended<'a>(fact: &EndedQuestion, inputs: &Inputs<'a>, taints: &BTreeSet<String>) -> Inputs<'a> {
+    let run = Run { taints: taints.iter().cloned().collect(), ..inputs.run.clone() };
+    Inputs { question: Question::Ended(fact.clone()), run, bypass: None, ..inputs.clone() }
+}
+
+/// Monitors of one run that know nothing yet.
+fn fresh_book(snapshot: &CompiledSnapshot, bound: &Bound) -> Book {
+    let mut own = snapshot.monitors(&bound.principal);
+    own.retain(|m| m.scope == StateScope::Run);
+    let mut book = Book::new(0, own);
+    for holder in book.holders(&bound.principal, 0, &[]) {
+        book.put(holder, Held::default());
+    }
+    book
+}
+
+fn step_of(question: &Question) -> u32 {
+    match question {
+        Question::Step(StepQuestion { step_index, .. }) => *step_index,
+        Question::Ended(q) => q.step_index,
+        Question::Start(_) | Question::End(_) => NO_STEP,
     }
 }
 

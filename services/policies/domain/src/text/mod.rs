@@ -13,6 +13,7 @@ pub use annotation::{Notes, ViolationOn, is_reason, is_slug};
 
 use crate::{
     reasons, schema,
+    sequence::{self, Head},
     words::{FindingKind, FindingSeverity, Mode},
 };
 
@@ -110,6 +111,44 @@ pub fn check(text: &str, slug: Option<&str>, mode: Mode) -> Checked {
     };
     check.validate(&policy);
     check.done(Some(policy), notes)
+}
+
+/// Adds what is wrong with heads that stand beside the text: each is named, and its place is one in its own text.
+#[must_use]
+pub fn with_heads(mut found: Checked, heads: &[(&str, &str)]) -> Checked {
+    for (name, head) in heads.iter().filter(|(_, head)| !head.is_empty()) {
+        let Err(what) = Head::parse(head) else { continue };
+        let of_text = check(&sequence::text_of(head), None, Mode::Block).findings;
+        let mut of_text: Vec<Finding> = of_text.into_iter().map(|f| in_head(f, name, head)).collect();
+        if of_text.is_empty() {
+            of_text.push(Finding {
+                kind: FindingKind::RuleTextInvalid,
+                severity: FindingSeverity::Blocking,
+                start_byte: 0,
+                end_byte: head.len(),
+                line: 1,
+                column: 1,
+                message: format!("`{name}`: {what}"),
+                hint: String::new(),
+            });
+        }
+        found.findings.extend(of_text);
+        found.parsed = None;
+    }
+    found
+}
+
+fn in_head(found: Finding, name: &str, head: &str) -> Finding {
+    let place = |n: usize| n.saturating_sub(sequence::BEFORE_HEAD.len()).min(head.len());
+    let (line, column) = scan::line_column(head, place(found.start_byte));
+    Finding {
+        start_byte: place(found.start_byte),
+        end_byte: place(found.end_byte),
+        line,
+        column,
+        message: format!("`{name}`: {}", found.message),
+        ..found
+    }
 }
 
 /// Refused: what was found keeps the rule from becoming active.

@@ -54,12 +54,14 @@ macro_rules! words {
 mod approval;
 mod rule;
 mod sandbox;
+mod sequence;
 
 pub use approval::{ApprovalLevel, ApprovalState, Standing, Unusable};
 pub use rule::{
     Category, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope, SnapshotState, Source,
 };
 pub use sandbox::{BacktestState, ChangeDimension, NotReplayable, ShadowState};
+pub use sequence::{SequenceKind, StateScope};
 
 words! {
     /// What a rule does when it matches, from loose to strict: the order is the order of restrictiveness.
@@ -172,6 +174,8 @@ words! {
         InvalidContext = 3 "INVALID_CONTEXT",
         /// The time was over.
         Timeout = 4 "TIMEOUT",
+        /// The state of a sequence rule can't be read, or is full.
+        MonitorUnavailable = 5 "MONITOR_UNAVAILABLE",
     }
 }
 

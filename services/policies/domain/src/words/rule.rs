@@ -146,6 +146,8 @@ words! {
         PrecedenceTie = 14 "PRECEDENCE_TIE",
         /// Not everything can be told.
         AnalysisIncomplete = 15 "ANALYSIS_INCOMPLETE",
+        /// A window that is never reached before another one.
+        TemporalConflict = 16 "TEMPORAL_CONFLICT",
     }
 }
 

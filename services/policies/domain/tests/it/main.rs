@@ -8,5 +8,6 @@ mod generate;
 mod obligations;
 mod properties;
 mod schema_fixtures;
+mod sequences;
 mod speed;
 mod support;

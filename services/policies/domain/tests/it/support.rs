@@ -33,6 +33,7 @@ pub fn meaning(slug: &str, cedar: &str) -> Meaning {
         rule_id: slug.to_owned(),
         scope: Scope::Tenant,
         scope_id: String::new(),
+        sequence: None,
         slug: slug.to_owned(),
         tenant_id: "tenant-1".to_owned(),
         version: 1,
@@ -141,6 +142,7 @@ impl Case {
             approval: None,
             bypass: self.bypass.clone(),
             format: 1,
+            monitors: std::collections::BTreeMap::new(),
             now: NOW,
             observed_directive: Directive::Continue,
             principal: Cow::Borrowed(&self.principal),
@@ -148,6 +150,7 @@ impl Case {
             question: self.question.clone(),
             run: self.run.clone(),
             snapshot: String::new(),
+            withdrawn: Vec::new(),
         }
     }
 

@@ -129,6 +129,9 @@ impl<'a> Again<'a> {
             approval: Some(facts),
             observed: self.observed,
             moment: self.moment,
+            monitors: judged.monitors,
+            withdrawn: judged.withdrawn,
+            lost: false,
         }
     }
 }

@@ -107,6 +107,7 @@ impl App {
             approval: None,
             bypass: asked.bypass,
             format: 1,
+            monitors: std::collections::BTreeMap::new(),
             now: asked.now.unwrap_or_else(|| self.now()).0,
             observed_directive: Directive::Continue,
             principal: Cow::Owned(asked.principal),
@@ -114,6 +115,7 @@ impl App {
             question: asked.question,
             run: asked.run,
             snapshot: snapshot.digest.to_hex(),
+            withdrawn: Vec::new(),
         })
     }
 }
@@ -166,6 +168,8 @@ fn decide_once(snapshot: &CompiledSnapshot, inputs: &Inputs<'_>) -> (Judged, Vec
         question: inputs.question.clone(),
         run: inputs.run.clone(),
         bypass: inputs.bypass.clone(),
+        monitors: inputs.monitors.clone(),
+        withdrawn: inputs.withdrawn.clone(),
     };
     (judged, explained)
 }

@@ -237,6 +237,8 @@ fn again_as_message(
         question: inputs.question.clone(),
         run: inputs.run.clone(),
         bypass: inputs.bypass.clone(),
+        monitors: inputs.monitors.clone(),
+        withdrawn: inputs.withdrawn.clone(),
     };
     present::decision(identity, &judged)
 }
