@@ -20,6 +20,8 @@ pub struct Config {
     pub evaluation_budget_ms: u64,
     /// How often approvals are escalated and ended whose time has come, in milliseconds. 1 or more, default 5,000.
     pub approvals_ms: u64,
+    /// How often lessons are taken up and proposals ended whose time has come, in milliseconds. 1 or more, default 60,000.
+    pub learning_ms: u64,
 }
 
 impl Default for Config {
@@ -32,6 +34,7 @@ impl Default for Config {
             steps: 65_536,
             evaluation_budget_ms: 20,
             approvals_ms: 5_000,
+            learning_ms: 60_000,
         }
     }
 }

@@ -155,6 +155,7 @@ pub(crate) fn settings(version: u64, s: &Settings) -> pb::PolicySettings {
         inspection: Some(inspection(s)),
         monitored_metrics: s.monitored_metrics.clone(),
         intents: s.intents.clone(),
+        require_proposal: s.require_proposal,
     }
 }
 
@@ -240,6 +241,11 @@ mod tests {
             words::ApprovalLevel, pb::ApprovalLevel, "APPROVAL_LEVEL";
             words::Unusable, pb::ApprovalUnusable, "APPROVAL_UNUSABLE";
             words::ShadowState, pb::ShadowState, "SHADOW_STATE";
+            words::LessonType, pb::LessonType, "LESSON_TYPE"; words::LessonState, pb::LessonState, "LESSON_STATE";
+            words::Band, pb::Band, "BAND"; words::EmitResult, pb::EmitResult, "EMIT_RESULT";
+            words::LessonSource, pb::LessonSource, "LESSON_SOURCE";
+            words::ProposalKind, pb::ProposalKind, "PROPOSAL_KIND";
+            words::ProposalState, pb::ProposalState, "PROPOSAL_STATE";
             words::SequenceKind, pb::SequenceKind, "SEQUENCE_KIND";
             words::StateScope, pb::StateScope, "STATE_SCOPE";
         }

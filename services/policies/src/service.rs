@@ -37,6 +37,22 @@ impl Parts {
         worker::approvals::pass(&self.app.db, self.app.now()).await
     }
 
+    /// Takes up lessons whose time came: how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn end_due_lessons(&self) -> Result<usize, Fault> {
+        self.app.reactivate_due_lessons().await
+    }
+
+    /// Ends proposals that nobody touched for 30 days: how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn end_due_proposals(&self) -> Result<usize, Fault> {
+        self.app.expire_due_proposals().await
+    }
+
     /// Works on back-tests until `stop`.
     pub fn backtests(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         worker::backtests::work(Arc::clone(&self.app), stop)
@@ -60,12 +76,14 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let probed = Arc::clone(&parts.app);
     let (app, every) = (Arc::clone(&parts.app), Duration::from_millis(config.approvals_ms.max(1)));
     let shadows = Arc::clone(&parts.app);
+    let (learning, pass) = (Arc::clone(&parts.app), Duration::from_millis(config.learning_ms.max(1)));
     let service = Service::new("policies", contracts_policies::DESCRIPTORS, &parts.routes(), deps)?
         .probe("store", move || {
             let app = Arc::clone(&probed);
             async move { app.probe().await }
         })
         .worker("approvals", move |stop| worker::approvals::run(app, every, stop))
+        .worker("learning", move |stop| worker::learning::run(learning, pass, stop))
         .worker("backtests", move |stop| parts.backtests(stop))
         .worker("shadows", move |stop| worker::shadows::work(shadows, stop))
         .on_stop("store", move || async move {

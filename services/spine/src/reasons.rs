@@ -21,6 +21,8 @@ runspine_errors::reasons! { "spine.runspine";
     Aborted: STREAM_SUPERSEDED;
     /// The attempt has ended or is ending.
     Precondition: RUN_ENDED;
+    /// Nobody has said yet how the attempt ends.
+    Precondition: RUN_NOT_ENDING;
     /// The run is not paused.
     Precondition: RUN_NOT_PAUSED;
     /// The run can't be claimed: somebody holds it, or it does not wait for a holder.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use contracts_common::common::v1::{Actor, ActorType, CallContext};
 use contracts_spine::v1::{
-    reconciler_service_server::ReconcilerServiceServer, run_bundle_service_server::RunBundleServiceServer,
-    run_service_server::RunServiceServer,
+    governance_service_server::GovernanceServiceServer, reconciler_service_server::ReconcilerServiceServer,
+    run_bundle_service_server::RunBundleServiceServer, run_service_server::RunServiceServer,
 };
 use runspine_boot::{BootError, Deps, Service};
 use runspine_rpc::{Context, Mesh, Registry, Routes, Transport};
@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     door::{Catalogue, DevelopmentKey, Door, LogsSink},
     kernel::{FreezeView, Kernel},
-    rpc::{BundleServer, Frames, ReconcilerServer, RunServer},
+    rpc::{BundleServer, Frames, GovernanceServer, ReconcilerServer, RunServer},
     worker::{
         containment::{self, Containment},
         freezes,
@@ -61,6 +61,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     let routes = Routes::new()
         .add(RunServiceServer::new(RunServer::new(Arc::clone(&kernel), frames.clone(), targets.logs.clone())))
         .add(RunBundleServiceServer::new(BundleServer::new(Arc::clone(&kernel), targets.logs.clone())))
+        .add(GovernanceServiceServer::new(GovernanceServer::new(Arc::clone(&kernel))))
         .add(ReconcilerServiceServer::new(ReconcilerServer::new(Arc::clone(&tally))))
         .add(catalogue.server());
     let service = Service::with_descriptors("spine", &DESCRIPTORS, &routes, deps)?;

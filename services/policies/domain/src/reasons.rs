@@ -19,6 +19,8 @@ runspine_errors::reasons! { "policies.runspine";
     Invalid: REASON_REQUIRED;
     /// A range of time is empty, too long, or not over yet; or a sequence rule looks back over what it can't.
     Invalid: WINDOW_INVALID;
+    /// A lesson is put off until a time to come, within 90 days.
+    Invalid: DEFER_NOT_FUTURE;
     /// The tenant has no such rule, or the rule no such version.
     NotFound: RULE_NOT_FOUND;
     /// The tenant has no such snapshot, or none is bound to the attempt.
@@ -37,6 +39,10 @@ runspine_errors::reasons! { "policies.runspine";
     NotFound: FINDING_NOT_FOUND;
     /// The tenant has no such shadow.
     NotFound: SHADOW_NOT_FOUND;
+    /// The tenant has no such lesson.
+    NotFound: LESSON_NOT_FOUND;
+    /// The tenant has no such proposal.
+    NotFound: PROPOSAL_NOT_FOUND;
     /// Another rule of the layer has this slug.
     Conflict: SLUG_TAKEN;
     /// The version is in a state from which this can't be done.
@@ -51,6 +57,14 @@ runspine_errors::reasons! { "policies.runspine";
     Precondition: BACKTEST_TRANSITION_INVALID;
     /// The shadow looks at nothing any more.
     Precondition: SHADOW_TRANSITION_INVALID;
+    /// The lesson is in a state from which this can't be done.
+    Precondition: LESSON_TRANSITION_INVALID;
+    /// The proposal is a draft no more.
+    Precondition: PROPOSAL_TRANSITION_INVALID;
+    /// The tenant's rules come into force through approved proposals only.
+    Precondition: PROPOSAL_REQUIRED;
+    /// STRICT: no back-test of just this rule speaks for the proposal.
+    Precondition: BACKTEST_REQUIRED;
     /// The recorded decision can't be decided again.
     Precondition: NOT_REPLAYABLE;
     /// Facts before the ones sent are missing.
@@ -69,6 +83,8 @@ runspine_errors::reasons! { "policies.runspine";
     Denied: SELF_APPROVAL;
     /// The voter is below the level that the rules demand.
     Denied: LEVEL_TOO_LOW;
+    /// A proposal is changed by its author.
+    Denied: NOT_THE_AUTHOR;
     /// Only a person can do this.
     Denied: HUMAN_REQUIRED;
     /// SYSTEM rules and the mesh layer are changed by operators only.

@@ -37,6 +37,15 @@ pub struct Settings {
     pub intents: Vec<String>,
     /// Metrics that are monitored.
     pub monitored_metrics: Vec<String>,
+    /// Rules come into force through approved proposals only.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub require_proposal: bool,
+}
+
+/// Settings from before a switch existed have the bytes that they had.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_off(switch: &bool) -> bool {
+    !*switch
 }
 
 impl Settings {
@@ -49,6 +58,7 @@ impl Settings {
             inspection: Inspection::default(),
             intents: Vec::new(),
             monitored_metrics: vec!["cost".to_owned(), "token_usage".to_owned()],
+            require_proposal: profile == Profile::Strict,
         }
     }
 

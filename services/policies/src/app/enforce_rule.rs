@@ -69,7 +69,7 @@ impl App {
     }
 
     /// BI-POLICY-001: a text that can't be validated can't be activated, nor one that makes a slice too large.
-    async fn check_activatable(&self, who: &Who, meaning: &Meaning) -> Result<(), Fault> {
+    pub(super) async fn check_activatable(&self, who: &Who, meaning: &Meaning) -> Result<(), Fault> {
         let compiled = CompiledRule::new(meaning.clone(), rule_digest(&meaning.bytes())).map_err(|_| {
             let found = meaning.check();
             text::blocking(&found)
@@ -116,13 +116,34 @@ async fn rebuild(tx: &mut Tx, order: &Order) -> Result<Built, Fault> {
     layer::rebuild(tx, &order.who, order.profile, order.at, true).await
 }
 
-async fn activate(
+/// Who may put a version in force where proposals are required: somebody else than its author, once it was approved.
+async fn check_reviewed(tx: &mut Tx, order: &Order, row: &VersionRow) -> Result<(), Fault> {
+    let (_, settings) = layer::settings(tx, &order.who.tenant, order.profile).await?;
+    if !settings.require_proposal {
+        return Ok(());
+    }
+    if [&order.who.actor.id, &order.who.owner_id].contains(&&row.author_id) {
+        return Err(Fault::new(
+            &reasons::SELF_APPROVAL,
+            "somebody else puts a rule in force than its author",
+        ));
+    }
+    if row.proposal_id.is_empty() {
+        let text = "the tenant's rules come into force through approved proposals only";
+        return Err(Fault::new(&reasons::PROPOSAL_REQUIRED, text).precondition("require_proposal", text));
+    }
+    Ok(())
+}
+
+/// Puts a version in force.
+pub(super) async fn activate(
     tx: &mut Tx,
     order: Order,
     request: pb::ActivateRuleRequest,
 ) -> Result<pb::ActivateRuleResponse, Fault> {
     let mut head = head(tx, &order, &request.rule_id).await?;
     let row = version(tx, &order, &request.rule_id, request.version).await?;
+    check_reviewed(tx, &order, &row).await?;
     check_protected(head.mesh || row.category == Category::System.code(), order.who.operator)?;
     let from = head.state_of(request.version);
     let step = (request.version, Some(from), Act::Activate);

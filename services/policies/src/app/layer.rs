@@ -44,6 +44,12 @@ pub(crate) async fn settings(tx: &mut Tx, tenant: &str, profile: Profile) -> Res
     }
 }
 
+/// The digest of the snapshot in force, as the transaction sees it; none: none was built yet.
+pub(crate) async fn in_force(tx: &mut Tx, tenant: &str) -> Result<Option<Digest>, Fault> {
+    let Some(layer) = snapshots::layer(tx, tenant).await? else { return Ok(None) };
+    Ok(snapshots::by_key(tx, tenant, layer.snapshot_key).await?.map(|s| s.digest))
+}
+
 /// Builds the snapshot of the tenant's present state and puts it in force. `changed`: the tenant's layer has changed.
 pub(crate) async fn rebuild(
     tx: &mut Tx,

@@ -98,8 +98,8 @@ impl App {
     ) -> Result<Vec<pb::Rule>, Fault> {
         let (tenant, head) = self.visible(who, rule_id).await?;
         let sql = "SELECT tenant_id, rule_id, version, name, description, meaning, rule_digest, mode, scope, \
-                   category, rule_type, source, parent_version, author_type, author_id, created_at \
-                   FROM rule_versions WHERE tenant_id = $1 AND rule_id = $2 AND version < $3 \
+                   category, rule_type, source, parent_version, author_type, author_id, created_at, \
+                   proposal_id, lesson_id FROM rule_versions WHERE tenant_id = $1 AND rule_id = $2 AND version < $3 \
                    ORDER BY version DESC LIMIT $4";
         let before = page.before.unwrap_or(i64::MAX);
         let rows: Vec<VersionRow> =

@@ -44,6 +44,8 @@ pub(crate) fn present(row: &VersionRow, state: RuleState, revision: u64) -> Resu
         created_at: Some(timestamp(row.created_at)),
         rule_digest: row.rule_digest.to_vec().into(),
         revision,
+        proposal_id: row.proposal_id.clone(),
+        lesson_id: row.lesson_id.clone(),
         sequence: meaning.sequence.as_ref().map(crate::present_sequence::body),
     })
 }

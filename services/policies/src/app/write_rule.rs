@@ -1,5 +1,6 @@
 //! Writing rules: a draft is one commit with its event.
 
+use contracts_common::common::v1::Actor;
 use contracts_policies::v1 as pb;
 use prost::Message;
 use runspine_db::Tx;
@@ -36,6 +37,13 @@ pub(super) struct Order {
     pub reason: String,
 }
 
+impl Order {
+    /// The same order for another part of the act.
+    pub(super) fn again(&self) -> Self {
+        Self { who: self.who.clone(), profile: self.profile, at: self.at, reason: self.reason.clone() }
+    }
+}
+
 impl App {
     pub(super) fn order(&self, who: &Who, reason: &str) -> Order {
         Order { who: who.clone(), profile: self.profile, at: self.now(), reason: reason.to_owned() }
@@ -52,7 +60,7 @@ impl App {
         check_content(&content, &who.tenant, who.operator)?;
         let key = Keyed::by_request_id("policies.CreateRule", &request.request_id, request);
         let order = self.order(who, "CREATED");
-        let made = self.keyed(who, key, move |tx| Box::pin(create(tx, order, content, rule_type)));
+        let made = self.keyed(who, key, move |tx| Box::pin(create(tx, order, content, rule_type, None)));
         made.await
     }
 
@@ -129,6 +137,17 @@ struct New<'a> {
     parent: u32,
     content: Content,
     rule_type: RuleType,
+    origin: Option<Origin>,
+}
+
+/// What a version was made of, besides somebody's hand.
+pub(super) struct Origin {
+    pub source: Source,
+    pub proposal_id: String,
+    /// Empty: none.
+    pub lesson_id: String,
+    /// Who wrote it, whoever brought it in.
+    pub author: Actor,
 }
 
 /// A version with every default filled in, and what is wrong with its text.
@@ -138,7 +157,12 @@ async fn write_version(tx: &mut Tx, order: &Order, new: New<'_>) -> Result<(Vers
     let identity = Identity { rule_id: new.rule_id, version: new.version, tenant: &order.who.tenant };
     let meaning = meaning_of(new.content, identity, settings.default_rule_mode)?;
     let found = meaning.check();
-    let row = row_of(order, &meaning, (name, description), new.rule_type, new.parent);
+    let mut row = row_of(order, &meaning, (name, description), new.rule_type, new.parent);
+    if let Some(origin) = new.origin {
+        row.source = origin.source.code();
+        (row.author_type, row.author_id) = (origin.author.r#type, origin.author.id);
+        (row.proposal_id, row.lesson_id) = (origin.proposal_id, origin.lesson_id);
+    }
     rules::insert_version(tx, &row).await?;
     Ok((row, found))
 }
@@ -168,6 +192,8 @@ pub(super) fn row_of(
         author_type: order.who.actor.r#type,
         author_id: order.who.actor.id.clone(),
         created_at: order.at,
+        proposal_id: String::new(),
+        lesson_id: String::new(),
     }
 }
 
@@ -190,11 +216,13 @@ pub(super) fn emit<M: Message>(
     tx.emit_raw(event(&order.who, name, about, data, order.at));
 }
 
-async fn create(
+/// Makes a rule with its first draft.
+pub(super) async fn create(
     tx: &mut Tx,
     order: Order,
     content: Content,
     rule_type: RuleType,
+    origin: Option<Origin>,
 ) -> Result<pb::CreateRuleResponse, Fault> {
     let (_, drafts) = rules::counts(tx, &order.who.tenant).await?;
     if drafts >= QUOTA.1 {
@@ -215,7 +243,7 @@ async fn create(
         let text = "another rule of this layer has this slug";
         return Err(Fault::new(&reasons::SLUG_TAKEN, text).with("slug", &head.slug));
     }
-    let new = New { rule_id: &rule_id, version: 1, parent: 0, content, rule_type };
+    let new = New { rule_id: &rule_id, version: 1, parent: 0, content, rule_type, origin };
     let (row, found) = write_version(tx, &order, new).await?;
     let state = move_version(tx, &order, &rule_id, (1, None, Act::Write), (&order.reason, "")).await?;
     tell_created(tx, &order, &row, String::new(), &head.slug);
@@ -266,6 +294,7 @@ async fn update(tx: &mut Tx, order: Order, draft: Draft) -> Result<pb::UpdateRul
         parent,
         content: draft.content,
         rule_type: draft.rule_type,
+        origin: None,
     };
     let (row, found) = write_version(tx, &order, new).await?;
     if head.draft_version > 0 {

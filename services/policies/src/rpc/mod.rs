@@ -5,11 +5,13 @@ mod approvals;
 mod decisions;
 mod events;
 mod export;
+mod lessons;
 mod page;
 mod parse;
 mod parse_rule;
 mod parse_sandbox;
 mod parse_step;
+mod proposals;
 mod rules;
 mod sandbox;
 mod settings;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use contracts_policies::v1::{
     analysis_service_server::AnalysisServiceServer, approval_service_server::ApprovalServiceServer,
     decision_service_server::DecisionServiceServer, event_service_server::EventServiceServer,
+    lesson_service_server::LessonServiceServer, proposal_service_server::ProposalServiceServer,
     rule_service_server::RuleServiceServer, sandbox_service_server::SandboxServiceServer,
     settings_service_server::SettingsServiceServer, snapshot_service_server::SnapshotServiceServer,
     violation_service_server::ViolationServiceServer,
@@ -53,6 +56,8 @@ pub(crate) fn routes(app: &Arc<App>) -> Routes {
         .add(ApprovalServiceServer::from_arc(Arc::clone(&rpc)))
         .add(ViolationServiceServer::from_arc(Arc::clone(&rpc)))
         .add(SettingsServiceServer::from_arc(Arc::clone(&rpc)))
+        .add(LessonServiceServer::from_arc(Arc::clone(&rpc)))
+        .add(ProposalServiceServer::from_arc(Arc::clone(&rpc)))
         .add(EventServiceServer::from_arc(rpc))
 }
 

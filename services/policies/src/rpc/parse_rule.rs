@@ -83,5 +83,6 @@ pub(super) fn settings(s: Option<pb::PolicySettings>) -> Result<Settings, Fault>
         },
         intents: s.intents,
         monitored_metrics: s.monitored_metrics,
+        require_proposal: s.require_proposal,
     })
 }

@@ -44,13 +44,15 @@ fn change(c: pb::CandidateChange) -> Result<AskChange, Fault> {
     Ok(match c.change {
         None => return Err(required("candidate.changes.change", "what is done")),
         Some(Asked::Create(content)) => {
-            AskChange::Ready(Change::Create(parse_rule::content(Some(content))?.0))
+            AskChange::Ready(Box::new(Change::Create(parse_rule::content(Some(content))?.0)))
         }
         Some(Asked::Replace(r)) => {
-            AskChange::Ready(Change::Replace(r.rule_id, parse_rule::content(r.content)?.0))
+            AskChange::Ready(Box::new(Change::Replace(r.rule_id, parse_rule::content(r.content)?.0)))
         }
-        Some(Asked::Retire(rule_id)) => AskChange::Ready(Change::Retire(rule_id)),
-        Some(Asked::Mode(m)) => AskChange::Ready(Change::Mode(m.rule_id, parse_rule::mode(m.mode)?)),
+        Some(Asked::Retire(rule_id)) => AskChange::Ready(Box::new(Change::Retire(rule_id))),
+        Some(Asked::Mode(m)) => {
+            AskChange::Ready(Box::new(Change::Mode(m.rule_id, parse_rule::mode(m.mode)?)))
+        }
         Some(Asked::Version(v)) => AskChange::Version(v.rule_id, v.version),
     })
 }

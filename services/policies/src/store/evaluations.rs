@@ -104,6 +104,19 @@ pub(crate) async fn primary(tx: &mut Tx, run_key: i64) -> Result<Option<String>,
     Ok(tx.fetch_optional::<(String,)>(PRIMARY, args![run_key]).await?.map(|(code,)| code))
 }
 
+/// Outcome of the effective evaluation of a run's latest attempt that has one.
+pub(crate) const EFFECTIVE: &str = "SELECT e.outcome FROM evaluations e \
+     LEFT JOIN evaluation_supersessions s ON s.evaluation_id = e.evaluation_id \
+     WHERE e.tenant_id = $1 AND e.run_id = $2 AND s.id IS NULL ORDER BY e.attempt DESC, e.revision DESC LIMIT 1";
+
+pub(crate) async fn effective_outcome(
+    tx: &mut Tx,
+    tenant: &str,
+    run_id: &str,
+) -> Result<Option<i32>, DbError> {
+    Ok(tx.fetch_optional::<(i32,)>(EFFECTIVE, args![tenant, run_id]).await?.map(|(outcome,)| outcome))
+}
+
 /// An evaluation to store.
 pub(crate) struct NewEvaluation<'a> {
     pub evaluation_id: &'a str,

@@ -40,6 +40,8 @@ row! {
         pub author_type: i32,
         pub author_id: String,
         pub created_at: Micros,
+        pub proposal_id: String,
+        pub lesson_id: String,
     }
 }
 
@@ -61,7 +63,8 @@ row! {
 pub(crate) const HEAD: &str = "SELECT rule_id, slug, mesh, last_version, active_version, draft_version, revision, \
      created_at FROM rules WHERE tenant_id = $1 AND rule_id = $2";
 pub(crate) const VERSION: &str = "SELECT tenant_id, rule_id, version, name, description, meaning, rule_digest, mode, \
-     scope, category, rule_type, source, parent_version, author_type, author_id, created_at FROM rule_versions \
+     scope, category, rule_type, source, parent_version, author_type, author_id, created_at, proposal_id, lesson_id \
+     FROM rule_versions \
      WHERE tenant_id = $1 AND rule_id = $2 AND version = $3";
 pub(crate) const TRANSITIONS: &str = "SELECT version, from_state, to_state, reason, successor, actor_type, actor_id, \
      at FROM rule_transitions WHERE tenant_id = $1 AND rule_id = $2 ORDER BY id";
@@ -130,6 +133,8 @@ pub(crate) async fn insert_version(tx: &mut Tx, row: &VersionRow) -> Result<(), 
         "author_type",
         "author_id",
         "created_at",
+        "proposal_id",
+        "lesson_id",
     ];
     let values = args![
         &row.tenant_id,
@@ -148,6 +153,8 @@ pub(crate) async fn insert_version(tx: &mut Tx, row: &VersionRow) -> Result<(), 
         row.author_type,
         &row.author_id,
         row.created_at,
+        &row.proposal_id,
+        &row.lesson_id,
     ];
     tx.insert_rows("rule_versions", &columns, vec![values], "").await?;
     Ok(())

@@ -2,4 +2,5 @@
 
 pub(crate) mod approvals;
 pub(crate) mod backtests;
+pub(crate) mod learning;
 pub(crate) mod shadows;

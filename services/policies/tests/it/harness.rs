@@ -6,7 +6,8 @@ use contracts_common::common::v1::{Actor, CallContext, RunStatus, StepKind, Step
 use contracts_policies::v1::{
     self as pb, analysis_service_client::AnalysisServiceClient,
     approval_service_client::ApprovalServiceClient, decision_service_client::DecisionServiceClient,
-    event_service_client::EventServiceClient, rule_service_client::RuleServiceClient,
+    event_service_client::EventServiceClient, lesson_service_client::LessonServiceClient,
+    proposal_service_client::ProposalServiceClient, rule_service_client::RuleServiceClient,
     sandbox_service_client::SandboxServiceClient, settings_service_client::SettingsServiceClient,
     snapshot_service_client::SnapshotServiceClient, violation_service_client::ViolationServiceClient,
 };
@@ -65,6 +66,8 @@ pub struct House {
     pub sandbox: SandboxServiceClient<Transport>,
     pub violations: ViolationServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
+    pub lessons: LessonServiceClient<Transport>,
+    pub proposals: ProposalServiceClient<Transport>,
     pub clock: Arc<FixedClock>,
     /// The domain itself: its workers are started by the tests that want them.
     pub parts: Parts,
@@ -98,6 +101,8 @@ impl House {
             analysis: AnalysisServiceClient::new(way.clone()),
             sandbox: SandboxServiceClient::new(way.clone()),
             violations: ViolationServiceClient::new(way.clone()),
+            lessons: LessonServiceClient::new(way.clone()),
+            proposals: ProposalServiceClient::new(way.clone()),
             events: EventServiceClient::new(way),
             clock,
             parts,
@@ -144,6 +149,21 @@ impl House {
 
     /// The same request from somebody else: kind of actor, its id, the owner of its credential, its role.
     pub fn ask_as<M>(&self, person: (i32, &str, &str, &str), name: &str, message: M) -> Request<M> {
+        self.ask_under(2, person, name, message)
+    }
+
+    /// The same in the profile STRICT.
+    pub fn ask_strict<M>(&self, person: (i32, &str, &str, &str), name: &str, message: M) -> Request<M> {
+        self.ask_under(1, person, name, message)
+    }
+
+    fn ask_under<M>(
+        &self,
+        profile: i32,
+        person: (i32, &str, &str, &str),
+        name: &str,
+        message: M,
+    ) -> Request<M> {
         let operation = self.registry.operation(&format!("runspine.policies.v1.{name}"));
         let (kind, id, owner, role) = person;
         let call = CallContext {
@@ -151,7 +171,7 @@ impl House {
             actor: Some(Actor { r#type: kind, id: id.to_owned() }),
             owner_id: owner.to_owned(),
             roles: vec![role.to_owned()],
-            profile: 2,
+            profile,
             ..CallContext::default()
         };
         Context::serving(operation.expect("a known operation"), call, None).request(message)

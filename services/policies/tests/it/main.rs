@@ -5,6 +5,8 @@ mod analysis;
 mod approvals;
 mod contract;
 mod harness;
+mod lessons;
+mod proposals;
 mod rules;
 mod runs;
 mod sandbox;

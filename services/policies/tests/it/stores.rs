@@ -42,6 +42,8 @@ on_both_engines! {
         };
         call!(house, snapshots.recall_snapshot, "SnapshotService/RecallSnapshot", recall).unwrap();
         house.rows_of_the_sandbox().await;
+        house.lesson_of_failure(1).await;
+        house.reviewed_proposal(1).await;
         assert_append_only_tables(&house.db, &MIGRATIONS).await;
         for table in MIGRATIONS.append_only {
             assert_append_only(&house.db, table).await;

@@ -18,7 +18,7 @@ pub use logs::{
     LogsTraceBridge,
 };
 pub use miss::{Called, Miss};
-pub use policies::{PoliciesApprovalBridge, PoliciesBridge, PoliciesRunBridge};
+pub use policies::{PoliciesApprovalBridge, PoliciesBridge, PoliciesLearningBridge, PoliciesRunBridge};
 use runspine_rpc::Transport;
 
 /// One way to each domain.
@@ -99,6 +99,8 @@ pub struct Bridges {
     pub policy_runs: PoliciesRunBridge,
     /// What people decide for rules.
     pub approvals: PoliciesApprovalBridge,
+    /// What runs teach.
+    pub lessons: PoliciesLearningBridge,
     /// Admissions and holds.
     pub controls: ControlsBridge,
     /// Freezes.
@@ -133,6 +135,7 @@ impl Bridges {
             policies: PoliciesBridge::new(to.policies.clone()),
             policy_runs: PoliciesRunBridge::new(to.policies.clone()),
             approvals: PoliciesApprovalBridge::new(to.policies.clone()),
+            lessons: PoliciesLearningBridge::new(to.policies.clone()),
             controls: ControlsBridge::new(to.controls.clone()),
             freezes: ControlsStopBridge::new(to.controls.clone()),
             settlements: ControlsRunBridge::new(to.controls.clone()),

@@ -1,13 +1,15 @@
 //! The spine's view of policies.
 
 use contracts_policies::v1::{
-    CancelApprovalsRequest, CancelApprovalsResponse, EvaluateRunRequest, EvaluateRunResponse,
-    EvaluateStepRequest, EvaluateStepResponse, ExportDecisionsRequest, ExportDecisionsResponse,
-    GetApprovalRequest, GetApprovalResponse, GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse,
+    CancelApprovalsRequest, CancelApprovalsResponse, EmitLessonRequest, EmitLessonResponse,
+    EvaluateRunRequest, EvaluateRunResponse, EvaluateStepRequest, EvaluateStepResponse,
+    ExportDecisionsRequest, ExportDecisionsResponse, GetApprovalRequest, GetApprovalResponse,
+    GetEvaluationRequest, GetEvaluationResponse, GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse,
     GetViolationRequest, GetViolationResponse, ObserveStepsRequest, ObserveStepsResponse,
     RecordEvaluationRequest, RecordEvaluationResponse, SupersedeEvaluationRequest,
     SupersedeEvaluationResponse, approval_service_client::ApprovalServiceClient,
-    decision_service_client::DecisionServiceClient, violation_service_client::ViolationServiceClient,
+    decision_service_client::DecisionServiceClient, lesson_service_client::LessonServiceClient,
+    violation_service_client::ViolationServiceClient,
 };
 
 use super::bridge;
@@ -40,6 +42,16 @@ bridge! {
         violation: ViolationServiceClient.get_violation(GetViolationRequest) -> GetViolationResponse;
         /// Decision rows with their inputs.
         decisions: DecisionServiceClient.export_decisions(ExportDecisionsRequest) -> ExportDecisionsResponse;
+        /// How an attempt was judged.
+        evaluation: DecisionServiceClient.get_evaluation(GetEvaluationRequest) -> GetEvaluationResponse;
+    }
+}
+
+bridge! {
+    /// What runs teach.
+    PoliciesLearningBridge {
+        /// Takes what was seen.
+        emit: LessonServiceClient.emit_lesson(EmitLessonRequest) -> EmitLessonResponse;
     }
 }
 

@@ -31,6 +31,8 @@ const NAMED_ONLY: [&str; 1] = ["payloads.read"];
 /// |---|---|
 /// | OWNER | everything of the tenant |
 /// | ADMIN | settings, limits, people, and stopping runs; doesn't run agents |
+/// | POLICY_AUTHOR | writes rules and proposals, tries them out, and decides about lessons |
+/// | POLICY_REVIEWER | the same, approves proposals and puts rules in force |
 /// | OPERATOR | runs, incidents, freezes: whoever is on duty |
 /// | DEVELOPER | runs agents and reads everything |
 /// | AUDITOR | reads, audits, verifies, exports |
@@ -56,6 +58,24 @@ pub fn role_patterns(role: &str) -> Option<&'static [&'static str]> {
             "approvals.*",
             "incidents.*",
             "contracts.unpark",
+        ],
+        "POLICY_AUTHOR" => &[
+            "policies.read",
+            "policies.write",
+            "policies.simulate",
+            "proposals.write",
+            "lessons.*",
+            "decisions.read",
+        ],
+        "POLICY_REVIEWER" => &[
+            "policies.read",
+            "policies.write",
+            "policies.simulate",
+            "policies.activate",
+            "proposals.write",
+            "proposals.review",
+            "lessons.*",
+            "decisions.read",
         ],
         "OPERATOR" => &[
             "*.read",
@@ -134,8 +154,18 @@ pub fn human_only(permission: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ROLES: [&str; 8] =
-        ["OWNER", "ADMIN", "OPERATOR", "DEVELOPER", "AUDITOR", "VIEWER", "AGENT", "PLATFORM_OPERATOR"];
+    const ROLES: [&str; 10] = [
+        "OWNER",
+        "ADMIN",
+        "POLICY_AUTHOR",
+        "POLICY_REVIEWER",
+        "OPERATOR",
+        "DEVELOPER",
+        "AUDITOR",
+        "VIEWER",
+        "AGENT",
+        "PLATFORM_OPERATOR",
+    ];
 
     fn holders(permission: &str) -> Vec<&'static str> {
         ROLES.into_iter().filter(|role| holds(role, permission)).collect()
@@ -147,7 +177,10 @@ mod tests {
         assert_eq!(holders("traces.read"), readers);
         assert_eq!(holders("runs.execute"), ["OWNER", "OPERATOR", "DEVELOPER", "AGENT"]);
         assert_eq!(holders("runs.cancel"), ["OWNER", "ADMIN", "OPERATOR", "PLATFORM_OPERATOR"]);
-        assert_eq!(holders("policies.write"), ["OWNER", "ADMIN"]);
+        assert_eq!(holders("policies.write"), ["OWNER", "ADMIN", "POLICY_AUTHOR", "POLICY_REVIEWER"]);
+        assert_eq!(holders("policies.activate"), ["OWNER", "ADMIN", "POLICY_REVIEWER"]);
+        assert_eq!(holders("proposals.review"), ["OWNER", "POLICY_REVIEWER"]);
+        assert_eq!(holders("lessons.decide"), ["OWNER", "POLICY_AUTHOR", "POLICY_REVIEWER"]);
         assert_eq!(holders("runs.verify"), ["OWNER", "OPERATOR", "AUDITOR"]);
         assert_eq!(holders("ops.read"), ["PLATFORM_OPERATOR"]);
         assert_eq!(holders("payloads.read"), ["OWNER"]);

@@ -21,6 +21,7 @@ mod kept;
 mod late;
 mod lease;
 mod ledger;
+mod lessons;
 mod limits;
 mod moves;
 mod orders;

@@ -2,8 +2,9 @@
 
 use contracts_common::common::v1::{Amounts, ErrorClass, OutcomeCategory, RunSource, StepKind, StepOutcome};
 use contracts_spine::v1::{
-    Argument, AuthorizeStepRequest, CancelRunRequest, CompleteRunRequest, PauseRunRequest, RecordStepRequest,
-    RenewLeaseRequest, ResumeRunRequest, StartRunRequest, StepPayloadDirection, argument::Value,
+    Argument, AuthorizeStepRequest, CancelRunRequest, CompleteRunRequest, CreatePolicyEvaluationRequest,
+    PauseRunRequest, RecordStepRequest, RenewLeaseRequest, ResumeRunRequest, StartRunRequest,
+    StepPayloadDirection, argument::Value,
 };
 use runspine_errors::{Outcome, Violations, mesh::FIELD_INVALID};
 use runspine_types::{is_code, is_uuid, is_uuid_v7};
@@ -333,5 +334,13 @@ pub fn renew(r: &RenewLeaseRequest) -> Outcome<()> {
 pub fn run_id(run_id: &str) -> Outcome<()> {
     let mut c = Checks::new();
     c.run(run_id);
+    c.done()
+}
+
+/// Checks which attempt is to be judged.
+pub fn judge(r: &CreatePolicyEvaluationRequest) -> Outcome<()> {
+    let mut c = Checks::new();
+    c.run(&r.run_id);
+    c.0.require(r.attempt >= 1, "attempt", INVALID, "from 1");
     c.done()
 }

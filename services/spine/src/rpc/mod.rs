@@ -2,11 +2,13 @@
 
 mod bundle;
 mod govern;
+mod governance;
 mod reconciler;
 mod run;
 
 pub use bundle::BundleServer;
 pub use govern::Frames;
+pub use governance::GovernanceServer;
 pub use reconciler::ReconcilerServer;
 pub use run::RunServer;
 use runspine_errors::Outcome;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use contracts_common::common::v1::{Actor, ActorType, CallContext};
 use contracts_spine::v1::{
-    self as pb, operation_service_client::OperationServiceClient,
-    reconciler_service_client::ReconcilerServiceClient, run_bundle_service_client::RunBundleServiceClient,
-    run_service_client::RunServiceClient,
+    self as pb, governance_service_client::GovernanceServiceClient,
+    operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
+    run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
 };
 use runspine_boot::{Deps, Service};
 use runspine_rpc::{Context, Mesh, Stack, Transport};
@@ -77,6 +77,11 @@ async fn every_operation_is_served() {
     );
     served.extend(answers!(stack, RunBundleServiceClient, "RunBundleService",
         export_run_bundle: "ExportRunBundle" => ExportRunBundleRequest,
+    ));
+    served.extend(answers!(stack, GovernanceServiceClient, "GovernanceService",
+        create_policy_evaluation: "CreatePolicyEvaluation" => CreatePolicyEvaluationRequest,
+        emit_near_threshold_lesson: "EmitNearThresholdLesson" => EmitNearThresholdLessonRequest,
+        emit_critical_success_lesson: "EmitCriticalSuccessLesson" => EmitCriticalSuccessLessonRequest,
     ));
     served.extend(answers!(stack, ReconcilerServiceClient, "ReconcilerService",
         get_reconciler_status: "GetReconcilerStatus" => GetReconcilerStatusRequest,

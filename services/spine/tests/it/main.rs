@@ -3,4 +3,5 @@
 
 mod approvals;
 mod contract;
+mod governance;
 mod sagas;

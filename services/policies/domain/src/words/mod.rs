@@ -52,11 +52,13 @@ macro_rules! words {
 }
 
 mod approval;
+mod lesson;
 mod rule;
 mod sandbox;
 mod sequence;
 
 pub use approval::{ApprovalLevel, ApprovalState, Standing, Unusable};
+pub use lesson::{Band, EmitResult, LessonSource, LessonState, LessonType, ProposalKind, ProposalState};
 pub use rule::{
     Category, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope, SnapshotState, Source,
 };

@@ -24,7 +24,7 @@ pub(crate) struct AskCandidate {
 #[derive(Debug, Clone)]
 pub(crate) enum AskChange {
     /// Complete as it is.
-    Ready(Change),
+    Ready(Box<Change>),
     /// A stored version of a rule.
     Version(String, u32),
 }
@@ -49,7 +49,7 @@ impl App {
         let mut changes = Vec::with_capacity(ask.changes.len());
         for change in ask.changes {
             changes.push(match change {
-                AskChange::Ready(change) => change,
+                AskChange::Ready(change) => *change,
                 AskChange::Version(rule_id, version) => {
                     let row = self.read_version(who, &rule_id, version).await?;
                     let meaning = Meaning::from_bytes(&row.meaning).ok_or_else(not_found)?;

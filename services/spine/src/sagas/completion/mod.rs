@@ -4,6 +4,7 @@ mod actions;
 mod drive;
 mod ending;
 mod journal;
+mod judge;
 mod plan;
 mod present;
 mod undo;

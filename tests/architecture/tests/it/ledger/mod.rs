@@ -5,6 +5,7 @@ mod activity;
 mod controls;
 mod desk;
 mod incidents;
+mod learning;
 mod logs;
 mod policies;
 
@@ -86,6 +87,7 @@ async fn every_act_leaves_its_entry_with_its_commit() {
     incidents::acts(&desk).await;
     logs::acts(&desk).await;
     policies::acts(&desk).await;
+    learning::acts(&desk).await;
     let made = desk.made().await;
     clean("operations that leave an entry", &written(RECORDS, &made), 60);
 
