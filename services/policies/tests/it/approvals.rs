@@ -139,7 +139,7 @@ on_both_engines! {
         assert_eq!(house.replica().await.pay(3, &id).await, done);
         let told = house.told_names().await;
         let approvals: Vec<_> = told.iter().filter(|n| n.starts_with("Approval")).collect();
-        assert_eq!(approvals, ["ApprovalRequested", "ApprovalResolved", "ApprovalUsed", "ApprovalRequested"]);
+        assert_eq!(approvals, ["ApprovalRequested", "ApprovalVoted", "ApprovalResolved", "ApprovalUsed", "ApprovalRequested"]);
     }
 
     /// A12.1: it is no good for anything else, and each refusal has its reason.
