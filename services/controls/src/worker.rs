@@ -56,11 +56,14 @@ pub async fn judge(app: App, stop: CancellationToken) {
     }
 }
 
-/// Tells until it is stopped of overrides that began or ended. They do so without it.
+/// Tells until it is stopped of overrides that began or ended and of bypasses that ended. They do so without it.
 pub async fn tell(app: App, stop: CancellationToken) {
     loop {
         if let Err(fault) = app.tell_overrides().await {
             tracing::warn!(%fault, "overrides were not told of");
+        }
+        if let Err(fault) = app.tell_bypasses().await {
+            tracing::warn!(%fault, "bypasses were not told of");
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -73,6 +73,16 @@ runspine_errors::reasons! { "controls.runspine";
     Exhausted: STACKING_EXCEEDED;
     /// A begin or an end is out of its range.
     Invalid: WINDOW_INVALID;
+    /// A duration is out of its range.
+    Invalid: DURATION_INVALID;
+    /// No bypass with this id.
+    NotFound: BYPASS_NOT_FOUND;
+    /// A bypass of this scope is open; the metadata names it.
+    Conflict: BYPASS_OPEN;
+    /// The bypass is not in a state that allows this.
+    Precondition: BYPASS_TRANSITION_INVALID;
+    /// The tenant has had as many bypasses today as it may have.
+    Exhausted: BYPASS_QUOTA;
     /// Nobody was ever granted a lease of this name.
     NotFound: LEASE_NOT_FOUND;
 }

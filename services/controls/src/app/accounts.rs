@@ -54,6 +54,8 @@ pub struct Ask {
     pub profile: runspine_controls_domain::words::Profile,
     /// The time that counts; none: the clock's.
     pub now: Option<Micros>,
+    /// The bypass to be confirmed; empty: none.
+    pub bypass_id: String,
     /// Whether the checks before the budget are made: not for Reserve.
     pub full: bool,
 }

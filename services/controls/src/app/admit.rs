@@ -9,6 +9,7 @@ use runspine_controls_domain::{
         lapse_finding, suspended_finding,
     },
     book::{Need, Refusal, Reserved, Waive},
+    bypass::{Bypass, BypassState},
     estimate::{Amounts, fill},
     freeze::FreezeState,
     hold::{Hold, HoldKey, Line},
@@ -117,6 +118,7 @@ impl Desk<'_> {
             profile: ask.profile.code(),
             gates: Vec::new(),
             overrides: Vec::new(),
+            bypass_id: String::new(),
             provider: scope.provider.clone(),
             model: scope.model.clone(),
             tool: scope.tool.clone(),
@@ -151,6 +153,13 @@ impl Desk<'_> {
         self.repay_overridden(case).await?;
         let lines = self.decide_budget(case, &mut findings).await?;
         Ok(Decided { answer: combine(findings), lines, takings, looked: true })
+    }
+
+    /// Whether the bypass that is named holds for the run. What is not among the approved ones of this epoch does not.
+    fn confirms_bypass(&self, case: &Case<'_>) -> bool {
+        let named = |b: &&Bypass| !case.ask.bypass_id.is_empty() && b.id == case.ask.bypass_id;
+        let found = self.bypasses.iter().find(named);
+        found.is_some_and(|b| b.covers(&case.scope) && b.state(case.now) == BypassState::Active)
     }
 
     /// What freezes in scope say.
@@ -284,6 +293,7 @@ impl Desk<'_> {
         let answer = &decided.answer;
         let mut admission = admission_to(answer, self.epoch, &set.digest, evidence_id.clone());
         admission.override_ids = self.override_ids(case);
+        admission.bypass_confirmed = self.confirms_bypass(case);
         let out = if case.ask.step.is_some() {
             let hold = hold.as_ref().map(|h| self.hold_to(h));
             Out::Step(pb::AdmitStepResponse { admission: Some(admission), hold })
@@ -324,6 +334,9 @@ impl Desk<'_> {
         inputs.envelopes = self.envelope_numbers(case, lines.as_deref());
         inputs.gates.clone_from(&takings.numbers);
         inputs.overrides = self.overrides_of(case);
+        if self.confirms_bypass(case) {
+            inputs.bypass_id.clone_from(&case.ask.bypass_id);
+        }
         let freezes = answer.reasons.iter().filter(|r| r.code == admission::FROZEN);
         inputs.freeze_ids = freezes.map(|r| r.source_id.clone()).collect();
         let inputs = inputs.encode_to_vec();

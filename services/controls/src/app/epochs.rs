@@ -15,7 +15,10 @@ use tokio::{
 use tonic::Status;
 
 use super::{App, freezes::record};
-use crate::{rpc::Epochs, store::views};
+use crate::{
+    rpc::Epochs,
+    store::{bypasses as store, views},
+};
 
 /// How long nothing may be said.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -85,7 +88,23 @@ async fn state(app: &App, first: bool) -> Result<pb::WatchEpochResponse, Fault> 
     }
     let kind = if first { pb::WatchKind::Snapshot } else { pb::WatchKind::Change };
     let ended = if first { ended(app, now).await? } else { Vec::new() };
-    Ok(pb::WatchEpochResponse { kind: kind as i32, epoch, freezes, at: Some(timestamp(now)), ended })
+    let at = Some(timestamp(now));
+    Ok(pb::WatchEpochResponse {
+        kind: kind as i32,
+        epoch,
+        freezes,
+        at,
+        ended,
+        bypasses: bypasses(app, now).await?,
+    })
+}
+
+/// Every bypass that holds. It is read behind the epoch: one that is newer comes again with its own.
+async fn bypasses(app: &App, now: Micros) -> Result<Vec<pb::Bypass>, Fault> {
+    let rows = store::active(app.db.read(), now).await?;
+    let keys: Vec<i64> = rows.iter().map(|row| row.bypass_key).collect();
+    let deeds = store::deeds_of(app.db.read(), &keys).await?;
+    rows.iter().map(|row| super::bypasses::present(row, &deeds, now)).collect()
 }
 
 /// Freezes that ended while nobody watched may have left runs paused.

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod adjust;
 mod admit;
+pub mod bypasses;
 mod charge;
 pub mod containment;
 pub mod coordination;

@@ -218,7 +218,8 @@ async fn decide(
     Ok(shown)
 }
 
-fn expect_human(caller: &Caller) -> Result<(), Fault> {
+/// That a person acts.
+pub(super) fn expect_human(caller: &Caller) -> Result<(), Fault> {
     if caller.actor_type == ActorType::Human as i32 {
         return Ok(());
     }

@@ -103,6 +103,7 @@ fn parse_run(context: &Context, request: pb::AdmitRunRequest) -> Result<Ask, Fau
         totals: None,
         profile,
         now,
+        bypass_id: String::new(),
         full: true,
     });
     checks.done(ask)
@@ -113,6 +114,7 @@ fn parse_step(context: &Context, request: pb::AdmitStepRequest) -> Result<Ask, F
     let run = checks.run(&context.tenant_id, &request.run_id, request.attempt);
     checks.text("decision_id", &request.decision_id, 128);
     checks.require(request.fence > 0, &mesh::FIELD_INVALID, "fence", "must be 1 or more");
+    checks.optional_id("bypass_id", &request.bypass_id);
     let kind = checks.word("kind", request.kind, StepKind::from_code);
     for (field, text) in [
         ("resource", &request.resource),
@@ -133,6 +135,7 @@ fn parse_step(context: &Context, request: pb::AdmitStepRequest) -> Result<Ask, F
         totals: None,
         profile: 0,
         now: None,
+        bypass_id: String::new(),
         ..request.clone()
     };
     let ask = kind.zip(profile).map(|(kind, profile)| Ask {
@@ -151,6 +154,7 @@ fn parse_step(context: &Context, request: pb::AdmitStepRequest) -> Result<Ask, F
         totals: request.totals,
         profile,
         now,
+        bypass_id: request.bypass_id,
         full: true,
     });
     checks.done(ask)
@@ -183,6 +187,7 @@ fn parse_simulation(context: &Context, request: pb::SimulateAdmissionRequest) ->
         totals: None,
         profile: profile.unwrap_or(Profile::Standard),
         now,
+        bypass_id: String::new(),
         full: true,
     };
     checks.done(Some(ask))

@@ -214,6 +214,7 @@ fn parse_reserve(context: &Context, request: pb::ReserveRequest) -> Result<Call,
         totals: None,
         profile,
         now,
+        bypass_id: String::new(),
         full: false,
     });
     Ok(Call::Ask(Box::new(checks.done(ask)?)))

@@ -3,6 +3,7 @@
 mod admission;
 mod budget;
 pub mod budget_views;
+mod bypass;
 mod checks;
 mod coordination;
 mod effective;
@@ -19,10 +20,11 @@ use std::sync::Arc;
 
 use contracts_controls::v1::{
     admission_service_server::AdmissionServiceServer, budget_service_server::BudgetServiceServer,
-    coordination_service_server::CoordinationServiceServer, event_service_server::EventServiceServer,
-    freeze_service_server::FreezeServiceServer, limit_service_server::LimitServiceServer,
-    override_service_server::OverrideServiceServer, rate_service_server::RateServiceServer,
-    signal_service_server::SignalServiceServer, threshold_service_server::ThresholdServiceServer,
+    bypass_service_server::BypassServiceServer, coordination_service_server::CoordinationServiceServer,
+    event_service_server::EventServiceServer, freeze_service_server::FreezeServiceServer,
+    limit_service_server::LimitServiceServer, override_service_server::OverrideServiceServer,
+    rate_service_server::RateServiceServer, signal_service_server::SignalServiceServer,
+    threshold_service_server::ThresholdServiceServer,
 };
 use prost::Message;
 use runspine_errors::{Fault, mesh};
@@ -49,6 +51,7 @@ pub fn routes(app: App) -> Routes {
         .add(LimitServiceServer::from_arc(rpc.clone()))
         .add(RateServiceServer::from_arc(rpc.clone()))
         .add(FreezeServiceServer::from_arc(rpc.clone()))
+        .add(BypassServiceServer::from_arc(rpc.clone()))
         .add(OverrideServiceServer::from_arc(rpc.clone()))
         .add(CoordinationServiceServer::from_arc(rpc.clone()))
         .add(SignalServiceServer::from_arc(rpc.clone()))

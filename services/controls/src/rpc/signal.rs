@@ -213,6 +213,7 @@ fn evidence_to(lease: &LeaseRow, row: EvidenceRow) -> Result<pb::EvaluationEvide
         ask: row.ask,
         decision_id: row.decision_id,
         limit_ids: inputs.envelopes.into_iter().map(|e| e.limit_id).collect(),
+        bypass_id: inputs.bypass_id,
         override_ids: admission.as_ref().map(|a| a.override_ids.clone()).unwrap_or_default(),
         fence: row.fence,
         resolver_version: row.resolver_version,

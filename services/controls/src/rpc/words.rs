@@ -178,6 +178,7 @@ pub fn admission_to(answer: &Answer, epoch: u64, digest: &[u8; 32], evidence_id:
         evidence_id,
         degraded: false,
         override_ids: Vec::new(),
+        bypass_confirmed: false,
         obligations: answer
             .obligations()
             .into_iter()

@@ -8,6 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use prost::Message as _;
 use runspine_controls_domain::{
+    bypass::Bypass,
     freeze::Freeze,
     limit::{Key, Limit, control_set_digest, control_set_line},
     overrides::Override,
@@ -82,6 +83,7 @@ struct Inner {
     by_name: HashMap<EnvelopeName, Arc<EnvelopeRow>>,
     by_key: HashMap<Key, Arc<EnvelopeRow>>,
     freezes: Option<(u64, Arc<Vec<Freeze>>)>,
+    bypasses: Option<(u64, Arc<Vec<Bypass>>)>,
 }
 
 impl Caches {
@@ -110,6 +112,17 @@ impl Caches {
     /// Keeps the open freezes.
     pub fn keep_freezes(&self, epoch: u64, freezes: &Arc<Vec<Freeze>>) {
         self.inner.lock().freezes = Some((epoch, freezes.clone()));
+    }
+
+    /// The approved bypasses, when they are those of `epoch`.
+    #[must_use]
+    pub fn bypasses(&self, epoch: u64) -> Option<Arc<Vec<Bypass>>> {
+        self.inner.lock().bypasses.as_ref().filter(|(known, _)| *known == epoch).map(|(_, all)| all.clone())
+    }
+
+    /// Keeps the approved bypasses.
+    pub fn keep_bypasses(&self, epoch: u64, bypasses: &Arc<Vec<Bypass>>) {
+        self.inner.lock().bypasses = Some((epoch, bypasses.clone()));
     }
 
     /// An envelope by limit and scope id.

@@ -9,6 +9,7 @@ use std::{
 use runspine_controls_domain::{
     account::PeriodKey,
     book::{Book, Missing},
+    bypass::Bypass,
     freeze::Freeze,
     hold::{Hold, HoldKey},
     limit::{Key, Limit},
@@ -73,6 +74,8 @@ pub struct Desk<'a> {
     pub epoch: u64,
     /// The open freezes of the mesh.
     pub freezes: Arc<Vec<Freeze>>,
+    /// The approved bypasses of the mesh.
+    pub bypasses: Arc<Vec<Bypass>>,
     pub(super) caches: &'a Caches,
     pub(super) sets: HashMap<String, Arc<ControlSet>>,
     pub(super) runs: HashMap<Key, LeaseRow>,
@@ -121,6 +124,7 @@ impl<'a> Desk<'a> {
             book: Book::new(),
             epoch: 0,
             freezes: Arc::new(Vec::new()),
+            bypasses: Arc::new(Vec::new()),
             caches,
             sets: HashMap::new(),
             runs: HashMap::new(),
@@ -169,6 +173,14 @@ impl<'a> Desk<'a> {
             None => {
                 let read = Arc::new(super::freezes::open_freezes(self.tx).await?);
                 self.caches.keep_freezes(self.epoch, &read);
+                read
+            }
+        };
+        self.bypasses = match self.caches.bypasses(self.epoch) {
+            Some(known) => known,
+            None => {
+                let read = Arc::new(super::bypasses::approved(self.tx, self.at).await?);
+                self.caches.keep_bypasses(self.epoch, &read);
                 read
             }
         };

@@ -1,6 +1,7 @@
 //! The store of `controls`. Nothing is decided here.
 
 pub mod adjustments;
+pub mod bypasses;
 pub mod caches;
 pub mod containment;
 pub mod coordination;
@@ -28,12 +29,12 @@ use runspine_db::Migrations;
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
     steps: [
         1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments",
-        6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases",
+        6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases", 9 => "0009_bypasses",
     ],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",
         "breaches", "freeze_events", "unfreeze_requests", "control_sets", "signals", "breach_recoveries",
         "breach_incidents", "adjustments", "adjustment_approvals", "freeze_runs", "freeze_replicas",
-        "containment_acks", "containments", "override_events", "override_uses",
+        "containment_acks", "containments", "override_events", "override_uses", "bypass_events", "bypass_uses",
     ],
 };

@@ -84,6 +84,15 @@ async fn every_operation_is_served() {
         get_override: "GetOverride" => GetOverrideRequest,
         list_overrides: "ListOverrides" => ListOverridesRequest,
     ));
+    served.extend(answers!(house, bypasses, "BypassService",
+        request_bypass: "RequestBypass" => RequestBypassRequest,
+        approve_bypass: "ApproveBypass" => ApproveBypassRequest,
+        reject_bypass: "RejectBypass" => RejectBypassRequest,
+        revoke_bypass: "RevokeBypass" => RevokeBypassRequest,
+        get_bypass: "GetBypass" => GetBypassRequest,
+        list_bypasses: "ListBypasses" => ListBypassesRequest,
+        record_bypass_use: "RecordBypassUse" => RecordBypassUseRequest,
+    ));
     served.extend(answers!(house, coordination, "CoordinationService",
         acquire_lease: "AcquireLease" => AcquireLeaseRequest,
         renew_lease: "RenewLease" => RenewLeaseRequest,
@@ -121,6 +130,7 @@ async fn every_operation_is_served() {
         "ThresholdService/ValidateThresholds",
         "FreezeService/ListFreezes",
         "OverrideService/ListOverrides",
+        "BypassService/ListBypasses",
     ];
     for (operation, refusal) in served {
         // An empty request is wrong everywhere but in the lists of everything.

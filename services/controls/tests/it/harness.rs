@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use contracts_common::common::v1::{Actor, ActorType, Amounts, CallContext, EventEnvelope, Lease};
 use contracts_controls::v1::{
     self as pb, admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
-    coordination_service_client::CoordinationServiceClient, event_service_client::EventServiceClient,
-    freeze_service_client::FreezeServiceClient, limit_service_client::LimitServiceClient,
-    override_service_client::OverrideServiceClient, rate_service_client::RateServiceClient,
-    signal_service_client::SignalServiceClient, threshold_service_client::ThresholdServiceClient,
+    bypass_service_client::BypassServiceClient, coordination_service_client::CoordinationServiceClient,
+    event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
+    limit_service_client::LimitServiceClient, override_service_client::OverrideServiceClient,
+    rate_service_client::RateServiceClient, signal_service_client::SignalServiceClient,
+    threshold_service_client::ThresholdServiceClient,
 };
 use runspine_boot::{Deps, Service};
 use runspine_controls::{app::App, rpc, store::MIGRATIONS};
@@ -36,6 +37,7 @@ pub struct House {
     pub thresholds: ThresholdServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
     pub overrides: OverrideServiceClient<Transport>,
+    pub bypasses: BypassServiceClient<Transport>,
     pub coordination: CoordinationServiceClient<Transport>,
     pub registry: Registry,
     store: TestStore,
@@ -77,6 +79,7 @@ impl House {
             thresholds: ThresholdServiceClient::new(way.clone()),
             events: EventServiceClient::new(way.clone()),
             overrides: OverrideServiceClient::new(way.clone()),
+            bypasses: BypassServiceClient::new(way.clone()),
             coordination: CoordinationServiceClient::new(way),
             registry: Registry::read(&[contracts_controls::DESCRIPTORS]).unwrap(),
             store,

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod adjustments;
+mod bypasses;
 mod concurrency;
 mod containment;
 mod contract;

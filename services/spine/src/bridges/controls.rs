@@ -3,11 +3,12 @@
 use contracts_controls::v1::{
     AckContainmentRequest, AckContainmentResponse, AdmitRunRequest, AdmitRunResponse, AdmitStepRequest,
     AdmitStepResponse, ExtendRequest, ExtendResponse, GetContainmentRequest, GetContainmentResponse,
-    GetRunControlsEvidenceRequest, GetRunControlsEvidenceResponse, ReleaseRequest, ReleaseResponse,
-    RenewRunLeaseRequest, RenewRunLeaseResponse, ReverseSettlementRequest, ReverseSettlementResponse,
-    SettleRequest, SettleResponse, SettleRunRequest, SettleRunResponse, SimulateAdmissionRequest,
-    SimulateAdmissionResponse, admission_service_client::AdmissionServiceClient,
-    budget_service_client::BudgetServiceClient, freeze_service_client::FreezeServiceClient,
+    GetRunControlsEvidenceRequest, GetRunControlsEvidenceResponse, RecordBypassUseRequest,
+    RecordBypassUseResponse, ReleaseRequest, ReleaseResponse, RenewRunLeaseRequest, RenewRunLeaseResponse,
+    ReverseSettlementRequest, ReverseSettlementResponse, SettleRequest, SettleResponse, SettleRunRequest,
+    SettleRunResponse, SimulateAdmissionRequest, SimulateAdmissionResponse,
+    admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
+    bypass_service_client::BypassServiceClient, freeze_service_client::FreezeServiceClient,
     signal_service_client::SignalServiceClient,
 };
 
@@ -47,11 +48,13 @@ bridge! {
 }
 
 bridge! {
-    /// Freezes and the proof that they hold.
+    /// Freezes, the proof that they hold, and what is let pass.
     ControlsStopBridge {
         /// What this replica and its agents know of a freeze.
         ack: FreezeServiceClient.ack_containment(AckContainmentRequest) -> AckContainmentResponse;
         /// What a freeze has met, and what has answered.
         containment: FreezeServiceClient.get_containment(GetContainmentRequest) -> GetContainmentResponse;
+        /// Notes a step that a bypass lets pass.
+        pass: BypassServiceClient.record_bypass_use(RecordBypassUseRequest) -> RecordBypassUseResponse;
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use contracts_common::common::v1::{Directive, RunPhase, RunStatus, Verdict};
 use contracts_controls::v1::{AdmitStepResponse, HoldRef, ReleaseReason, ReleaseRequest};
 use contracts_policies::v1::EvaluateStepResponse;
-use contracts_spine::v1::{AuthorizeStepRequest, AuthorizeStepResponse, CheckStatus};
+use contracts_spine::v1::{AuthorizeStepRequest, AuthorizeStepResponse, BypassedBy, CheckStatus};
 use prost::Message;
 use runspine_errors::{Fault, Outcome};
 use runspine_rpc::Context;
@@ -16,6 +16,7 @@ use runspine_types::{Digest, Hasher, Micros, new_id};
 
 use super::{
     Kernel,
+    bypass::bypass_for_policies,
     combine::{Check, Finding, combine, refused},
     freeze::Subject,
     sessions::Slot,
@@ -41,6 +42,7 @@ pub(crate) struct Judged {
     pub asked: Vec<Asked>,
     pub admitted: Option<AdmitStepResponse>,
     pub evaluated: Option<EvaluateStepResponse>,
+    pub bypassed: Option<BypassedBy>,
 }
 
 /// Digest of a question: the same question has the same one whatever lease it is put under.
@@ -151,12 +153,17 @@ impl Kernel {
             for check in [Check::Limits, Check::Policy] {
                 asked.push(Asked { check, status: CheckStatus::NotAsked, latency: Duration::ZERO });
             }
-            return Ok(Judged { findings, asked, admitted: None, evaluated: None });
+            return Ok(Judged { findings, asked, admitted: None, evaluated: None, bypassed: None });
         }
         let totals = slot.session.get_or_insert_default().totals(ask.step_index, attempt.running_ms(now));
         let decision_id = new_id();
-        let admit = step_check::admit_step(attempt, ask, totals, &decision_id, now);
-        let evaluate = step_check::evaluate_step(attempt, ask, totals, &decision_id, now);
+        let bypass = self.freezes.bypass(Self::subject(context, attempt), now);
+        let mut admit = step_check::admit_step(attempt, ask, totals, &decision_id, now);
+        let mut evaluate = step_check::evaluate_step(attempt, ask, totals, &decision_id, now);
+        if let Some(bypass) = &bypass {
+            admit.bypass_id.clone_from(&bypass.bypass_id);
+            evaluate.bypass = Some(bypass_for_policies(bypass));
+        }
         let profile = attempt.profile();
         let limits = timed(self.bridges.controls.admit_step(context, admit));
         let policy = timed(self.evaluate_with_history(context, evaluate, ask, slot));
@@ -180,16 +187,16 @@ impl Kernel {
         let Some(policy) = policy else {
             let (check, status) = (Check::Policy, CheckStatus::NotAsked);
             asked.push(Asked { check, status, latency: Duration::ZERO });
-            return Ok(Judged { findings, asked, admitted, evaluated: None });
+            return Ok(Judged { findings, asked, admitted, evaluated: None, bypassed: None });
         };
         let evaluated = self.take(policy, Check::Policy, &mut asked)?;
-        findings.push(
-            evaluated
-                .as_ref()
-                .and_then(|e| e.decision.as_ref())
-                .map_or_else(|| step_check::policies_silent(profile), step_check::policy_finding),
-        );
-        Ok(Judged { findings, asked, admitted, evaluated })
+        let decided = evaluated.as_ref().and_then(|e| e.decision.as_ref());
+        let (finding, bypassed) = match decided {
+            None => (step_check::policies_silent(profile), None),
+            Some(decision) => self.policy_finding(context, ask, decision, admitted.as_ref()).await,
+        };
+        findings.push(finding);
+        Ok(Judged { findings, asked, admitted, evaluated, bypassed })
     }
 
     /// Checks 1 to 3: orders and facts.

@@ -113,6 +113,7 @@ impl Kernel {
             step_index: ask.step_index.unwrap_or(0),
             decision: Some(Decision {
                 approval_id: decided.map(|d| d.approval_id.clone()).unwrap_or_default(),
+                bypass: judged.bypassed.clone(),
                 ..present(combined, decision_id, ask.ask)
             }),
             hold_id: hold_id.to_owned(),
@@ -297,6 +298,7 @@ pub(crate) fn present(combined: &Combined, decision_id: String, ask: u32) -> Dec
         retry_after_ms: combined.retry_after_ms,
         degraded: combined.degraded,
         would_block,
+        bypass: None,
     }
 }
 
@@ -325,7 +327,11 @@ fn record(
         policy_snapshot_digest: attempt.state.snapshot.as_ref().map(|s| s.digest.clone()).unwrap_or_default(),
         hold_id: hold_id.to_owned(),
         obligations_digest: obligations_digest(combined),
-        would_verdict: if combined.would_block() { combined.verdict.into() } else { 0 },
+        would_verdict: match &judged.bypassed {
+            Some(bypass) => bypass.verdict,
+            None if combined.would_block() => combined.verdict.into(),
+            None => 0,
+        },
         degraded: combined.degraded,
         approval_id: decision.approval_id.clone(),
         supersedes_decision_id: before.map(|s| s.decision_id.clone()).unwrap_or_default(),

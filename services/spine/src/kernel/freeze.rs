@@ -2,7 +2,9 @@
 //! answer leaves.
 
 use contracts_common::common::v1::{Directive, GovernanceProfile};
-use contracts_controls::v1::{FreezeEffect, FreezeRecord, FreezeScope, WatchEpochResponse, WatchKind};
+use contracts_controls::v1::{
+    Bypass, BypassScope, FreezeEffect, FreezeRecord, FreezeScope, WatchEpochResponse, WatchKind,
+};
 use parking_lot::{Mutex, RwLock};
 use runspine_rpc::micros;
 use runspine_types::Micros;
@@ -50,6 +52,7 @@ struct Known {
     epoch: u64,
     confirmed_at: Option<Micros>,
     freezes: Vec<FreezeRecord>,
+    bypasses: Vec<Bypass>,
 }
 
 impl FreezeView {
@@ -62,6 +65,7 @@ impl FreezeView {
         }
         known.epoch = said.epoch;
         known.freezes = said.freezes;
+        known.bypasses = said.bypasses;
         drop(known);
         self.ended.lock().extend(said.ended);
         self.news.send_modify(|count| *count += 1);
@@ -114,6 +118,22 @@ impl FreezeView {
         let known = self.known.read();
         let covering = known.freezes.iter().filter(|f| in_force(f, now) && covers(f, subject));
         covering.max_by_key(|f| f.effect() == FreezeEffect::Terminate).cloned()
+    }
+
+    /// The narrowest bypass that holds for `subject`, as far as this replica knows: an admission has to confirm it.
+    #[must_use]
+    pub fn bypass(&self, subject: Subject<'_>, now: Micros) -> Option<Bypass> {
+        let known = self.known.read();
+        let holding = known.bypasses.iter().filter(|b| {
+            let mine = match b.scope() {
+                BypassScope::Project => b.scope_id == subject.project,
+                BypassScope::Agent => b.scope_id == subject.agent,
+                BypassScope::Run => b.scope_id == subject.run,
+                BypassScope::Unspecified => false,
+            };
+            mine && b.tenant_id == subject.tenant && b.expires_at.as_ref().is_some_and(|at| micros(at) > now)
+        });
+        holding.max_by_key(|b| b.scope).cloned()
     }
 
     /// A freeze in force of an API key.
@@ -244,6 +264,37 @@ mod tests {
             FreezeRecord { tenant_id: String::new(), ..freeze(FreezeScope::Mesh, "", FreezeEffect::Pause) };
         let view = view(vec![mesh]);
         assert!(view.covering(Subject { tenant: "u", ..subject() }, NOW).is_some());
+    }
+
+    #[test]
+    fn the_narrowest_bypass_that_holds_is_named() {
+        let bypass = |scope: BypassScope, id: &str, ends_ms: i64| Bypass {
+            bypass_id: format!("{scope:?}"),
+            tenant_id: "t".into(),
+            scope: scope.into(),
+            scope_id: id.into(),
+            expires_at: Some(runspine_rpc::timestamp(NOW.plus_millis(ends_ms))),
+            ..Bypass::default()
+        };
+        let all = [
+            bypass(BypassScope::Project, "p", 1),
+            bypass(BypassScope::Agent, "a", 2),
+            bypass(BypassScope::Run, "other", 9),
+        ];
+        let view = view(Vec::new());
+        view.learn(
+            WatchEpochResponse {
+                kind: WatchKind::Change.into(),
+                bypasses: all.to_vec(),
+                ..Default::default()
+            },
+            NOW,
+        );
+        let named = |subject, at| view.bypass(subject, at).map(|b| b.bypass_id);
+        assert_eq!(named(subject(), NOW), Some("Agent".to_owned()));
+        assert_eq!(named(subject(), NOW.plus_millis(2)), None);
+        assert_eq!(named(Subject { agent: "b", ..subject() }, NOW), Some("Project".to_owned()));
+        assert_eq!(named(Subject { tenant: "u", ..subject() }, NOW), None);
     }
 
     #[test]

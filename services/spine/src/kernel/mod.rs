@@ -7,6 +7,7 @@ pub mod termination;
 
 mod approvals;
 mod authorize;
+mod bypass;
 mod cancel;
 mod charter;
 mod claim;

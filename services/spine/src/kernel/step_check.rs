@@ -201,6 +201,7 @@ pub fn admit_step(
         totals: Some(totals),
         profile: attempt.profile().into(),
         now: Some(timestamp(now)),
+        bypass_id: String::new(),
     }
 }
 

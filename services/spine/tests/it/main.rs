@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
 mod approvals;
+mod bypass;
 mod contract;
 mod governance;
 mod sagas;

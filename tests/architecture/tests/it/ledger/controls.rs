@@ -10,6 +10,7 @@ use super::desk::{BEA, Desk};
 const LIMITS: &str = "controls.v1.LimitService";
 const BUDGETS: &str = "controls.v1.BudgetService";
 const FREEZES: &str = "controls.v1.FreezeService";
+const BYPASSES: &str = "controls.v1.BypassService";
 const OVERRIDES: &str = "controls.v1.OverrideService";
 const WHY: &str = "because the test wants it";
 
@@ -61,7 +62,40 @@ pub async fn acts(desk: &Desk) {
     runs(desk).await;
     limits(desk, &limit).await;
     overrides(desk, &limit).await;
+    bypasses(desk).await;
     freezes(desk).await;
+}
+
+async fn bypasses(desk: &Desk) {
+    let ask = |agent: &str| pb::RequestBypassRequest {
+        request_id: new_id(),
+        scope: pb::BypassScope::Agent.into(),
+        scope_id: agent.to_owned(),
+        duration_s: 60,
+        reason: WHY.into(),
+        ticket: "INC-7".into(),
+        ..Default::default()
+    };
+    let request = format!("{BYPASSES}/RequestBypass");
+    let asked: pb::RequestBypassResponse = desk.act(&request, ask("other")).await;
+    let bypass_id = asked.bypass.unwrap().bypass_id;
+    let reject = pb::RejectBypassRequest { request_id: new_id(), bypass_id, reason: WHY.into() };
+    let _: pb::RejectBypassResponse = desk.act_by(BEA, &format!("{BYPASSES}/RejectBypass"), reject).await;
+    let asked: pb::RequestBypassResponse = desk.act(&request, ask("agent")).await;
+    let bypass_id = asked.bypass.unwrap().bypass_id;
+    let approve =
+        pb::ApproveBypassRequest { request_id: new_id(), bypass_id: bypass_id.clone(), note: WHY.into() };
+    let _: pb::ApproveBypassResponse = desk.act_by(BEA, &format!("{BYPASSES}/ApproveBypass"), approve).await;
+    let passed = pb::RecordBypassUseRequest {
+        bypass_id: bypass_id.clone(),
+        run_id: new_id(),
+        attempt: 1,
+        rule_ids: vec!["rule".into()],
+        ..Default::default()
+    };
+    let _: pb::RecordBypassUseResponse = desk.act(&format!("{BYPASSES}/RecordBypassUse"), passed).await;
+    let revoke = pb::RevokeBypassRequest { request_id: new_id(), bypass_id, reason: WHY.into() };
+    let _: pb::RevokeBypassResponse = desk.act(&format!("{BYPASSES}/RevokeBypass"), revoke).await;
 }
 
 async fn overrides(desk: &Desk, limit: &pb::Limit) {
