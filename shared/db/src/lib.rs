@@ -64,7 +64,7 @@ pub use futures::future::BoxFuture;
 pub use migrate::{Migration, Migrations};
 pub use outbox::{Outbox, OutboxEvent, OutboxRow};
 pub use read::{Read, Snapshot};
-pub use row::{ColumnIndex, FromColumn, FromRow, Row};
+pub use row::{ColumnIndex, Fields, FromColumn, FromRow, Row};
 pub use sqlx::{AssertSqlSafe, SqlSafeStr};
 pub use stats::Stats;
 pub use tuples::Tuples;

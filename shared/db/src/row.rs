@@ -52,6 +52,14 @@ impl Row {
         T::from_column(self, column.place(self)?)
     }
 
+    /// The name of the column at `place`.
+    fn name(&self, place: usize) -> Option<&str> {
+        match &self.0 {
+            Inner::Sqlite(row) => row.columns().get(place).map(|c| c.name()),
+            Inner::Postgres(row) => row.columns().get(place).map(|c| c.name()),
+        }
+    }
+
     /// How many columns the row has.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -70,11 +78,7 @@ impl Row {
     /// An error about the column at `place`.
     #[must_use]
     pub fn wrong(&self, place: usize, what: impl Into<String>) -> DbError {
-        let name = match &self.0 {
-            Inner::Sqlite(row) => row.columns().get(place).map(|c| c.name()),
-            Inner::Postgres(row) => row.columns().get(place).map(|c| c.name()),
-        };
-        DbError::Column { column: name.unwrap_or("?").to_owned(), what: what.into() }
+        DbError::Column { column: self.name(place).unwrap_or("?").to_owned(), what: what.into() }
     }
 
     fn decode<T>(&self, place: usize) -> Result<Option<T>, DbError>
@@ -85,6 +89,15 @@ impl Row {
         match &self.0 {
             Inner::Sqlite(row) => row.try_get::<Option<T>, _>(place),
             Inner::Postgres(row) => row.try_get::<Option<T>, _>(place),
+        }
+        .map_err(|error| self.wrong(place, error.to_string()))
+    }
+
+    /// Bytes where they lie.
+    fn blob(&self, place: usize) -> Result<Option<&[u8]>, DbError> {
+        match &self.0 {
+            Inner::Sqlite(row) => row.try_get::<Option<&[u8]>, _>(place),
+            Inner::Postgres(row) => row.try_get::<Option<&[u8]>, _>(place),
         }
         .map_err(|error| self.wrong(place, error.to_string()))
     }
@@ -175,9 +188,34 @@ impl FromColumn for Bytes {
 
 impl FromColumn for Digest {
     fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
-        row.decode::<Vec<u8>>(place)?
-            .map(|v| Self::from_slice(&v).ok_or_else(|| row.wrong(place, "is not 32 bytes")))
+        row.blob(place)?
+            .map(|v| Self::from_slice(v).ok_or_else(|| row.wrong(place, "is not 32 bytes")))
             .transpose()
+    }
+}
+
+/// Reads the columns of a row one after the other. A statement mostly lists them in the order in which they are read,
+/// and comparing one name costs less than looking it up; where it lists them otherwise, the name is looked up.
+pub struct Fields<'r> {
+    row: &'r Row,
+    place: usize,
+}
+
+impl<'r> Fields<'r> {
+    /// From the first column.
+    #[must_use]
+    pub const fn of(row: &'r Row) -> Self {
+        Self { row, place: 0 }
+    }
+
+    /// The value of the column `name`.
+    ///
+    /// # Errors
+    /// As [`Row::get`].
+    pub fn take<T: FromColumn>(&mut self, name: &str) -> Result<T, DbError> {
+        let place = self.place;
+        self.place += 1;
+        if self.row.name(place) == Some(name) { T::from_column(self.row, place) } else { self.row.get(name) }
     }
 }
 
@@ -246,9 +284,10 @@ macro_rules! row {
         }
         impl $crate::FromRow for $name {
             fn from_row(row: &$crate::Row) -> ::std::result::Result<Self, $crate::DbError> {
+                let mut fields = $crate::Fields::of(row);
                 Ok(Self {
-                    $first: row.get(stringify!($first))?,
-                    $($field: row.get(stringify!($field))?,)*
+                    $first: fields.take(stringify!($first))?,
+                    $($field: fields.take(stringify!($field))?,)*
                 })
             }
         }

@@ -17,6 +17,12 @@ impl Tuples {
         Self { width, rows: Vec::new() }
     }
 
+    /// Whether it holds nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Adds a tuple.
     pub fn push(&mut self, row: Args) {
         debug_assert_eq!(row.len(), self.width);
@@ -34,17 +40,42 @@ impl Tuples {
             }
             let rest = if rows.len() > most { rows.split_off(most) } else { Vec::new() };
             let mut part = std::mem::replace(&mut rows, rest);
-            if let Some(last) = part.last().cloned() {
-                part.resize(part.len().next_power_of_two().min(most), last);
-            }
-            Some((values(part.len(), self.width), part.into_iter().flatten().collect::<Vec<Value>>()))
+            pad(&mut part, most);
+            Some((values(part.len(), self.width, 1), part.into_iter().flatten().collect::<Vec<Value>>()))
         })
+    }
+
+    /// A text for each list and the arguments of all of them, for one statement that reads several. The lists come back
+    /// when they are too long for one statement.
+    ///
+    /// # Errors
+    /// The lists, as they were.
+    pub fn together(lists: Vec<Self>) -> Result<(Vec<String>, Args), Vec<Self>> {
+        let binds: usize = lists.iter().map(|l| l.rows.len().next_power_of_two() * l.width).sum();
+        if binds > BINDS {
+            return Err(lists);
+        }
+        let (mut texts, mut args) = (Vec::with_capacity(lists.len()), Vec::with_capacity(binds));
+        for Self { width, mut rows } in lists {
+            pad(&mut rows, BINDS);
+            texts.push(values(rows.len(), width, args.len() + 1));
+            args.extend(rows.into_iter().flatten());
+        }
+        Ok((texts, args))
     }
 }
 
-fn values(rows: usize, width: usize) -> String {
+/// Rounds the length up to a power of two, `most` at most, by repeating the last tuple.
+fn pad(rows: &mut Vec<Args>, most: usize) {
+    if let Some(last) = rows.last().cloned() {
+        rows.resize(rows.len().next_power_of_two().min(most), last);
+    }
+}
+
+/// `(VALUES ($1,$2),…)`, counted from `$first`.
+fn values(rows: usize, width: usize, first: usize) -> String {
     let mut sql = String::from("(VALUES ");
-    let mut bind = 1;
+    let mut bind = first;
     for row in 0..rows {
         sql.push_str(if row == 0 { "(" } else { ",(" });
         for column in 0..width {

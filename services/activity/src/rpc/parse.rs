@@ -331,7 +331,7 @@ pub(crate) fn get_answer(r: GetAnswerRequest) -> Outcome<GetAnswerRequest> {
 
 pub(crate) fn apply_facts(r: ApplyFactsRequest) -> Outcome<ApplyFactsRequest> {
     let mut checks = Checks::default();
-    checks.range("facts", i64::try_from(r.facts.len()).unwrap_or(i64::MAX), 1, 256);
+    checks.range("facts", i64::try_from(r.facts.len()).unwrap_or(i64::MAX), 1, 1_024);
     for (place, fact) in r.facts.iter().enumerate() {
         checks.time(&format!("facts[{place}].occurred_at"), fact.occurred_at.as_ref());
         if fact.body.is_none() {

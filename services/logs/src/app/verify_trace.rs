@@ -16,10 +16,16 @@ use runspine_logs_domain::{
 use runspine_types::{Digest, Micros};
 
 use super::{App, read_traces::TraceView};
-use crate::store::{chains, keys, records, seals::SealRow, secrets, traces};
+use crate::store::{
+    chains, keys,
+    records::{self, RecordRow},
+    seals::SealRow,
+    secrets, traces,
+};
 
-/// Records that are read at a time.
-const PAGE: i64 = 1_000;
+/// Records that are read at a time: as many as the store hands over before it waits for their reader, so that it reads
+/// the next ones while these are proved.
+const PAGE: i64 = 512;
 
 impl App {
     /// Proves one attempt of a run, or with 0 all of them. A source that can't be read gives ERROR for its trace: a
@@ -150,21 +156,12 @@ impl App {
         view: &TraceView,
         prover: &mut Prover,
     ) -> Result<(Option<Digest>, Option<Digest>), DbError> {
-        let mut after = 0;
-        loop {
-            let page = records::page(self.db.read(), view.row.trace_key, after, PAGE).await?;
-            for row in &page {
-                prover.record(&StoredRecord {
-                    position: row.position,
-                    bytes: &row.record,
-                    link: row.link,
-                    columns: Some(row.columns()),
-                });
-                after = row.position;
-            }
-            if page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
-                break;
-            }
+        let trace_key = view.row.trace_key;
+        let mut page = records::page(self.db.read(), trace_key, 0, PAGE).await?;
+        while let Some(last) = page.last() {
+            let next = records::page(self.db.read(), trace_key, last.position, PAGE);
+            let (next, ()) = tokio::join!(next, async { prove_page(prover, &page) });
+            page = next?;
         }
         let seal = view.seal.as_ref().and_then(|s| pb::TraceSeal::decode(s.seal.as_ref()).ok());
         let Some(seal) = seal.filter(|seal| seal.addendum == 0) else { return Ok((None, None)) };
@@ -176,6 +173,17 @@ impl App {
         let items = chains::evidence(self.db.read(), of, seal.evidence_count).await?;
         let start = chain::evidence_start(of.0, of.1, of.2);
         Ok((contract, fold(start, &items, seal.evidence_count, chain::evidence_link)))
+    }
+}
+
+fn prove_page(prover: &mut Prover, page: &[RecordRow]) {
+    for row in page {
+        prover.record(&StoredRecord {
+            position: row.position,
+            bytes: &row.record,
+            link: row.link,
+            columns: Some(row.columns()),
+        });
     }
 }
 

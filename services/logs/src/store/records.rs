@@ -101,7 +101,7 @@ runspine_db::row! {
 const FACT: &str = "r.trace_key, r.position, r.idempotency_key, r.content_digest, r.request_digest, r.body, r.step_index, \
     r.retry_count, r.kind, r.status, r.reference, r.target";
 
-/// What is already known about the items to append: one statement for each kind of look-up that is asked for.
+/// What is already known about the items to append: one statement for all look-ups, unless they are too many for one.
 pub async fn facts(tx: &mut Tx, wanted: &BTreeMap<i64, Wanted>) -> Result<Vec<(i64, Fact)>, DbError> {
     let (mut keys, mut steps, mut references, mut positions) =
         (Tuples::new(2), Tuples::new(2), Tuples::new(2), Tuples::new(2));
@@ -111,25 +111,41 @@ pub async fn facts(tx: &mut Tx, wanted: &BTreeMap<i64, Wanted>) -> Result<Vec<(i
         wanted.references.iter().for_each(|r| references.push(args![*trace_key, r]));
         wanted.positions.iter().for_each(|p| positions.push(args![*trace_key, *p]));
     }
-    let mut found = Vec::new();
     let lookups = [
         ("idempotency_key", keys),
         ("step_index", steps),
         ("reference", references),
         ("position", positions),
     ];
-    for (column, tuples) in lookups {
-        for (values, args) in tuples.parts() {
-            let sql = format!(
-                "SELECT {FACT} FROM {values} AS w CROSS JOIN trace_records r \
-                 WHERE r.trace_key = w.column1 AND r.{column} = w.column2"
-            );
-            for row in tx.fetch_all::<FactRow>(AssertSqlSafe(sql), args).await? {
-                found.push((row.trace_key, row.fact()?));
+    let asked = lookups.into_iter().filter(|(_, tuples)| !tuples.is_empty());
+    let (columns, lists): (Vec<&str>, Vec<Tuples>) = asked.unzip();
+    if columns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    match Tuples::together(lists) {
+        Ok((texts, args)) => {
+            let selects = texts.iter().zip(&columns).map(|(values, column)| look_up_sql(values, column));
+            let sql = selects.collect::<Vec<_>>().join(" UNION ALL ");
+            found.extend(tx.fetch_all::<FactRow>(AssertSqlSafe(sql), args).await?);
+        }
+        Err(lists) => {
+            for (column, tuples) in columns.into_iter().zip(lists) {
+                for (values, args) in tuples.parts() {
+                    let sql = look_up_sql(&values, column);
+                    found.extend(tx.fetch_all::<FactRow>(AssertSqlSafe(sql), args).await?);
+                }
             }
         }
     }
-    Ok(found)
+    found.into_iter().map(|row| Ok((row.trace_key, row.fact()?))).collect()
+}
+
+fn look_up_sql(values: &str, column: &str) -> String {
+    format!(
+        "SELECT {FACT} FROM {values} AS w CROSS JOIN trace_records r \
+         WHERE r.trace_key = w.column1 AND r.{column} = w.column2"
+    )
 }
 
 impl FactRow {

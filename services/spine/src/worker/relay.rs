@@ -42,7 +42,8 @@ pub const CALLS: &[&str] = &[
 /// The name under which the outboxes keep the relay's place.
 pub const CONSUMER: &str = "spine.relay";
 
-const FACTS: usize = 256;
+/// Facts of one call: the projection of a run is summed once a call, however many of them are about it.
+const FACTS: usize = 1_024;
 /// Time in which events gather after a batch that was not full.
 const GATHER: Duration = Duration::from_millis(100);
 /// The most of it, however slow carrying is.
