@@ -22,6 +22,24 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
     /// Stored inputs and outputs.
     pub payload: PayloadConfig,
+    /// The archive of traces.
+    pub archive: ArchiveConfig,
+}
+
+/// Settings of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchiveConfig {
+    /// Where bundles are written. Default: `archive` in the data folder.
+    pub dir: Option<PathBuf>,
+    /// Days after its seal that a trace is archived, 1 to 36 500. Default 90.
+    pub after_days: u32,
+}
+
+impl Default for ArchiveConfig {
+    fn default() -> Self {
+        Self { dir: None, after_days: 90 }
+    }
 }
 
 /// Settings of traces.
@@ -164,6 +182,8 @@ impl Config {
         require(known, "logs.checkpoint.witness_keys", "at most 16 keys of the form <name>+<hash>+<base64>");
         let days = (1..=36_500).contains(&self.payload.retention_days);
         require(days, "logs.payload.retention_days", "1 to 36 500");
+        let days = (1..=36_500).contains(&self.archive.after_days);
+        require(days, "logs.archive.after_days", "1 to 36 500");
         if problems.is_empty() { Ok(()) } else { Err(BootError::Config(problems)) }
     }
 }

@@ -19,7 +19,7 @@ use runspine_boot::BootError;
 use runspine_errors::Fault;
 use runspine_logs_domain::{keys, note::Checkpoint, reasons};
 
-use crate::{config::SigningConfig, store::keys::KeyRow};
+use crate::{config::SigningConfig, publish::sync_folder, store::keys::KeyRow};
 
 const PURPOSES: [KeyPurpose; 4] =
     [KeyPurpose::Seal, KeyPurpose::Checkpoint, KeyPurpose::Export, KeyPurpose::Certificate];
@@ -190,11 +190,6 @@ impl Place {
         moved.map_err(|error| BootError::system(format!("the key {}", self.file.display()), error))?;
         Ok(Some(key))
     }
-}
-
-/// A rename is durable when its folder is.
-fn sync_folder(file: &Path) -> std::io::Result<()> {
-    file.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
 fn place(config: &SigningConfig, folder: &Path, purpose: KeyPurpose) -> Place {

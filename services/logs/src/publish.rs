@@ -110,3 +110,11 @@ fn place(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(draft, folder.join(name))
 }
+
+/// A rename is durable when its folder is.
+///
+/// # Errors
+/// When the folder can't be synced.
+pub fn sync_folder(file: &Path) -> io::Result<()> {
+    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}

@@ -45,7 +45,9 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         }
     }
     let keys = (keyring, Vault::open(&config.payload, &deps.data, strict)?);
-    let app = App::new(db.clone(), Arc::clone(&deps.clock), keys, Arc::clone(&notary), strict, &config);
+    let archive = config.archive.dir.clone().unwrap_or_else(|| deps.data.join("archive"));
+    let app =
+        App::new(db.clone(), Arc::clone(&deps.clock), keys, Arc::clone(&notary), (strict, archive), &config);
     let app = Arc::new(app);
     let audit = Arc::new(Audit::new(
         db.clone(),
@@ -55,6 +57,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         &config,
     ));
     let (clock, watched) = (Arc::clone(&deps.clock), Arc::clone(&notary));
+    let (archiving, archived_after) = (Arc::clone(&app), config.archive.after_days);
     let (making, following) = (Arc::clone(&app), Arc::clone(&app));
     let (expiring, days) = (Arc::clone(&app), config.payload.retention_days);
     let (probed, closed, digest) = (db.clone(), db, deps.profile.digest);
@@ -74,6 +77,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         .worker("keys", move |stop| worker::follow_keys(following, stop))
         .worker("life", move |stop| worker::tell_of_life(audit, digest, stop))
         .worker("answers", move |stop| worker::forget_answers(answered, clock, stop))
+        .worker("archive", move |stop| worker::archive_traces(archiving, archived_after, stop))
         .worker("exports", move |stop| worker::make_exports(making, stop))
         .worker("payload_retention", move |stop| worker::expire_payloads(expiring, days, stop))
         .on_stop("store", move || async move {

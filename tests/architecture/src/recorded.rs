@@ -167,6 +167,7 @@ pub const RECORDS: &[(&str, Record)] = &[
     ),
     ("logs.v1.TraceService/AppendAddendum", Entry("logs.AddendumSealed")),
     ("logs.v1.TraceService/AppendRecords", Elsewhere(TRACE)),
+    ("logs.v1.TraceService/ArchiveTrace", Entry("logs.TraceArchived")),
     (
         "logs.v1.TraceService/LinkIncident",
         Elsewhere("repeats what the incident's own entry says (incidents.IncidentLinked)"),

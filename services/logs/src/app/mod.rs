@@ -3,6 +3,7 @@
 pub mod announce;
 pub mod append_addendum;
 pub mod append_records;
+pub mod archive_trace;
 pub mod audit;
 pub mod build_bundle;
 pub mod certificates;
@@ -20,7 +21,7 @@ pub mod start_trace;
 pub mod verify_trace;
 pub mod watch;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use runspine_db::{Batcher, Db};
 use runspine_types::Clock;
@@ -48,6 +49,8 @@ pub struct App {
     pub notary: Arc<Notary>,
     /// The key that wraps the keys of payloads.
     pub vault: Vault,
+    /// The folder of archived bundles.
+    pub archive: PathBuf,
     /// Whether the profile is STRICT.
     pub strict: bool,
 }
@@ -59,7 +62,7 @@ impl App {
         clock: Arc<dyn Clock>,
         (keyring, vault): (Arc<Keyring>, Vault),
         notary: Arc<Notary>,
-        strict: bool,
+        (strict, archive): (bool, PathBuf),
         config: &Config,
     ) -> Self {
         let watch = Arc::new(watch::Hub::default());
@@ -69,7 +72,19 @@ impl App {
             Arc::clone(&watch),
             config.trace.max_records,
         ));
-        Self { db, clock, keyring, append, watch, seats, contracts: Contracts::new(), notary, vault, strict }
+        Self {
+            db,
+            clock,
+            keyring,
+            append,
+            watch,
+            seats,
+            contracts: Contracts::new(),
+            notary,
+            vault,
+            archive,
+            strict,
+        }
     }
 }
 

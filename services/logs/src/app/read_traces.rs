@@ -9,6 +9,7 @@ use runspine_types::Digest;
 
 use super::{App, append_records::Receipt};
 use crate::store::{
+    archives::{self, ArchiveRow},
     records::{self, RecordRow, SumRow},
     seals::{self, SealRow},
     traces::{self, TraceRow},
@@ -21,6 +22,8 @@ pub struct TraceView {
     pub row: TraceRow,
     /// Its seal.
     pub seal: Option<SealRow>,
+    /// Where its bundle is.
+    pub archive: Option<ArchiveRow>,
 }
 
 /// An attempt's main trace with everything that belongs to it.
@@ -82,18 +85,30 @@ impl App {
         Ok(AttemptView { main, addenda: views.collect(), incident_ids, sums })
     }
 
-    /// A page of main traces, newest first.
+    /// A page of main traces, newest first; only archived ones, or none of them, where `archived` says so.
     ///
     /// # Errors
     /// When the store can't be read.
     pub async fn list_traces(
         &self,
         tenant_id: &str,
-        filter: &traces::Filter,
+        mut filter: traces::Filter,
+        archived: Option<bool>,
         limit: i64,
     ) -> Result<Vec<TraceView>, Fault> {
-        let rows = traces::list(self.db.read(), tenant_id, filter, limit).await?;
-        self.with_seals(rows).await
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        loop {
+            let rows = traces::list(self.db.read(), tenant_id, &filter, limit).await?;
+            let more = rows.len() == most;
+            filter.after = rows.last().map(|row| (row.started_at, row.trace_key));
+            let views = self.with_seals(rows).await?;
+            let wanted = |view: &TraceView| archived.is_none_or(|wanted| view.archive.is_some() == wanted);
+            found.extend(views.into_iter().filter(wanted).take(most - found.len()));
+            if !more || found.len() == most {
+                return Ok(found);
+            }
+        }
     }
 
     /// Traces with their seals.
@@ -104,7 +119,14 @@ impl App {
         let keys: Vec<i64> = rows.iter().filter(|row| row.sealed).map(|row| row.trace_key).collect();
         let seals = seals::of_many(self.db.read(), &keys).await?;
         let mut seals: HashMap<i64, SealRow> = seals.into_iter().map(|seal| (seal.trace_key, seal)).collect();
-        Ok(rows.into_iter().map(|row| TraceView { seal: seals.remove(&row.trace_key), row }).collect())
+        let archives = archives::of_many(self.db.read(), &keys).await?;
+        let mut archives: HashMap<i64, ArchiveRow> = archives.into_iter().map(|a| (a.trace_key, a)).collect();
+        let view = |row: TraceRow| TraceView {
+            seal: seals.remove(&row.trace_key),
+            archive: archives.remove(&row.trace_key),
+            row,
+        };
+        Ok(rows.into_iter().map(view).collect())
     }
 
     /// One trace of an attempt (0: the latest), without its seal.

@@ -236,7 +236,7 @@ fn numbers<A: std::str::FromStr, B: std::str::FromStr>(
 }
 
 /// A ListTraces.
-pub fn list_traces(r: pb::ListTracesRequest) -> Result<(traces::Filter, Page), Fault> {
+pub fn list_traces(r: pb::ListTracesRequest) -> Result<(traces::Filter, Option<bool>, Page), Fault> {
     let unpaged = pb::ListTracesRequest { page_size: 0, page_token: String::new(), ..r.clone() };
     let page = page(PageSize::of(r.page_size), bound(&unpaged))?;
     let filter = r.filter.unwrap_or_default();
@@ -246,7 +246,7 @@ pub fn list_traces(r: pb::ListTracesRequest) -> Result<(traces::Filter, Page), F
     let state = pb::TraceState::try_from(filter.state);
     found.require(state.is_ok(), "filter.state", "ENUM_UNKNOWN", "is not a value of this version");
     found.into_result(&mesh::FIELD_INVALID)?;
-    let mut wanted = traces::Filter {
+    let wanted = traces::Filter {
         agent_id: filter.agent_id,
         sealed: match state {
             Ok(pb::TraceState::Open) => Some(false),
@@ -261,11 +261,12 @@ pub fn list_traces(r: pb::ListTracesRequest) -> Result<(traces::Filter, Page), F
         synthetic: filter.synthetic,
         after: numbers::<i64, i64>(&r.page_token, page.query)?.map(|(at, key)| (Micros(at), key)),
     };
-    if state == Ok(pb::TraceState::Archived) {
-        // Nothing is archived by this version: an impossible range, so that the answer is an empty page and no error.
-        wanted.to = Some(Micros(i64::MIN));
-    }
-    Ok((wanted, page))
+    let archived = match state {
+        Ok(pb::TraceState::Archived) => Some(true),
+        Ok(pb::TraceState::Sealed) => Some(false),
+        _ => None,
+    };
+    Ok((wanted, archived, page))
 }
 
 /// A ListRecords.

@@ -17,7 +17,7 @@ use crate::{
         read_traces::{AttemptView, KeptItem, TraceView},
         start_trace::Started,
     },
-    store::{keys::KeyRow, records::RecordRow, seals::SealRow},
+    store::{archives::ArchiveRow, keys::KeyRow, records::RecordRow, seals::SealRow},
 };
 
 /// A digest as it travels.
@@ -80,7 +80,11 @@ pub fn signed_seal(row: SealRow) -> Result<pb::SignedSeal, Fault> {
 /// A trace.
 pub fn trace(view: TraceView) -> Result<pb::Trace, Fault> {
     let row = view.row;
-    let state = if row.sealed { pb::TraceState::Sealed } else { pb::TraceState::Open };
+    let state = match (&view.archive, row.sealed) {
+        (Some(_), _) => pb::TraceState::Archived,
+        (None, true) => pb::TraceState::Sealed,
+        (None, false) => pb::TraceState::Open,
+    };
     Ok(pb::Trace {
         header: Some(decode(&row.header)?),
         link_0: raw(row.link),
@@ -91,7 +95,18 @@ pub fn trace(view: TraceView) -> Result<pb::Trace, Fault> {
         largest_step_index: row.largest_step_index,
         seal: view.seal.map(signed_seal).transpose()?,
         created_at: Some(timestamp(row.created_at)),
+        archive: view.archive.map(archive),
     })
+}
+
+/// Where a bundle is.
+pub fn archive(row: ArchiveRow) -> pb::TraceArchive {
+    pb::TraceArchive {
+        location: row.location,
+        bundle_digest: raw(row.bundle_digest),
+        size: row.size,
+        archived_at: Some(timestamp(row.archived_at)),
+    }
 }
 
 /// The answer of GetTrace.

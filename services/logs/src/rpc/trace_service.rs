@@ -122,8 +122,8 @@ impl TraceService for Traces {
         request: Request<pb::ListTracesRequest>,
     ) -> Result<Response<pb::ListTracesResponse>, Status> {
         let call = context(&request)?;
-        let (filter, page) = parse::list_traces(request.into_inner()).map_err(status)?;
-        let found = self.app.list_traces(&call.tenant_id, &filter, page.size.probe()).await;
+        let (filter, archived, page) = parse::list_traces(request.into_inner()).map_err(status)?;
+        let found = self.app.list_traces(&call.tenant_id, filter, archived, page.size.probe()).await;
         let mut views = found.map_err(status)?;
         let key = |v: &crate::app::read_traces::TraceView| {
             vec![v.row.created_at.0.to_string(), v.row.trace_key.to_string()]
@@ -164,6 +164,19 @@ impl TraceService for Traces {
         let r = request.into_inner();
         parse::run(&r.run_id).map_err(status)?;
         answer(watch::records(&self.app, &call.tenant_id, &r).await)
+    }
+
+    async fn archive_trace(
+        &self,
+        request: Request<pb::ArchiveTraceRequest>,
+    ) -> Result<Response<pb::ArchiveTraceResponse>, Status> {
+        let call = context(&request)?;
+        let r = request.into_inner();
+        parse::run(&r.run_id).map_err(status)?;
+        let archived = self.app.archive_trace(&call, &r.run_id, r.attempt).await;
+        let present =
+            |(attempt, row)| pb::ArchiveTraceResponse { attempt, archive: Some(present::archive(row)) };
+        answer(archived.map(present))
     }
 
     async fn compare_traces(

@@ -1,5 +1,6 @@
 //! Statements and rows. Nothing here decides; everything runs inside the transaction it is given.
 
+pub mod archives;
 pub mod certificates;
 pub mod chains;
 pub mod checkpoint;
@@ -35,6 +36,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         9 => "0009_certificates",
         10 => "0010_exports",
         11 => "0011_system_records",
+        12 => "0012_archives",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
@@ -42,5 +44,6 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         "checkpoints", "cosignatures", "merkle_tiles", "mesh_leaves", "llm_run_records",
         "legal_holds", "certificates", "certificate_events", "mismatches", "mismatch_events",
         "exports", "export_events", "system_records",
+        "trace_archives",
     ],
 };

@@ -1,6 +1,7 @@
 //! Work beside the calls.
 
 mod answers;
+mod archive;
 mod checkpoints;
 mod exports;
 mod keys;
@@ -8,6 +9,7 @@ mod life;
 mod retention;
 
 pub use answers::forget_answers;
+pub use archive::archive_traces;
 pub use checkpoints::sign_checkpoints;
 pub use exports::make_exports;
 pub use keys::follow_keys;

@@ -263,6 +263,11 @@ impl House {
         self.dir.path().join("keys")
     }
 
+    /// The folder of archived bundles.
+    pub fn archive_folder(&self) -> std::path::PathBuf {
+        self.dir.path().join("archive")
+    }
+
     /// A checkpoint over everything that is committed.
     pub async fn checkpoint(&self) -> pb::Checkpoint {
         let request = self.ask("LedgerService/CreateCheckpoint", pb::CreateCheckpointRequest::default());

@@ -1,6 +1,7 @@
 //! Traces, called as the spine calls them, over both engines.
 
 mod append;
+mod archiving;
 mod bundles;
 pub mod harness;
 mod integrity;

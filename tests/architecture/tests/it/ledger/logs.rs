@@ -125,6 +125,8 @@ async fn late(desk: &Desk, run_id: &str) {
         request_id: new_id(),
     };
     let _: pb::AppendAddendumResponse = desk.act(&format!("{TRACES}/AppendAddendum"), addendum).await;
+    let archive = pb::ArchiveTraceRequest { run_id: run_id.to_owned(), attempt: 1 };
+    let _: pb::ArchiveTraceResponse = desk.act(&format!("{TRACES}/ArchiveTrace"), archive).await;
     let grade = pb::ComputeIntegrityRequest { run_id: run_id.to_owned(), attempt: 1 };
     let _: pb::ComputeIntegrityResponse = desk.act("logs.v1.EvidenceService/ComputeIntegrity", grade).await;
 }
