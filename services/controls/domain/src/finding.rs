@@ -205,12 +205,18 @@ pub fn threshold_finding(limit: &Limit, passed: &Passed, verdict: Verdict) -> Fi
 /// What a freeze says.
 #[must_use]
 pub fn freeze_finding(freeze: &Freeze) -> Finding {
-    let directive = match freeze.effect {
+    let message = format!("{} is frozen: {}", freeze.scope.name(), freeze.reason.name());
+    freeze_order(&freeze.id, freeze.effect, message)
+}
+
+/// What a freeze of which only id and effect are known says.
+#[must_use]
+pub fn freeze_order(id: &str, effect: FreezeEffect, message: String) -> Finding {
+    let directive = match effect {
         FreezeEffect::Pause => Directive::Pause,
         FreezeEffect::Terminate => Directive::Terminate,
     };
-    let message = format!("{} is frozen: {}", freeze.scope.name(), freeze.reason.name());
-    Finding::order(Check::Freeze, FROZEN, &freeze.id, directive, message)
+    Finding::order(Check::Freeze, FROZEN, id, directive, message)
 }
 
 /// What a lapsed lease says.

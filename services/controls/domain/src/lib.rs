@@ -18,6 +18,7 @@ pub mod overrides;
 pub mod period;
 pub mod rate;
 pub mod reasons;
+pub mod resolve;
 pub mod signal;
 pub mod threshold;
 pub mod verify;

@@ -5,8 +5,8 @@ use contracts_controls::v1 as pb;
 use prost::Message as _;
 use runspine_controls_domain::{
     admission::{
-        self, Answer, Effect, Finding, Phase, RESOLVER_VERSION, budget_finding, combine, freeze_finding,
-        lapse_finding, suspended_finding,
+        self, Answer, Effect, Finding, Phase, budget_finding, combine, freeze_finding, lapse_finding,
+        suspended_finding,
     },
     book::{Need, Refusal, Reserved, Waive},
     bypass::{Bypass, BypassState},
@@ -19,12 +19,12 @@ use runspine_controls_domain::{
     words::{BreachType, Category, EstimateSource, HoldState, Profile, Verdict},
 };
 use runspine_errors::{Fault, mesh};
-use runspine_types::{Hasher, Micros, new_id};
+use runspine_types::{Micros, new_id};
 
 use super::{
     accounts::{Ask, Out},
     gates::Takings,
-    records::{Evidence, NewBreach},
+    records::NewBreach,
 };
 use crate::{
     rpc::words::{admission_to, amounts_from, amounts_to, reason_to},
@@ -49,20 +49,28 @@ pub(super) struct Case<'a> {
     pub(super) limits: Vec<Applicable>,
     /// How long this question has been deferred already.
     pub(super) waited_ms: i64,
-    inputs: pb::ControlInputs,
+    pub(super) inputs: pb::ControlInputs,
 }
 
 impl Case<'_> {
+    /// Whether the account stands in the way: of a step its lease, of a start its end.
+    pub(super) fn lapsed(&self) -> bool {
+        match self.ask.step {
+            Some(_) => !self.lease.is_live(self.now),
+            None => self.lease.state == lease_state::ENDED,
+        }
+    }
+
     pub(super) fn budgets(&self) -> impl Iterator<Item = &Applicable> {
         self.limits.iter().filter(|(l, _)| l.spec.category == Category::Budget)
     }
 }
 
 /// What was decided, and the lines of the hold if there is one.
-struct Decided {
-    answer: Answer,
-    lines: Option<Vec<Line>>,
-    takings: Takings,
+pub(super) struct Decided {
+    pub(super) answer: Answer,
+    pub(super) lines: Option<Vec<Line>>,
+    pub(super) takings: Takings,
     /// Whether the limits were looked at.
     looked: bool,
 }
@@ -119,6 +127,10 @@ impl Desk<'_> {
             gates: Vec::new(),
             overrides: Vec::new(),
             bypass_id: String::new(),
+            waited_ms,
+            lapsed: false,
+            freezes: Vec::new(),
+            thresholds: Vec::new(),
             provider: scope.provider.clone(),
             model: scope.model.clone(),
             tool: scope.tool.clone(),
@@ -133,10 +145,7 @@ impl Desk<'_> {
         if case.ask.full {
             orders.extend(self.freeze_findings(&case.scope, case.now));
         }
-        if case.ask.step.is_some() && !case.lease.is_live(case.now) {
-            orders.push(lapse_finding());
-        }
-        if case.ask.step.is_none() && case.lease.state == lease_state::ENDED {
+        if case.lapsed() {
             orders.push(lapse_finding());
         }
         if !orders.is_empty() {
@@ -151,12 +160,12 @@ impl Desk<'_> {
             self.pass_thresholds(case, &mut findings);
         }
         self.repay_overridden(case).await?;
-        let lines = self.decide_budget(case, &mut findings).await?;
+        let lines = self.decide_budget(case, &mut findings, &mut takings).await?;
         Ok(Decided { answer: combine(findings), lines, takings, looked: true })
     }
 
     /// Whether the bypass that is named holds for the run. What is not among the approved ones of this epoch does not.
-    fn confirms_bypass(&self, case: &Case<'_>) -> bool {
+    pub(super) fn confirms_bypass(&self, case: &Case<'_>) -> bool {
         let named = |b: &&Bypass| !case.ask.bypass_id.is_empty() && b.id == case.ask.bypass_id;
         let found = self.bypasses.iter().find(named);
         found.is_some_and(|b| b.covers(&case.scope) && b.state(case.now) == BypassState::Active)
@@ -174,6 +183,7 @@ impl Desk<'_> {
         &mut self,
         case: &Case<'_>,
         findings: &mut Vec<(Finding, Effect)>,
+        takings: &mut Takings,
     ) -> Result<Option<Vec<Line>>, Fault> {
         let need = |(limit, row): &Applicable| Need {
             envelope: row.envelope_key,
@@ -196,6 +206,7 @@ impl Desk<'_> {
                 Reserved::Held(lines) => return Ok((!blocked).then_some(lines)),
                 Reserved::Refused(refusals) => refusals,
             };
+            takings.shorts.extend(refusals.iter().map(|r| (r.envelope, r.reservable, r.in_debt)));
             let judged = self.judge(case, &refusals).await?;
             let refused = judged.iter().any(|(_, effect, _)| effect.blocks());
             for (finding, effect, envelope) in judged {
@@ -321,69 +332,6 @@ impl Desk<'_> {
             reasons: answer.reasons.iter().map(reason_to).collect(),
         };
         publish(self.tx, &case.ask.caller, "AdmissionDenied", about, &data, case.now);
-    }
-
-    fn record_evidence(
-        &mut self,
-        case: &Case<'_>,
-        Decided { answer, lines, takings, .. }: &Decided,
-        out: &Out,
-        evidence_id: String,
-    ) {
-        let mut inputs = case.inputs.clone();
-        inputs.envelopes = self.envelope_numbers(case, lines.as_deref());
-        inputs.gates.clone_from(&takings.numbers);
-        inputs.overrides = self.overrides_of(case);
-        if self.confirms_bypass(case) {
-            inputs.bypass_id.clone_from(&case.ask.bypass_id);
-        }
-        let freezes = answer.reasons.iter().filter(|r| r.code == admission::FROZEN);
-        inputs.freeze_ids = freezes.map(|r| r.source_id.clone()).collect();
-        let inputs = inputs.encode_to_vec();
-        let bytes = match out {
-            Out::Step(step) => step.encode_to_vec(),
-            Out::Run(run) => run.encode_to_vec(),
-            _ => Vec::new(),
-        };
-        let plain =
-            answer.verdict == Verdict::Allow && answer.would_block.is_empty() && answer.warnings.is_empty();
-        let evidence = Evidence {
-            key: case.key,
-            evidence_id,
-            decision_id: case.ask.decision_id.clone(),
-            fence: case.ask.fence,
-            verdict: answer.verdict.code(),
-            plain,
-            resolver_version: RESOLVER_VERSION,
-            inputs_digest: Hasher::new("runspine.controlinput.v1").sized(&inputs).finish(),
-            inputs,
-            request_digest: case.ask.digest,
-            answer: Bytes::from(bytes),
-            evaluated_at: case.now,
-            freeze_epoch: self.epoch,
-        };
-        self.put_evidence(evidence);
-    }
-
-    /// The numbers of every envelope as the answer found them, the hold of the step itself not counted.
-    fn envelope_numbers(&self, case: &Case<'_>, lines: Option<&[Line]>) -> Vec<pb::EnvelopeNumbers> {
-        let row = |(limit, envelope): &Applicable| {
-            let key = envelope.envelope_key;
-            let line = lines.and_then(|l| l.iter().find(|l| l.envelope == key));
-            let held_now = if case.ask.step.is_some() { line.map_or(0, |l| l.amount) } else { 0 };
-            let allocation = self.book.allocations_of(case.key.0).filter(|a| a.key.1 == key).last();
-            pb::EnvelopeNumbers {
-                limit_id: limit.id.clone(),
-                limit_version: limit.version,
-                envelope_id: envelope.envelope_id.clone(),
-                need: case.amounts.of(limit.spec.unit),
-                granted: allocation.map_or(0, |a| a.granted),
-                held: allocation.map_or(0, |a| a.held) - held_now,
-                spent: allocation.map_or(0, |a| a.spent),
-                reservable: allocation.and_then(|a| self.book.period(a.period())).map(|p| p.available(limit)),
-            }
-        };
-        case.budgets().map(row).collect()
     }
 }
 

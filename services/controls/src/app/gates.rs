@@ -8,10 +8,10 @@ use runspine_controls_domain::{
     estimate::Amounts,
     hold::HoldKey,
     limit::{Key, Limit, permille},
-    rate::{Bucket, Short},
+    rate::Bucket,
     signal::RiskLevel,
     threshold::{Used, passed},
-    words::{BreachType, Category, StepKind, Unit, Verdict},
+    words::{BreachType, Category, StepKind, Unit},
 };
 use runspine_types::Micros;
 
@@ -27,6 +27,8 @@ pub(super) struct Takings {
     near: Vec<(Arc<Limit>, i64, i64)>,
     /// What was found, before anything was taken.
     pub numbers: Vec<pb::GateNumbers>,
+    /// Envelopes that can't give what is needed: what they could, and whether debt stands in the way.
+    pub shorts: Vec<(Key, i64, bool)>,
 }
 
 impl Takings {
@@ -103,7 +105,7 @@ impl Desk<'_> {
             return None;
         }
         let bucket = self.gates.bucket(row.envelope_key, limit, case.now).at(limit, case.now);
-        takings.numbers.push(numbers(&(limit.clone(), row.clone()), need, bucket.level, 0));
+        takings.numbers.push(numbers(&(limit.clone(), row.clone()), need, bucket.level, (0, false)));
         match bucket.take(limit, need, case.now) {
             Ok(next) => {
                 let noted = counts_tokens(limit.spec.unit).then_some(need);
@@ -112,12 +114,7 @@ impl Desk<'_> {
                 None
             }
             Err(short) => {
-                let effect = match (case.effect(limit), short) {
-                    // No wait helps.
-                    (Effect::Blocks(_), Short::Never) => Effect::Blocks(Verdict::Deny),
-                    (Effect::WouldBlock(_), Short::Never) => Effect::WouldBlock(Verdict::Deny),
-                    (effect, _) => effect,
-                };
+                let effect = case.effect(limit).of_bucket(short);
                 Some((rate_finding(limit, &bucket, need, short, effect.verdict()), effect))
             }
         }
@@ -131,7 +128,7 @@ impl Desk<'_> {
     ) -> Option<(Finding, Effect)> {
         let (taken, mine) = self.gates.slots(row.envelope_key, (case.key.0, case.key.1));
         let taken = i64::try_from(taken).unwrap_or(i64::MAX);
-        takings.numbers.push(numbers(&(limit.clone(), row.clone()), 1, 0, taken));
+        takings.numbers.push(numbers(&(limit.clone(), row.clone()), 1, 0, (taken, mine)));
         if mine || taken < limit.spec.max_value {
             takings.slots.push(row.envelope_key);
             takings.nears(limit, taken + i64::from(!mine), limit.spec.max_value);
@@ -243,7 +240,7 @@ impl Desk<'_> {
     }
 }
 
-fn numbers((limit, row): &Applicable, need: i64, level: i64, taken: i64) -> pb::GateNumbers {
+fn numbers((limit, row): &Applicable, need: i64, level: i64, (taken, mine): (i64, bool)) -> pb::GateNumbers {
     pb::GateNumbers {
         limit_id: limit.id.clone(),
         limit_version: limit.version,
@@ -251,5 +248,6 @@ fn numbers((limit, row): &Applicable, need: i64, level: i64, taken: i64) -> pb::
         need,
         level,
         taken,
+        mine,
     }
 }

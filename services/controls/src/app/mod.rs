@@ -9,6 +9,7 @@ pub mod containment;
 pub mod coordination;
 mod ends;
 pub mod epochs;
+mod evidence;
 pub mod freezes;
 mod gates;
 pub mod limits;

@@ -36,7 +36,7 @@ pub(super) struct Moment {
 }
 
 /// What an attempt has used, as thresholds count it.
-pub(super) fn used(totals: &common::Totals) -> Used {
+pub(crate) fn used(totals: &common::Totals) -> Used {
     Used {
         cost_microusd: totals.cost_microusd,
         tokens: totals.tokens_input.saturating_add(totals.tokens_output),

@@ -8,6 +8,7 @@ mod checks;
 mod coordination;
 mod effective;
 mod events;
+mod evidence;
 mod freeze;
 mod limit;
 mod overrides;

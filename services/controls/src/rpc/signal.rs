@@ -9,19 +9,23 @@ use runspine_controls_domain::{
     signal::{RiskLevel, SignalType},
     words::BreachType,
 };
-use runspine_errors::{Fault, mesh};
+use runspine_errors::Fault;
 use runspine_rpc::{context, status, timestamp};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Rpc, after, after_text, budget_views::settlement_of, checks::Checks, cut, cut_text, query_of,
+    Rpc, after, after_text,
+    budget_views::settlement_of,
+    checks::Checks,
+    cut, cut_text,
+    evidence::{evidence_to, inputs_of, unreadable},
+    query_of,
     words::optional,
 };
 use crate::{
     app::{freezes::record, overrides::use_to},
     store::{
-        evidence::{self, EvidenceRow},
-        overrides,
+        evidence, overrides,
         rows::LeaseRow,
         signals::{self, FoundBreach, FoundFilter, SignalRow},
         views,
@@ -55,6 +59,15 @@ impl SignalService for Rpc {
     ) -> Result<Response<pb::ListBreachesResponse>, Status> {
         let context = context(&request)?;
         self.breaches(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn list_evaluation_evidence(
+        &self,
+        request: Request<pb::ListEvaluationEvidenceRequest>,
+    ) -> Result<Response<pb::ListEvaluationEvidenceResponse>, Status> {
+        let context = context(&request)?;
+        let listed = self.evaluation_evidence(&context.tenant_id, request.into_inner()).await;
+        listed.map(Response::new).map_err(status)
     }
 
     async fn link_breach_incident(
@@ -175,7 +188,8 @@ impl Rpc {
         let read = self.app.db.read();
         let room = MOST - i64::try_from(response.admissions.len()).unwrap_or(MOST);
         for row in evidence::admissions(read, lease.run_key, room.max(0)).await? {
-            response.admissions.push(evidence_to(lease, row)?);
+            let inputs = inputs_of(&row)?;
+            response.admissions.push(evidence_to(&lease.run_id, lease.attempt, row, inputs)?);
         }
         let uses = overrides::uses_of_run(read, lease.run_key, MOST).await?;
         response.override_uses.extend(uses.into_iter().map(use_to));
@@ -190,39 +204,6 @@ impl Rpc {
         response.late_charge_count += late;
         Ok(())
     }
-}
-
-fn unreadable<E>(_: E) -> Fault {
-    Fault::new(&mesh::INTERNAL, "a stored record can't be read")
-}
-
-fn evidence_to(lease: &LeaseRow, row: EvidenceRow) -> Result<pb::EvaluationEvidence, Fault> {
-    let inputs = pb::ControlInputs::decode(row.inputs.clone()).map_err(unreadable)?;
-    let step_index = u32::try_from(row.step_index).ok();
-    let (admission, hold_id) = if step_index.is_some() {
-        let answer = pb::AdmitStepResponse::decode(row.answer).map_err(unreadable)?;
-        (answer.admission, answer.hold.map(|h| h.hold_id).unwrap_or_default())
-    } else {
-        (pb::AdmitRunResponse::decode(row.answer).map_err(unreadable)?.admission, String::new())
-    };
-    Ok(pb::EvaluationEvidence {
-        evidence_id: row.evidence_id,
-        run_id: lease.run_id.clone(),
-        attempt: lease.attempt,
-        step_index,
-        ask: row.ask,
-        decision_id: row.decision_id,
-        limit_ids: inputs.envelopes.into_iter().map(|e| e.limit_id).collect(),
-        bypass_id: inputs.bypass_id,
-        override_ids: admission.as_ref().map(|a| a.override_ids.clone()).unwrap_or_default(),
-        fence: row.fence,
-        resolver_version: row.resolver_version,
-        inputs: row.inputs,
-        inputs_digest: row.inputs_digest,
-        hold_id,
-        admission,
-        evaluated_at: Some(timestamp(row.evaluated_at)),
-    })
 }
 
 fn breach_to(row: FoundBreach) -> Result<pb::Breach, Fault> {

@@ -1,11 +1,15 @@
 //! Reads of everything that controls has on a run.
 
 use bytes::Bytes;
-use runspine_controls_domain::hold::Hold;
-use runspine_db::{AssertSqlSafe, DbError, Read, args};
-use runspine_types::Micros;
+use runspine_controls_domain::{hold::Hold, limit::Limit};
+use runspine_db::{AssertSqlSafe, DbError, FromRow, Read, Row, args};
+use runspine_types::{Micros, PLATFORM_TENANT};
 
-use super::rows::{AllocationRow, FreezeRow, HoldRow};
+use super::{
+    lists::{CHUNK, list},
+    rows::{AllocationRow, FreezeRow, HoldRow, LimitRow},
+    views::Where,
+};
 
 runspine_db::row! {
     /// A recorded admission.
@@ -104,6 +108,89 @@ pub async fn freezes(read: &Read, ids: &[String]) -> Result<Vec<FreezeRow>, DbEr
     for id in ids {
         let sql = format!("SELECT {} FROM freezes WHERE freeze_id = $1", FreezeRow::COLUMNS);
         found.extend(read.fetch_optional::<FreezeRow>(AssertSqlSafe(sql), args![id]).await?);
+    }
+    Ok(found)
+}
+
+/// Where an admission stands in the order of all: run, step (-1: its start), ask.
+pub type Place = (i64, i64, i64);
+
+/// A recorded admission with the run that it is about.
+#[derive(Debug, Clone)]
+pub struct ListedRow {
+    /// Its place.
+    pub place: Place,
+    /// The run.
+    pub run_id: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// The admission.
+    pub row: EvidenceRow,
+}
+
+impl FromRow for ListedRow {
+    fn from_row(row: &Row) -> Result<Self, DbError> {
+        let evidence = EvidenceRow::from_row(row)?;
+        let run_key: i64 = row.get("run_key")?;
+        Ok(Self {
+            place: (run_key, evidence.step_index, i64::from(evidence.ask)),
+            run_id: row.get("run_id")?,
+            attempt: row.get("attempt")?,
+            row: evidence,
+        })
+    }
+}
+
+/// Admissions of a tenant in the order of their places, behind one.
+///
+/// # Errors
+/// When the store fails.
+pub async fn listed(
+    read: &Read,
+    tenant: &str,
+    run_id: Option<&String>,
+    verdicts: &[i32],
+    (run, step, ask): Place,
+    most: i64,
+) -> Result<Vec<ListedRow>, DbError> {
+    let behind = "r.tenant_id = $1 AND (e.run_key, e.step_index, e.ask) > ($2, $3, $4)";
+    let mut when = Where::new(behind, args![tenant, run, step, ask]);
+    when.and("r.run_id = ?", run_id);
+    when.one_of("e.verdict", verdicts);
+    let most = when.place(most);
+    let sql = format!(
+        "SELECT e.run_key, r.run_id, r.attempt, e.step_index, e.ask, e.evidence_id, e.decision_id, e.fence, \
+         e.resolver_version, e.inputs, e.inputs_digest, e.answer, e.evaluated_at \
+         FROM run_leases r JOIN evidence e ON e.run_key = r.run_key \
+         WHERE {} ORDER BY e.run_key, e.step_index, e.ask LIMIT {most}",
+        when.text
+    );
+    read.fetch_all(AssertSqlSafe(sql), when.args).await
+}
+
+/// Every version of some limits that a tenant is counted under.
+///
+/// # Errors
+/// When the store fails.
+pub async fn versions(read: &Read, tenant: &str, ids: &[String]) -> Result<Vec<Limit>, DbError> {
+    let mut found = Vec::new();
+    for part in ids.chunks(CHUNK) {
+        let ids = list(part.iter().map(|id| args![id]).collect());
+        let place = ids.args.len();
+        let sql = format!(
+            "SELECT l.limit_key, l.limit_id, v.state, l.source, v.version, v.spec, l.created_at, v.at AS updated_at \
+             FROM limits l JOIN limit_versions v ON v.limit_key = l.limit_key \
+             WHERE l.limit_id IN (SELECT column1 FROM {}) AND (l.tenant_id = ${} OR l.tenant_id = ${})",
+            ids.sql,
+            place + 1,
+            place + 2
+        );
+        let mut values = ids.args;
+        values.extend(args![tenant, PLATFORM_TENANT]);
+        let rows: Vec<LimitRow> = read.fetch_all(AssertSqlSafe(sql), values).await?;
+        for row in rows {
+            found.push(Limit::try_from(row)?);
+        }
     }
     Ok(found)
 }

@@ -29,7 +29,7 @@ use runspine_db::Migrations;
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
     steps: [
         1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments",
-        6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases", 9 => "0009_bypasses",
+        6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases", 9 => "0009_bypasses", 10 => "0010_evidence_of_tenant",
     ],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",

@@ -102,6 +102,7 @@ async fn every_operation_is_served() {
         get_run_controls_evidence: "GetRunControlsEvidence" => GetRunControlsEvidenceRequest,
         list_signals: "ListSignals" => ListSignalsRequest,
         list_breaches: "ListBreaches" => ListBreachesRequest,
+        list_evaluation_evidence: "ListEvaluationEvidence" => ListEvaluationEvidenceRequest,
         link_breach_incident: "LinkBreachIncident" => LinkBreachIncidentRequest,
     ));
     served.extend(answers!(house, thresholds, "ThresholdService",
@@ -126,6 +127,7 @@ async fn every_operation_is_served() {
         "RateService/GetRateStatus",
         "SignalService/ListSignals",
         "SignalService/ListBreaches",
+        "SignalService/ListEvaluationEvidence",
         "ThresholdService/GetThresholdDefaults",
         "ThresholdService/ValidateThresholds",
         "FreezeService/ListFreezes",

@@ -8,6 +8,7 @@ mod concurrency;
 mod containment;
 mod contract;
 mod coordination;
+mod evidence;
 mod freezes;
 mod harness;
 mod histories;
