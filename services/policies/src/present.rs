@@ -246,6 +246,7 @@ mod tests {
             words::LessonSource, pb::LessonSource, "LESSON_SOURCE";
             words::ProposalKind, pb::ProposalKind, "PROPOSAL_KIND";
             words::ProposalState, pb::ProposalState, "PROPOSAL_STATE";
+            words::PreventionOutcome, pb::PreventionOutcome, "PREVENTION_OUTCOME";
             words::SequenceKind, pb::SequenceKind, "SEQUENCE_KIND";
             words::StateScope, pb::StateScope, "STATE_SCOPE";
         }

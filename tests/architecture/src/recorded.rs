@@ -211,6 +211,7 @@ pub const RECORDS: &[(&str, Record)] = &[
         "policies.v1.SnapshotService/VerifySnapshot",
         Elsewhere("notes the outcome of a check beside the snapshot; it changes no rule and stops no run"),
     ),
+    ("policies.v1.ViolationService/RecordPreventionOutcome", Entry("policies.PreventionRecorded")),
     ("policies.v1.ViolationService/ReportViolation", Entry("policies.ViolationReported")),
 ];
 

@@ -69,6 +69,9 @@ pub struct Match {
     pub directive: Directive,
     /// Its message.
     pub message: String,
+    /// What it was learned from; empty: nothing.
+    #[serde(default)]
+    pub origin: String,
 }
 
 /// A decision, without its identity.
@@ -442,6 +445,7 @@ fn matched(rule: &CompiledRule, action: ActionTaken) -> Match {
         action,
         directive: rule.notes.directive,
         message: rule.notes.message.clone(),
+        origin: rule.notes.origin.clone().unwrap_or_default(),
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod layer;
 pub(crate) mod lesson;
 pub(crate) mod monitors;
 pub(crate) mod observe;
+pub(crate) mod preventions;
 pub(crate) mod proposal;
 pub(crate) mod read;
 pub(crate) mod rules;

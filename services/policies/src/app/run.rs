@@ -20,12 +20,13 @@ use super::{
     cache::{Active, RunHandle, handle_of},
     judge::Asked,
     observe::{Attempt, gained},
+    preventions,
     step::{TRIES, contended, decided, decision_events},
 };
 use crate::{
     present::{self, Identity},
     store::{
-        hot::{self, Answer, Item, Out},
+        hot::{self, Answer, Decided, Item, Out},
         runs, snapshots,
     },
 };
@@ -165,6 +166,9 @@ impl App {
             inspection: Some(present::inspection(settings)),
             monitored_metrics: settings.monitored_metrics.clone(),
         }));
+        let prevented = preventions::of_decision(who, &decision, &judged.ruling, judged.run.is_synthetic, at);
+        let mut events = decision_events(who, &decision, &judged.ruling, at);
+        events.extend(prevented.iter().map(|p| preventions::told(who, p)));
         let had = under.handle.as_ref().map(|h| h.taints.as_slice()).unwrap_or_default();
         Ok(Item {
             tenant: who.tenant.clone(),
@@ -174,8 +178,11 @@ impl App {
             taints: gained(had, &judged.ruling.taints_added),
             from_seq: 0,
             facts: Vec::new(),
-            events: decision_events(who, &decision, &judged.ruling, at),
-            decision: Some(decided(&decision, &judged, -1, ask.request, answer)),
+            events,
+            decision: Some(Decided {
+                preventions: prevented,
+                ..decided(&decision, &judged, -1, ask.request, answer)
+            }),
             violations: Vec::new(),
             approval,
             monitors: Vec::new(),

@@ -23,6 +23,7 @@ use super::{
     judge::{Asked, Judged},
     monitors::Desk,
     observe::{self, Attempt, Told, Under, gained, of_rule, of_sequence},
+    preventions,
 };
 use crate::{
     present::{self, Identity},
@@ -215,7 +216,9 @@ impl App {
         more.extend(judged.ruling.taints_added.iter().cloned());
         let stored = gained(&handle.taints, &more);
         let after: Option<Vec<String>> = stored.as_deref().and_then(|t| serde_json::from_str(t).ok());
-        let events = decision_events(who, &decision, &judged.ruling, at);
+        let prevented = preventions::of_decision(who, &decision, &judged.ruling, judged.run.is_synthetic, at);
+        let mut events = decision_events(who, &decision, &judged.ruling, at);
+        events.extend(prevented.iter().map(|p| preventions::told(who, p)));
         let mut violations = observed.violations.clone();
         let step = Some(ask.question.step_index);
         violations.extend(judged.ruling.violations.iter().map(|v| of_rule(&under, step, v)));
@@ -232,8 +235,9 @@ impl App {
         item.approval = approval;
         item.monitors = desk.moved();
         item.events = events;
-        item.decision =
-            Some(decided(&decision, &judged, i64::from(ask.question.step_index), ask.request, answer));
+        let step_index = i64::from(ask.question.step_index);
+        let decided = decided(&decision, &judged, step_index, ask.request, answer);
+        item.decision = Some(Decided { preventions: prevented, ..decided });
         Ok(Prepared { item, taints: after, desk })
     }
 }
@@ -280,6 +284,7 @@ pub(crate) fn decided(
                 would_outcome: m.outcome.code(),
             })
             .collect(),
+        preventions: Vec::new(),
         answer,
     }
 }

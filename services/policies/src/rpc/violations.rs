@@ -6,7 +6,7 @@ use prost::Message as _;
 use runspine_errors::{Fault, Violations, mesh};
 use runspine_policies_domain::{
     text::is_reason,
-    words::{Severity, ViolationKind},
+    words::{PreventionOutcome, Severity, ViolationKind},
 };
 use runspine_types::{Digest, is_uuid_v7};
 use tonic::{Request, Response, Status};
@@ -24,6 +24,44 @@ impl ViolationService for Rpc {
         answer(match check(&r) {
             Ok(()) => self.app.report_violation(&who, &r).await,
             Err(fault) => Err(fault),
+        })
+    }
+
+    async fn record_prevention_outcome(
+        &self,
+        request: Request<pb::RecordPreventionOutcomeRequest>,
+    ) -> Result<Response<pb::RecordPreventionOutcomeResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        let mut v = Violations::new();
+        v.require(is_uuid_v7(&r.run_id), "run_id", "ID_INVALID", "a UUIDv7");
+        v.require(r.attempt >= 1, "attempt", "OUT_OF_RANGE", "from 1");
+        v.require((1..=128).contains(&r.signature.len()), "signature", "OUT_OF_RANGE", "1 to 128 characters");
+        let fits = (1..=128).contains(&r.incident_id.len());
+        v.require(fits, "incident_id", "OUT_OF_RANGE", "1 to 128 characters");
+        answer(match parse::request_id(&r.request_id).and(v.into_result(&mesh::FIELD_INVALID)) {
+            Ok(()) => self.app.record_prevention_outcome(&who, &r).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
+    async fn list_preventions(
+        &self,
+        request: Request<pb::ListPreventionsRequest>,
+    ) -> Result<Response<pb::ListPreventionsResponse>, Status> {
+        let (who, mut r) = self.open(request)?;
+        let known = r.outcomes.iter().all(|o| PreventionOutcome::from_code(*o).is_some());
+        let mut v = Violations::new();
+        v.require(known, "outcomes", "ENUM_UNKNOWN", "known outcomes");
+        let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
+        r.page_size = 0;
+        let asked = v.into_result(&mesh::FIELD_INVALID);
+        let asked = asked.and_then(|()| page::asked("preventions", &r.encode_to_vec(), size, &token));
+        answer(match asked {
+            Err(fault) => Err(fault),
+            Ok(asked) => self.app.preventions(&who, &r, asked.page()).await.map(|rows| {
+                let (preventions, next_page_token) = asked.cut(rows);
+                pb::ListPreventionsResponse { preventions, next_page_token }
+            }),
         })
     }
 

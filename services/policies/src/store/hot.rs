@@ -14,6 +14,7 @@ use runspine_types::{Digest, Micros};
 use super::{
     approval_part::{self, ApprovalPart},
     monitors::{Locked, Moved},
+    preventions::{self, Prevented},
 };
 
 /// What is asked to be stored, made by the use case before anything was written.
@@ -70,6 +71,7 @@ pub(crate) struct Decided {
     pub inputs_digest: Digest,
     pub inputs: Bytes,
     pub enforcements: Vec<Enforced>,
+    pub preventions: Vec<Prevented>,
     pub answer: Answer,
 }
 
@@ -169,6 +171,7 @@ struct Group {
     decisions: Vec<Args>,
     inputs: Vec<Args>,
     enforcements: Vec<Args>,
+    preventions: Vec<Prevented>,
     facts: Vec<Args>,
     raised: Vec<(i64, Raised)>,
     events: Vec<OutboxEvent>,
@@ -290,6 +293,7 @@ impl Group {
             item.at,
         ]);
         self.inputs.push(args![item.run_key, d.step_index, d.ask, d.inputs_digest, &d.inputs]);
+        self.preventions.extend(d.preventions.iter().cloned());
         self.enforcements.extend(d.enforcements.iter().map(|e| {
             args![
                 item.run_key,
@@ -339,6 +343,9 @@ impl Group {
             "at",
         ];
         tx.insert_rows("enforcements", &enforcements, self.enforcements, "").await?;
+        if !self.preventions.is_empty() {
+            preventions::insert(tx, self.preventions).await?;
+        }
         let facts = ["run_key", "seq", "step_index", "authorized", "digest", "bytes"];
         tx.insert_rows("step_facts", &facts, self.facts, "").await?;
         for (run_key, (taints, version)) in self.taints {

@@ -9,6 +9,7 @@ pub(crate) mod hot;
 pub(crate) mod lessons;
 pub(crate) mod lists;
 pub(crate) mod monitors;
+pub(crate) mod preventions;
 pub(crate) mod proposals;
 pub(crate) mod rules;
 pub(crate) mod runs;
@@ -22,13 +23,13 @@ use runspine_db::Migrations;
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
     steps: [
         1 => "0001_policies", 2 => "0002_sandbox", 3 => "0003_approvals", 4 => "0004_shadows", 5 => "0005_findings",
-        6 => "0006_violation_kinds", 7 => "0007_monitors", 8 => "0008_lessons",
+        6 => "0006_violation_kinds", 7 => "0007_monitors", 8 => "0008_lessons", 9 => "0009_preventions",
     ],
     append_only: [
         "rule_versions", "rule_transitions", "snapshots", "snapshot_transitions", "snapshot_recalls",
         "setting_changes", "decisions", "enforcements", "step_facts", "violations", "evaluations",
         "evaluation_supersessions", "backtest_diffs", "approval_votes", "approval_uses", "approval_transitions",
         "shadow_decisions", "analyses", "findings", "analysis_findings", "finding_acks", "lesson_transitions",
-        "lesson_sources", "proposal_reviews",
+        "lesson_sources", "proposal_reviews", "preventions",
     ],
 };

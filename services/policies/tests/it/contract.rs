@@ -54,6 +54,8 @@ async fn every_operation_is_served() {
         violations.report_violation: "ViolationService/ReportViolation" => ReportViolationRequest,
         violations.get_violation: "ViolationService/GetViolation" => GetViolationRequest,
         violations.list_violations: "ViolationService/ListViolations" => ListViolationsRequest,
+        violations.record_prevention_outcome: "ViolationService/RecordPreventionOutcome" => RecordPreventionOutcomeRequest,
+        violations.list_preventions: "ViolationService/ListPreventions" => ListPreventionsRequest,
         approvals.get_approval: "ApprovalService/GetApproval" => GetApprovalRequest,
         approvals.list_approvals: "ApprovalService/ListApprovals" => ListApprovalsRequest,
         approvals.approve: "ApprovalService/Approve" => ApproveRequest,

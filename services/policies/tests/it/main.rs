@@ -6,6 +6,7 @@ mod approvals;
 mod contract;
 mod harness;
 mod lessons;
+mod preventions;
 mod proposals;
 mod rules;
 mod runs;

@@ -44,6 +44,9 @@ on_both_engines! {
         house.rows_of_the_sandbox().await;
         house.lesson_of_failure(1).await;
         house.reviewed_proposal(1).await;
+        house.learned().await;
+        house.start(30).await;
+        house.step(ask_step(30, 0, "drop")).await.unwrap();
         assert_append_only_tables(&house.db, &MIGRATIONS).await;
         for table in MIGRATIONS.append_only {
             assert_append_only(&house.db, table).await;

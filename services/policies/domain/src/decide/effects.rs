@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Ruling};
+use super::{Finding, Match, Ruling};
 use crate::{
+    reasons::codes,
     sequence,
     text::ViolationOn,
-    words::{Mode, Moment, Severity, Verdict},
+    words::{ActionTaken, Mode, Moment, PreventionOutcome, Severity, Verdict},
 };
 
 /// A match that is also a violation.
@@ -54,5 +55,19 @@ pub(super) fn taint(ruling: &mut Ruling, moment: Moment) {
         ruling.taints_added.extend(labels);
         ruling.taints_added.sort();
         ruling.taints_added.dedup();
+    }
+}
+
+impl Ruling {
+    /// The rules that were learned from something and that did something about it.
+    pub fn preventions(&self) -> impl Iterator<Item = (&Match, PreventionOutcome)> {
+        let rejected = self.reasons.iter().any(|r| r.code == codes::APPROVAL_REJECTED);
+        let learned = self.matches.iter().filter(|m| !m.origin.is_empty());
+        learned.filter_map(move |m| match m.action {
+            ActionTaken::Blocked => Some((m, PreventionOutcome::Prevented)),
+            ActionTaken::Modified => Some((m, PreventionOutcome::Mitigated)),
+            ActionTaken::ApprovalRequired if rejected => Some((m, PreventionOutcome::Mitigated)),
+            _ => None,
+        })
     }
 }

@@ -103,3 +103,15 @@ words! {
         Expired = 5 "EXPIRED",
     }
 }
+
+words! {
+    /// What a rule that was learned from something came to.
+    PreventionOutcome {
+        /// It blocked.
+        Prevented = 1 "PREVENTED",
+        /// It changed what was done, or let a person reject it.
+        Mitigated = 2 "MITIGATED",
+        /// It happened in the run all the same.
+        Failed = 3 "FAILED",
+    }
+}

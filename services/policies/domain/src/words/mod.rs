@@ -58,7 +58,9 @@ mod sandbox;
 mod sequence;
 
 pub use approval::{ApprovalLevel, ApprovalState, Standing, Unusable};
-pub use lesson::{Band, EmitResult, LessonSource, LessonState, LessonType, ProposalKind, ProposalState};
+pub use lesson::{
+    Band, EmitResult, LessonSource, LessonState, LessonType, PreventionOutcome, ProposalKind, ProposalState,
+};
 pub use rule::{
     Category, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope, SnapshotState, Source,
 };

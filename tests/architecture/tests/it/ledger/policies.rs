@@ -76,13 +76,22 @@ impl Desk {
 }
 
 pub async fn acts(desk: &Desk) {
-    let refused = desk.rule(content("never", "", "delete")).await;
+    let refused = desk.rule(content("never", "@origin(\"pattern-1\")", "delete")).await;
     desk.rule(content("ask", "@outcome(\"require_approval\") @obligations(\"level(MANAGER)\")", "pay")).await;
     let run_id = new_id();
     desk.started(&run_id).await;
     assert_eq!(desk.asked(&run_id, 0, "delete").await.verdict, 2);
     approvals(desk, &run_id).await;
     violation(desk, &run_id, &refused.rule_id).await;
+    let failed = pb::RecordPreventionOutcomeRequest {
+        request_id: new_id(),
+        run_id: run_id.clone(),
+        attempt: 1,
+        signature: "pattern-1".into(),
+        incident_id: new_id(),
+    };
+    let _: pb::RecordPreventionOutcomeResponse =
+        desk.act("policies.v1.ViolationService/RecordPreventionOutcome", failed).await;
     evaluations(desk, &run_id).await;
     start_refused(desk).await;
     findings(desk).await;
