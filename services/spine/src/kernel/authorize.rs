@@ -83,7 +83,7 @@ impl Kernel {
         self.require_answerable(&context, &ask, &attempt, &slot).await?;
         let now = self.now();
         let begun = Instant::now();
-        let judged = self.judge(&context, &ask, &attempt, &mut slot, now).await?;
+        let judged = Box::pin(self.judge(&context, &ask, &attempt, &mut slot, now)).await?;
         count_checks(&judged.asked);
         let combined = combine(&judged.findings, attempt.profile());
         let (verdict, effective) = (combined.verdict, combined.effective_verdict);
