@@ -2,7 +2,8 @@
 //! a decision takes but its commit: the slice, the evaluation, the ruling.
 
 use std::{
-    borrow::Cow, fs, hint::black_box, io::Write, num::NonZeroUsize, path::Path, sync::Arc, time::Instant,
+    borrow::Cow, collections::BTreeMap, fs, hint::black_box, io::Write, num::NonZeroUsize, path::Path,
+    sync::Arc, time::Instant,
 };
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
@@ -116,6 +117,7 @@ fn rule(n: usize, relevant: bool) -> Result<Arc<CompiledRule>, String> {
         rule_id: slug.clone(),
         scope: Scope::Tenant,
         scope_id: String::new(),
+        sequence: None,
         slug,
         tenant_id: "tenant".to_owned(),
         version: 1,
@@ -161,6 +163,7 @@ fn inputs(principal: &Principal, step_index: u32) -> Inputs<'_> {
         approval: None,
         bypass: None,
         format: 1,
+        monitors: BTreeMap::new(),
         now: NOW,
         observed_directive: Directive::Continue,
         principal: Cow::Borrowed(principal),
@@ -168,5 +171,6 @@ fn inputs(principal: &Principal, step_index: u32) -> Inputs<'_> {
         question: Question::Step(step),
         run,
         snapshot: String::new(),
+        withdrawn: Vec::new(),
     }
 }

@@ -180,7 +180,8 @@ impl Ended {
         found.dedup();
         let mut said: Vec<(&str, i32)> = found.iter().map(|(a, s, _)| (a.as_str(), *s)).collect();
         let mut wanted: Vec<(&str, i32)> = expected.iter().map(|(a, s)| (*a, i32::from(*s))).collect();
-        (said.sort_unstable(), wanted.sort_unstable());
+        said.sort_unstable();
+        wanted.sort_unstable();
         assert_eq!(said, wanted, "{:?}", contract.acks);
         contract
     }
