@@ -155,7 +155,7 @@ impl Config {
     ///
     /// # Errors
     /// With every problem.
-    pub fn check(&self) -> Result<(), BootError> {
+    pub fn check(&self, strict: bool) -> Result<(), BootError> {
         let mut problems = Vec::new();
         let mut require = |holds: bool, key: &str, range: &str| {
             if !holds {
@@ -173,6 +173,8 @@ impl Config {
         let origin = &self.checkpoint.origin;
         let named = !origin.is_empty() && origin.len() <= 200 && !origin.contains([' ', '+', '\t', '\n']);
         require(named, "logs.checkpoint.origin", "1 to 200 characters without white space and plus signs");
+        // Whoever trusts the checkpoints of a mesh knows it by this name: one that every mesh has names nobody.
+        require(!strict || *origin != LOCAL, "logs.checkpoint.origin", "a name of your own under STRICT");
         let entries = (1..=1_000_000).contains(&self.checkpoint.every_entries);
         require(entries, "logs.checkpoint.every_entries", "1 to 1 000 000");
         let seconds = (1..=86_400).contains(&self.checkpoint.every_seconds);
@@ -185,5 +187,24 @@ impl Config {
         let days = (1..=36_500).contains(&self.archive.after_days);
         require(days, "logs.archive.after_days", "1 to 36 500");
         if problems.is_empty() { Ok(()) } else { Err(BootError::Config(problems)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mesh under STRICT says whose checkpoints it signs; another one may leave it to the default.
+    #[test]
+    fn strict_wants_an_origin() {
+        let refused = |config: &Config, strict| match config.check(strict) {
+            Err(BootError::Config(problems)) => problems.iter().map(|p| p.key.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let mut config = Config::default();
+        assert_eq!(refused(&config, true), ["logs.checkpoint.origin"]);
+        assert!(refused(&config, false).is_empty());
+        config.checkpoint.origin = "audit.example".to_owned();
+        assert!(refused(&config, true).is_empty());
     }
 }

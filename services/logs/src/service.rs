@@ -26,11 +26,11 @@ use crate::{
 /// # Errors
 /// When a setting or a key is wrong, the store can't be opened, or an operation contract is wrong.
 pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> {
-    config.check()?;
+    let strict = deps.profile.name == GovernanceProfile::Strict;
+    config.check(strict)?;
     runspine_redact::prepare().map_err(|error| {
         BootError::system("the patterns of redaction".to_owned(), std::io::Error::other(error))
     })?;
-    let strict = deps.profile.name == GovernanceProfile::Strict;
     let keyring = Arc::new(Keyring::open(&config.signing, &deps.data, strict)?);
     let opened = Db::open(&deps.store, "logs", MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of logs", error.into()))?;

@@ -151,6 +151,8 @@ impl Mesh {
             ("spine.door.burst", "100000"),
             ("spine.door.start_rate", "1000000"),
             ("policies.evaluation_budget_ms", "200"),
+            // STRICT wants a name of its own for what the mesh signs.
+            ("logs.checkpoint.origin", "e2e.example"),
         ];
         let settings = settings.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         Setup { shape, profile: "STANDARD".to_owned(), settings }

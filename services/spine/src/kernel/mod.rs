@@ -31,6 +31,7 @@ mod present;
 mod record;
 mod record_answer;
 mod refuse;
+mod repeat;
 mod replay;
 mod report;
 mod sessions;

@@ -19,7 +19,7 @@ use super::{
     validate,
 };
 use super::{
-    record_answer::{directive, retry, settlement},
+    record_answer::{directive, halted, retry, settlement},
     report::{Standing, body, item, kept, kind, name, report_digest, stored_occurred},
 };
 use crate::{metrics, reasons};
@@ -44,6 +44,9 @@ impl Kernel {
         self.load(&context, &report.run_id, report.attempt, &mut slot).await?;
         if report.resolution.is_some() {
             return self.resolve(&context, &report, &mut slot).await;
+        }
+        if let Some(first) = self.repeat_record(&context, &report, &attempt, &slot).await? {
+            return Ok(first);
         }
         let standing = self.standing(&context, &report, &attempt, &slot).await?;
         let digest = report_digest(&report);
@@ -88,10 +91,12 @@ impl Kernel {
         let fence_moved = report.fence != attempt.state.fence;
         let lapsed = attempt.status() == contracts_common::common::v1::RunStatus::Running
             && !attempt.holds_lease(self.now());
+        let late = fence_moved || lapsed || attempt.is_ending();
         let standing = Standing {
             unauthorized: !matches || refused,
             despite_denial: refused,
-            late: fence_moved || lapsed || attempt.is_ending(),
+            late,
+            halted: halted(attempt, late),
             gap: session.is_some_and(|s| s.is_gap(report.step_index)),
             step,
         };
@@ -188,7 +193,7 @@ impl Kernel {
         })
     }
 
-    fn recorded_answer(
+    pub(super) fn recorded_answer(
         &self,
         report: &RecordStepRequest,
         attempt: &Attempt,

@@ -9,16 +9,24 @@ use super::state::Attempt;
 
 use super::report::Standing;
 
+/// What a run is told because of where it stands; UNSPECIFIED: nothing.
+pub(super) fn halted(attempt: &Attempt, late: bool) -> Directive {
+    if late || attempt.state.stop.is_some() {
+        Directive::Terminate
+    } else if attempt.status() == contracts_common::common::v1::RunStatus::Paused {
+        Directive::Pause
+    } else {
+        Directive::Unspecified
+    }
+}
+
 pub(super) fn directive(
     attempt: &Attempt,
     standing: &Standing,
     settled: Option<&SettleResponse>,
 ) -> (Directive, Vec<Reason>) {
-    if standing.late || attempt.state.stop.is_some() {
-        return (Directive::Terminate, Vec::new());
-    }
-    if attempt.status() == contracts_common::common::v1::RunStatus::Paused {
-        return (Directive::Pause, Vec::new());
+    if standing.halted != Directive::Unspecified {
+        return (standing.halted, Vec::new());
     }
     match settled {
         Some(s) if attempt.profile() != GovernanceProfile::ObserveOnly => match s.directive() {

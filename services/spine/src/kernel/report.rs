@@ -1,6 +1,6 @@
 //! A report of a step as the record of it.
 
-use contracts_common::common::v1::{OutcomeCategory, StepKind, Verdict};
+use contracts_common::common::v1::{Directive, OutcomeCategory, StepKind, Verdict};
 use contracts_logs::v1::{self as logs, RecordItem, record_item};
 use contracts_spine::v1::{KeptStep, RecordStepRequest, StepPayload};
 use prost::Message;
@@ -17,6 +17,8 @@ pub(super) struct Standing {
     pub(super) despite_denial: bool,
     pub(super) late: bool,
     pub(super) gap: bool,
+    /// What the run is told because of where it stands; UNSPECIFIED: nothing.
+    pub(super) halted: Directive,
 }
 
 pub(super) fn report_digest(report: &RecordStepRequest) -> Digest {
@@ -50,6 +52,9 @@ pub(super) fn kept(report: &RecordStepRequest, standing: &Standing) -> KeptStep 
         obligations_applied: report.obligations_applied.clone(),
         hold_id: step.map(|s| s.hold_id.clone()).unwrap_or_default(),
         late: standing.late,
+        unauthorized: standing.unauthorized,
+        gap: standing.gap,
+        halted: standing.halted.into(),
     }
 }
 
@@ -112,6 +117,11 @@ fn payload(given: &StepPayload) -> logs::Payload {
     }
 }
 
+/// Key of a report on its trace.
+pub(super) fn step_key(report: &RecordStepRequest) -> String {
+    format!("s/{}/{}", report.step_index, report.retry_count)
+}
+
 pub(super) fn item(
     report: &RecordStepRequest,
     standing: &Standing,
@@ -121,7 +131,7 @@ pub(super) fn item(
     // Logs finds out from the trace whether the step was allowed, and refuses to be told.
     let step = logs::Step { unauthorized: false, ..body(report, standing) };
     RecordItem {
-        idempotency_key: format!("s/{}/{}", report.step_index, report.retry_count),
+        idempotency_key: step_key(report),
         occurred_at: report.ended_at.or_else(|| Some(timestamp(now))),
         step_index: Some(report.step_index),
         causation_id: report.decision_id.clone(),

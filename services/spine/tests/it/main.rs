@@ -6,3 +6,4 @@ mod bypass;
 mod contract;
 mod governance;
 mod sagas;
+mod told_again;

@@ -53,7 +53,10 @@ impl House {
     }
 
     pub async fn under(store: TestStore, profile: GovernanceProfile) -> Self {
-        Self::open(store, Config::default(), profile).await
+        // STRICT wants a name of its own for what it signs.
+        let mut config = Config::default();
+        config.checkpoint.origin = "logs.example".to_owned();
+        Self::open(store, config, profile).await
     }
 
     async fn open(store: TestStore, config: Config, profile: GovernanceProfile) -> Self {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use contracts_common::common::v1::{Actor, ActorType, CallContext};
 use contracts_controls::v1::{self as controls, WatchEpochResponse, WatchKind};
 use contracts_logs::v1::{AuditContract, ContractKey, GetAuditContractRequest};
+use contracts_policies::v1 as policies;
 use contracts_spine::v1 as pb;
 use prost::Message;
 use runspine_boot::{Deps, Service};
@@ -145,9 +146,32 @@ impl House {
         grpc.unary(request, contract.path.parse().unwrap(), codec).await.map(tonic::Response::into_inner)
     }
 
-    /// A run with one step done, and nobody who has ended it.
-    pub async fn run(&self, max_attempts: u32) -> (String, u64) {
-        let start = pb::StartRunRequest {
+    /// A rule in force, and its id.
+    pub async fn rule(&self, slug: &str, policy: &str) -> String {
+        let content = policies::RuleContent {
+            slug: slug.to_owned(),
+            cedar: format!("@id(\"{slug}\") @reason(\"TEST_RULE\") {policy}"),
+            mode: policies::RuleMode::Block.into(),
+            ..Default::default()
+        };
+        let create = policies::CreateRuleRequest { request_id: new_id(), content: Some(content) };
+        let made: policies::CreateRuleResponse = self.ask("policies.v1.RuleService/CreateRule", create).await;
+        let rule = made.rule.unwrap();
+        let activate = policies::ActivateRuleRequest {
+            request_id: new_id(),
+            rule_id: rule.rule_id.clone(),
+            version: rule.version,
+            expected_version: rule.revision,
+            reason: "the test needs it".to_owned(),
+        };
+        let _: policies::ActivateRuleResponse =
+            self.ask("policies.v1.RuleService/ActivateRule", activate).await;
+        rule.rule_id
+    }
+
+    /// An ordinary start.
+    pub fn request(&self, max_attempts: u32) -> pb::StartRunRequest {
+        pb::StartRunRequest {
             request_id: new_id(),
             run_id: new_id(),
             project_id: "shop".to_owned(),
@@ -158,7 +182,12 @@ impl House {
             run_timeout_ms: 3_600_000,
             lease_ttl_ms: 300_000,
             ..Default::default()
-        };
+        }
+    }
+
+    /// A run that executes, and nobody who has ended it.
+    pub async fn run(&self, max_attempts: u32) -> (String, u64) {
+        let start = self.request(max_attempts);
         let started: pb::StartRunResponse = self.ask("spine.v1.RunService/StartRun", start).await;
         (started.run.unwrap().run_id, started.lease.expect("a lease").fence)
     }

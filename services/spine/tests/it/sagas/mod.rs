@@ -2,7 +2,7 @@
 //! gone only makes it wait; and a process that dies anywhere, between journal and call or between call and journal, is
 //! followed by one that goes on. A saga is a piece of data here: how it begins, how it is driven, and what must be true.
 
-mod house;
+pub mod house;
 mod tap;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -310,12 +310,15 @@ impl Saga for Retry {
     }
 }
 
+const NEVER: &str = "\nforbid(principal, action in Runspine::Action::\"step\", resource) \
+    when { context.step_index > 900 };";
+
 impl Saga for Violated {
     type Subject = policies::Violation;
     const CALLS: usize = 10;
 
     async fn before(house: &House) -> policies::Violation {
-        let rule_id = rule(house).await;
+        let rule_id = house.rule(&format!("never-{}", new_id()), NEVER).await;
         let (run_id, _) = house.run(1).await;
         let report = policies::ReportViolationRequest {
             request_id: new_id(),
@@ -366,30 +369,4 @@ impl Saga for Violated {
             house.ask("incidents.v1.IncidentService/GetIncident", get).await;
         assert_eq!((detail.evidence_count, detail.links.len()), (2, 1));
     }
-}
-
-/// A rule in force, made with the first violation of it.
-async fn rule(house: &House) -> String {
-    let slug = format!("never-{}", new_id());
-    let content = policies::RuleContent {
-        slug: slug.clone(),
-        cedar: format!(
-            "@id(\"{slug}\") @reason(\"NEVER\")\nforbid(principal, action in Runspine::Action::\"step\", \
-             resource) when {{ context.step_index > 900 }};"
-        ),
-        mode: policies::RuleMode::Block.into(),
-        ..Default::default()
-    };
-    let create = policies::CreateRuleRequest { request_id: new_id(), content: Some(content) };
-    let made: policies::CreateRuleResponse = house.ask("policies.v1.RuleService/CreateRule", create).await;
-    let rule = made.rule.unwrap();
-    let activate = policies::ActivateRuleRequest {
-        request_id: new_id(),
-        rule_id: rule.rule_id.clone(),
-        version: rule.version,
-        expected_version: rule.revision,
-        reason: "the test needs it".to_owned(),
-    };
-    let _: policies::ActivateRuleResponse = house.ask("policies.v1.RuleService/ActivateRule", activate).await;
-    rule.rule_id
 }
