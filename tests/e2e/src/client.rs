@@ -10,11 +10,13 @@ use contracts_controls::v1::{
 use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
 use contracts_logs::v1::key_service_client::KeyServiceClient;
 use contracts_policies::v1::{
-    rule_service_client::RuleServiceClient, snapshot_service_client::SnapshotServiceClient,
+    rule_service_client::RuleServiceClient, settings_service_client::SettingsServiceClient,
+    snapshot_service_client::SnapshotServiceClient,
 };
 use contracts_spine::v1::{
-    operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
-    run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
+    governance_service_client::GovernanceServiceClient, operation_service_client::OperationServiceClient,
+    reconciler_service_client::ReconcilerServiceClient, run_bundle_service_client::RunBundleServiceClient,
+    run_service_client::RunServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -88,10 +90,14 @@ impl Client {
         bundles: RunBundleServiceClient;
         /// The operation registry.
         operations: OperationServiceClient;
+        /// What the runtime of an agent tells.
+        governance: GovernanceServiceClient;
         /// The reconciler.
         reconciler: ReconcilerServiceClient;
         /// Rules.
         rules: RuleServiceClient;
+        /// Settings of the rules.
+        settings: SettingsServiceClient;
         /// Snapshots.
         snapshots: SnapshotServiceClient;
         /// Limits.

@@ -1,24 +1,51 @@
-//! All the chance of a test, from one seed.
+//! All the chance of a test, from seeds that can be given again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    env,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The seeds of a test, one for each round: the first from `RUNSPINE_FAULTS_SEED`, or from the clock, each further one
+/// the number after it. So a round that failed is repeated alone by giving the seed that it printed.
+#[derive(Debug, Clone)]
+pub struct Seeds {
+    name: String,
+    next: u64,
+}
+
+impl Seeds {
+    /// The seeds of the test `name`.
+    ///
+    /// # Panics
+    /// When the seed that was given is no number: another one would be thrown without anybody noticing.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), next: number("RUNSPINE_FAULTS_SEED").unwrap_or_else(from_clock) }
+    }
+
+    /// The dice of the next round. Its seed is printed.
+    pub fn round(&mut self) -> Dice {
+        let seed = self.next;
+        self.next = seed.wrapping_add(1);
+        eprintln!("{}: RUNSPINE_FAULTS_SEED={seed}", self.name);
+        let mut dice = Dice(seed);
+        for byte in self.name.bytes() {
+            dice.0 = dice.0.wrapping_add(u64::from(byte));
+            dice.next();
+        }
+        dice
+    }
+}
 
 /// Dice that fall the same way for the same seed (SplitMix64).
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// The dice of the test `name`: from `RUNSPINE_FAULTS_SEED`, or from the clock. The seed is printed either way.
+    /// The dice of the test `name`, which has one round.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        let given = std::env::var("RUNSPINE_FAULTS_SEED").ok();
-        let seed = given.and_then(|seed| seed.parse().ok()).unwrap_or_else(from_clock);
-        eprintln!("{name}: RUNSPINE_FAULTS_SEED={seed}");
-        let mut dice = Self(seed);
-        for byte in name.bytes() {
-            dice.0 = dice.0.wrapping_add(u64::from(byte));
-            dice.next();
-        }
-        dice
+        Seeds::of(name).round()
     }
 
     /// Dice of their own, for a part that runs beside the others.
@@ -61,8 +88,44 @@ fn from_clock() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(0)
 }
 
-/// How often the all-in-one is killed: `RUNSPINE_FAULTS_KILLS`, or 50.
+/// How often a process is killed: `RUNSPINE_FAULTS_KILLS`, or as often as the test does by itself.
+///
+/// # Panics
+/// When that is no number.
 #[must_use]
-pub fn kills() -> u64 {
-    std::env::var("RUNSPINE_FAULTS_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50)
+pub fn kills(default: u64) -> u64 {
+    number("RUNSPINE_FAULTS_KILLS").unwrap_or(default)
+}
+
+/// Whether `process`, e.g. `runspine-logs`, is to be killed: one of those that `RUNSPINE_FAULTS_PROCESS` names with
+/// commas between them, or any when it names none.
+#[must_use]
+pub fn is_chosen(process: &str) -> bool {
+    let chosen = env::var("RUNSPINE_FAULTS_PROCESS").unwrap_or_default();
+    chosen.is_empty() || chosen.split(',').any(|name| name.trim() == process)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let given = env::var(variable).ok()?;
+    Some(given.parse().unwrap_or_else(|_| panic!("{variable} is {given:?}, which is no number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn throws(mut dice: Dice) -> Vec<u64> {
+        (0..20).map(|_| dice.below(1_000)).collect()
+    }
+
+    #[test]
+    fn a_round_is_repeated_by_its_own_seed() {
+        let mut seeds = Seeds { name: "test".to_owned(), next: 41 };
+        let rounds: Vec<_> = (0..3).map(|_| throws(seeds.round())).collect();
+        assert_ne!(rounds[0], rounds[1]);
+        let mut again = Seeds { name: "test".to_owned(), next: 43 };
+        assert_eq!(throws(again.round()), rounds[2]);
+        let mut other = Seeds { name: "other".to_owned(), next: 43 };
+        assert_ne!(throws(other.round()), rounds[2], "each test throws its own");
+    }
 }

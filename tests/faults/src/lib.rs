@@ -1,8 +1,14 @@
 //! Crash tests. Agents govern runs over real processes and keep a diary of every answer; processes are killed at random
 //! points and started again; then every page of every diary is looked for in what the mesh stored.
 //!
-//! All chance comes from one seed, printed at the start: `RUNSPINE_FAULTS_SEED=… cargo nextest run -p runspine-faults`
-//! throws the same dice again. `RUNSPINE_FAULTS_KILLS` sets how often the all-in-one is killed (default 50).
+//! All chance comes from seeds, one for each round, printed when it begins:
+//!
+//! ```text
+//! RUNSPINE_FAULTS_SEED=…     throws the same dice again, from that round on
+//! RUNSPINE_FAULTS_KILLS=…    how often each process is killed (default 50 for the all-in-one)
+//! RUNSPINE_FAULTS_PROCESS=…  which of the six are killed, e.g. runspine-logs,runspine-spine (default all)
+//! cargo nextest run -p runspine-faults --no-capture
+//! ```
 //!
 //! For tests only, so it panics with a message where a test should fail.
 
@@ -22,7 +28,7 @@ mod store;
 
 pub use audit::{Report, audit, contract, ledger};
 pub use diary::{Diary, Kept, Kind};
-pub use dice::{Dice, kills};
+pub use dice::{Dice, Seeds, is_chosen, kills};
 pub use driver::{Blow, Load, blows};
 
 pub use pack::install;

@@ -105,6 +105,7 @@ async fn bad_steps_are_refused_and_leave_no_record() {
 async fn bad_reports_are_refused_and_leave_no_record() {
     let mesh = Mesh::setup(runspine_e2e::Shape::AllInOne).profile("STRICT").start().await;
     let owner = mesh.owner();
+    support::without_proposals(&owner).await;
     support::rules(&owner).await;
     let agent = Agent::start(&owner).await;
     let allowed = agent.authorize(agent.ask(0, "search")).await.expect("a decision");

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use contracts_common::common::v1::StepOutcome;
 use contracts_spine::v1::{
-    CancelRunRequest, ExportRunBundleRequest, GetOperationRequest, GetReconcilerStatusRequest,
-    GetRunEvidenceRequest, GetRunProofRequest, GetRunRequest, GovernRunRequest, ListOperationsRequest,
-    OperationFilter, PauseRunRequest, RenewLeaseRequest, ResumeRunRequest, WatchRunRequest,
+    CancelRunRequest, CreatePolicyEvaluationRequest, EmitCriticalSuccessLessonRequest,
+    EmitNearThresholdLessonRequest, ExportRunBundleRequest, GetOperationRequest, GetReconcilerStatusRequest,
+    GetRunEvidenceRequest, GetRunProofRequest, GetRunRequest, GovernRunRequest, LessonMetric,
+    ListOperationsRequest, OperationFilter, PauseRunRequest, RenewLeaseRequest, ResumeRunRequest,
+    WatchRunRequest,
 };
 use runspine_e2e::{Agent, Client, Mesh};
 use runspine_types::new_id;
@@ -54,7 +56,7 @@ async fn every_rpc_of_the_spine_is_served() {
     assert!(listed.iter().all(|o| o.served && o.contract.is_some()), "{listed:?}");
     let names: BTreeSet<&str> = listed.iter().filter_map(|o| o.name.rsplit(['/', '.']).next()).collect();
     assert_eq!(names, called.0, "the RPCs that are listed are those that were called");
-    assert_eq!(names.len(), 17);
+    assert_eq!(names.len(), 20);
 }
 
 async fn runs(owner: &Client, called: &mut Called) {
@@ -122,7 +124,33 @@ async fn runs(owner: &Client, called: &mut Called) {
     };
     let pieces = called.ok("ExportRunBundle", owner.bundles().export_run_bundle(export).await);
     assert!(pieces.into_inner().message().await.unwrap().is_some());
+    governance(owner, &third.run_id, called).await;
     empty_requests(owner, called).await;
+}
+
+/// What the runtime of an agent tells of a run that has ended.
+async fn governance(owner: &Client, run_id: &str, called: &mut Called) {
+    let evaluation = CreatePolicyEvaluationRequest { run_id: run_id.to_owned(), attempt: 1 };
+    called.ok("CreatePolicyEvaluation", owner.governance().create_policy_evaluation(evaluation).await);
+    let near = EmitNearThresholdLessonRequest {
+        request_id: new_id(),
+        metric: LessonMetric::Cost.into(),
+        utilization_permille: 900,
+        threshold_value: 1_000,
+        current_value: 900,
+        source_event_id: "e2e-near".to_owned(),
+        ..Default::default()
+    };
+    called.ok("EmitNearThresholdLesson", owner.governance().emit_near_threshold_lesson(near).await);
+    let success = EmitCriticalSuccessLessonRequest {
+        request_id: new_id(),
+        run_id: run_id.to_owned(),
+        success_kind: "cost_efficiency".to_owned(),
+        metrics: [("utilization_permille".to_owned(), 100)].into(),
+        source_event_id: "e2e-success".to_owned(),
+        ..Default::default()
+    };
+    called.ok("EmitCriticalSuccessLesson", owner.governance().emit_critical_success_lesson(success).await);
 }
 
 async fn empty_requests(owner: &Client, called: &Called) {

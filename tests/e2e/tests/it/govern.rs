@@ -50,7 +50,7 @@ impl Stream {
 }
 
 /// The tool of step `n`: two of three are forbidden. The 256th that is allowed is step 765; after it the run has as many
-/// in flight as it may, and everything is deferred.
+/// in flight as it may, and what no rule forbids is deferred.
 fn tool(n: u32) -> &'static str {
     if n.is_multiple_of(3) { "search" } else { "delete_account" }
 }
@@ -68,7 +68,7 @@ async fn a_thousand_pipelined_frames_are_answered_in_order_with_the_verdicts_of_
         let answer = single.authorize(single.ask(n, tool(n))).await.expect("a decision");
         expected.push(verdict(&answer));
     }
-    for (verdict, times) in [(Verdict::Allow, 256), (Verdict::Defer, 234), (Verdict::Deny, 510)] {
+    for (verdict, times) in [(Verdict::Allow, 256), (Verdict::Defer, 78), (Verdict::Deny, 666)] {
         assert_eq!(expected.iter().filter(|(v, _)| *v == verdict).count(), times, "{verdict:?}");
     }
 

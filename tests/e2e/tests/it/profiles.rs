@@ -13,6 +13,7 @@ use crate::support::{self, primary, refusal};
 
 async fn mesh(profile: &str) -> Mesh {
     let mesh = Mesh::setup(Shape::AllInOne).profile(profile).start().await;
+    support::without_proposals(&mesh.owner()).await;
     support::rules(&mesh.owner()).await;
     mesh
 }

@@ -6,8 +6,8 @@ use contracts_controls::v1::{
     GetRunBudgetRequest, GetRunBudgetResponse, LimitCategory, LimitScope, LimitSpec, LimitUnit, Overage,
 };
 use contracts_policies::v1::{
-    ActivateRuleRequest, CreateRuleRequest, CreateRuleResponse, RuleCategory, RuleContent, RuleMode,
-    RuleScope,
+    ActivateRuleRequest, CreateRuleRequest, CreateRuleResponse, GetPolicySettingsRequest, PolicySettings,
+    RuleCategory, RuleContent, RuleMode, RuleScope, SetPolicySettingsRequest,
 };
 use contracts_spine::v1::{Decision, GetRunResponse, Run};
 use runspine_e2e::{Agent, Client};
@@ -61,6 +61,19 @@ pub async fn install(client: &Client, slug: &str, cedar: &str) {
     };
     let active = client.rules().activate_rule(request).await.expect("the rule comes into force").into_inner();
     assert_eq!(active.snapshot_digest.len(), 32);
+}
+
+/// Lets the author of a rule bring it into force, which STRICT leaves to approved proposals.
+pub async fn without_proposals(owner: &Client) {
+    let read = owner.settings().get_policy_settings(GetPolicySettingsRequest {}).await;
+    let settings = read.expect("the settings").into_inner().settings.unwrap_or_default();
+    let request = SetPolicySettingsRequest {
+        request_id: new_id(),
+        expected_version: settings.version,
+        settings: Some(PolicySettings { require_proposal: false, ..settings }),
+        reason: "the test is about something else".to_owned(),
+    };
+    owner.settings().set_policy_settings(request).await.expect("the settings are stored");
 }
 
 /// Both rules that most tests run under.

@@ -3,18 +3,23 @@
 use std::time::Duration;
 
 use runspine_e2e::Shape;
-use runspine_faults::{Blow, Dice, Load, Report, Script, audit, blows, install, kills, ledger, quiet, setup};
+use runspine_faults::{
+    Blow, Load, Report, Script, Seeds, audit, blows, install, kills, ledger, quiet, setup,
+};
 
-/// Kills over one data folder.
+/// Kills in all, unless the environment says otherwise.
+const KILLS: u64 = 50;
+/// Kills over one data folder: a round, with a seed of its own.
 const IN_A_ROW: u64 = 10;
 const BLOW: Blow = Blow { after: 30_000..900_000, away: 0..150_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_survives_and_every_run_ends() {
-    let mut dice = Dice::of("all_in_one");
+    let mut seeds = Seeds::of("all_in_one");
     let mut report = Report::default();
-    let (mut left, mut entries) = (kills(), 0);
+    let (mut left, mut entries) = (kills(KILLS), 0);
     while left > 0 {
+        let mut dice = seeds.round();
         let now = left.min(IN_A_ROW);
         left -= now;
         let mut mesh = setup(Shape::AllInOne).start().await;
@@ -30,6 +35,6 @@ async fn every_answer_survives_and_every_run_ends() {
         mesh.restart("runspine").await;
         assert_eq!(quiet(&mesh, Duration::from_secs(5)).await, quiet(&mesh, Duration::from_secs(5)).await);
     }
-    eprintln!("all_in_one: {} kills, {entries} ledger entries verified", kills());
+    eprintln!("all_in_one: {} kills, {entries} ledger entries verified", kills(KILLS));
     report.settle("all_in_one");
 }

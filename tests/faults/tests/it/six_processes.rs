@@ -5,10 +5,11 @@ use std::time::Duration;
 use contracts_common::common::v1::StepOutcome;
 use runspine_e2e::{Mesh, Shape};
 use runspine_faults::{
-    Act, Blow, Dice, Load, Report, Script, Temper, audit, blows, install, ledger, quiet, setup,
+    Act, Blow, Dice, Load, Report, Script, Seeds, Temper, audit, blows, install, is_chosen, kills, ledger,
+    quiet, setup,
 };
 
-/// Kills of each domain, and of the spine.
+/// Kills of each domain, and of the spine, unless the environment says otherwise.
 const OF_A_DOMAIN: u64 = 4;
 const OF_THE_SPINE: u64 = 20;
 
@@ -21,36 +22,45 @@ fn completing(dice: &mut Dice) -> Script {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_domain_that_dies_during_completions_loses_and_doubles_nothing() {
-    let mut dice = Dice::of("domains");
+    let mut seeds = Seeds::of("domains");
+    let often = kills(OF_A_DOMAIN);
     let mut mesh = setup(Shape::Separate).start().await;
     let owner = mesh.owner();
     install(&owner).await;
     let blow = Blow { after: 200_000..900_000, away: 50_000..600_000 };
-    for domain in runspine_faults::DOMAINS {
+    for process in runspine_faults::DOMAINS.map(|domain| format!("runspine-{domain}")) {
+        if !is_chosen(&process) {
+            continue;
+        }
+        let mut dice = seeds.round();
         let load = Load::begin(&owner, &mut dice, 8, completing);
-        blows(&mut mesh, &format!("runspine-{domain}"), &mut dice, OF_A_DOMAIN, &blow).await;
+        blows(&mut mesh, &process, &mut dice, often, &blow).await;
         let diaries = load.end().await;
         quiet(&mesh, Duration::from_secs(90)).await;
-        audit(&owner, &diaries).await.settle(&format!("{domain} killed {OF_A_DOMAIN} times"));
+        audit(&owner, &diaries).await.settle(&format!("{process} killed {often} times"));
     }
     eprintln!("domains: {} ledger entries verified", ledger(&owner).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spine_that_dies_between_journal_and_call_goes_on_where_it_was() {
-    let mut dice = Dice::of("spine");
+    if !is_chosen("runspine-spine") {
+        return;
+    }
+    let (mut seeds, often) = (Seeds::of("spine"), kills(OF_THE_SPINE));
     let mut mesh: Mesh = setup(Shape::Separate).start().await;
     let owner = mesh.owner();
     install(&owner).await;
     let blow = Blow { after: 100_000..900_000, away: 0..200_000 };
     let mut report = Report::default();
     for write in [completing, Script::thrown] {
+        let mut dice = seeds.round();
         let load = Load::begin(&owner, &mut dice, 8, write);
-        blows(&mut mesh, "runspine-spine", &mut dice, OF_THE_SPINE / 2, &blow).await;
+        blows(&mut mesh, "runspine-spine", &mut dice, often.div_ceil(2), &blow).await;
         let diaries = load.end().await;
         quiet(&mesh, Duration::from_secs(90)).await;
         report.add(audit(&owner, &diaries).await);
     }
-    eprintln!("spine: {OF_THE_SPINE} kills, {} ledger entries verified", ledger(&owner).await);
+    eprintln!("spine: {often} kills, {} ledger entries verified", ledger(&owner).await);
     report.settle("spine");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use runspine_e2e::Shape;
-use runspine_faults::{Dice, Report, Script, Temper, audit, install, ledger, play, quiet, setup};
+use runspine_faults::{Dice, Report, Script, Temper, audit, install, kills, ledger, play, quiet, setup};
 use runspine_testkit::until_ok;
 use tokio::time::sleep;
 
@@ -19,7 +19,8 @@ async fn a_start_that_stops_anywhere_leaves_nothing_open() {
     install(&owner).await;
     let script = Script { steps: Vec::new(), end: None, temper: Temper::Dies, pause: Duration::ZERO };
     let mut diaries = Vec::new();
-    for _ in 0..KILLS {
+    let often = kills(KILLS);
+    for _ in 0..often {
         // The connection is there, so that the time until the kill is time of the start.
         let asked = contracts_controls::v1::ListLimitsRequest::default();
         until_ok(Duration::from_secs(30), || async { owner.limits().list_limits(asked.clone()).await }).await;
@@ -37,7 +38,7 @@ async fn a_start_that_stops_anywhere_leaves_nothing_open() {
     let answered = diaries.iter().filter(|d| d.started.is_some()).count();
     let entries = ledger(&owner).await;
     eprintln!(
-        "starts: {KILLS} kills, {answered} of {} starts answered, {entries} ledger entries",
+        "starts: {often} kills, {answered} of {} starts answered, {entries} ledger entries",
         diaries.len()
     );
     report.settle("starts");
