@@ -126,7 +126,7 @@ impl TraceService for Traces {
         let found = self.app.list_traces(&call.tenant_id, filter, archived, page.size.probe()).await;
         let mut views = found.map_err(status)?;
         let key = |v: &crate::app::read_traces::TraceView| {
-            vec![v.row.created_at.0.to_string(), v.row.trace_key.to_string()]
+            vec![v.row.started_at.0.to_string(), v.row.trace_key.to_string()]
         };
         let next_page_token = page.cut(&mut views, key);
         let traces = views.into_iter().map(present::trace).collect::<Result<_, _>>();
