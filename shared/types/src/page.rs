@@ -4,15 +4,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
+const DEFAULT: u32 = 50;
+
 /// How many rows a page has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageSize(u32);
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(DEFAULT)
+    }
+}
 
 impl PageSize {
     /// Default 50, maximum 500: 0 asks for the default, more than the maximum gets the maximum. `None` when negative.
     #[must_use]
     pub fn of(requested: i32) -> Option<Self> {
-        Self::within(requested, 50, 500)
+        Self::within(requested, DEFAULT, 500)
     }
 
     /// The same with other numbers.
@@ -34,6 +42,17 @@ impl PageSize {
     #[must_use]
     pub fn probe(self) -> i64 {
         i64::from(self.0) + 1
+    }
+
+    /// Cuts off the row that was read to learn whether another page follows, and gives the token behind the last one
+    /// that stays; empty when this is the last page. `query` is a digest of filter and order.
+    pub fn cut<T>(self, rows: &mut Vec<T>, query: Digest, key: impl FnOnce(&T) -> Vec<String>) -> String {
+        let size = usize::try_from(self.0).unwrap_or(usize::MAX);
+        if rows.len() <= size {
+            return String::new();
+        }
+        rows.truncate(size);
+        rows.last().map(|last| PageToken::encode(query, key(last))).unwrap_or_default()
     }
 }
 

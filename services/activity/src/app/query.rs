@@ -41,14 +41,8 @@ pub(crate) async fn list_runs(app: &App, who: &Who, request: ListRunsRequest) ->
     let selected = Where::new(&who.tenant, &filter, now);
     let mut rows = selected.page(&mut read, list::order(sort), after, size.probe()).await?;
     let total_estimate = Where::new(&who.tenant, &filter, now).count(&mut read, COUNTED).await?;
-    let more = rows.len() > usize::try_from(size.get()).unwrap_or(usize::MAX);
-    if more {
-        rows.pop();
-    }
-    let next_page_token = match rows.last().filter(|_| more) {
-        Some(last) => PageToken::encode(query, vec![last.key.to_string(), last.run.run_id.clone()]),
-        None => String::new(),
-    };
+    let next_page_token =
+        size.cut(&mut rows, query, |last| vec![last.key.to_string(), last.run.run_id.clone()]);
     Ok(ListRunsResponse {
         runs: rows.iter().map(|row| present::run(&row.run, now)).collect(),
         next_page_token,

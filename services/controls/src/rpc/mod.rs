@@ -99,10 +99,5 @@ fn cut<T>(rows: &mut Vec<T>, size: PageSize, query: Digest, key: impl Fn(&T) -> 
 
 /// The same for a list in the order of a text.
 fn cut_text<T>(rows: &mut Vec<T>, size: PageSize, query: Digest, key: impl Fn(&T) -> String) -> String {
-    let most = usize::try_from(size.get()).unwrap_or(usize::MAX);
-    if rows.len() <= most {
-        return String::new();
-    }
-    rows.truncate(most);
-    rows.last().map_or_else(String::new, |row| PageToken::encode(query, vec![key(row)]))
+    size.cut(rows, query, |row| vec![key(row)])
 }

@@ -78,7 +78,7 @@ impl App {
         let read = self.db.read();
         let mut found =
             lists::page(read, tenant, &query.filter, query.order, after, query.size.probe()).await?;
-        let next = cut(&mut found, query.size, query.query, |last| query.order.key_of(last));
+        let next = query.size.cut(&mut found, query.query, |last| query.order.key_of(last));
         Ok((found, next))
     }
 
@@ -119,19 +119,9 @@ impl App {
             // Every incident has at least its OPENED entry.
             return Err(not_found(id));
         }
-        let next = cut(&mut found, size, query, |last| vec![last.seq.to_string()]);
+        let next = size.cut(&mut found, query, |last| vec![last.seq.to_string()]);
         Ok((found, next))
     }
-}
-
-/// Cuts a probed list to its page; the token of the next page is empty when this is the last.
-fn cut<T>(found: &mut Vec<T>, size: PageSize, query: Digest, key: impl Fn(&T) -> Vec<String>) -> String {
-    let most = usize::try_from(size.get()).unwrap_or(usize::MAX);
-    if found.len() <= most {
-        return String::new();
-    }
-    found.truncate(most);
-    found.last().map(|last| PageToken::encode(query, key(last))).unwrap_or_default()
 }
 
 fn decode(token: &str, query: Digest) -> Outcome<Option<Vec<String>>> {

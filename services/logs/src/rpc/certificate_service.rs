@@ -12,7 +12,7 @@ use runspine_types::{hash, is_uuid, is_uuid_v7};
 use tonic::{Request, Response, Status};
 
 use super::{
-    audit::fields::{Fields, page_after, page_token},
+    audit::fields::{Fields, page_after, page_key},
     parse::words,
     present,
 };
@@ -131,13 +131,8 @@ impl Certificates {
             revoked: r.revoked,
         };
         let before = page_after(&r.page_token, query)?.map(|[id]| id);
-        let mut found = self.app.list_certificates(tenant, &filter, before, size + 1).await?;
-        let more = i64::try_from(found.len()).is_ok_and(|n| n > size);
-        if more {
-            found.pop();
-        }
-        let last = found.last().filter(|_| more);
-        let next_page_token = last.map(|(id, _)| page_token(query, &[*id])).unwrap_or_default();
+        let mut found = self.app.list_certificates(tenant, &filter, before, size.probe()).await?;
+        let next_page_token = size.cut(&mut found, query, |(id, _)| page_key([*id]));
         let certificates = found.into_iter().map(|(_, certificate)| certificate).collect();
         Ok(pb::ListCertificatesResponse { certificates, next_page_token })
     }

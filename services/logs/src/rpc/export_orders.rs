@@ -13,7 +13,7 @@ use runspine_types::{Micros, hash, is_uuid, is_uuid_v7, new_id};
 use tonic::Status;
 
 use super::{
-    audit::fields::{Fields, page_after, page_token},
+    audit::fields::{Fields, page_after, page_key},
     export_service::Exports,
     parse::words,
     present,
@@ -53,13 +53,9 @@ impl Exports {
         fields.require(r.run_id.is_empty() || is_uuid_v7(&r.run_id), "run_id", "is a UUIDv7");
         fields.done()?;
         let before = page_after(&r.page_token, query)?.map(|[id]| id);
-        let mut found = self.app.list_exports(tenant, (scope.into(), &r.run_id), before, size + 1).await?;
-        let more = i64::try_from(found.len()).is_ok_and(|n| n > size);
-        if more {
-            found.pop();
-        }
-        let last = found.last().filter(|_| more);
-        let next_page_token = last.map(|(id, _)| page_token(query, &[*id])).unwrap_or_default();
+        let mut found =
+            self.app.list_exports(tenant, (scope.into(), &r.run_id), before, size.probe()).await?;
+        let next_page_token = size.cut(&mut found, query, |(id, _)| page_key([*id]));
         let exports = found.into_iter().map(|(_, export)| export).collect();
         Ok(pb::ListExportsResponse { exports, next_page_token })
     }

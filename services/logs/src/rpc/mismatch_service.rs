@@ -10,7 +10,7 @@ use runspine_types::{Micros, hash, is_code, is_uuid, is_uuid_v7, new_id};
 use tonic::{Request, Response, Status};
 
 use super::{
-    audit::fields::{Fields, page_after, page_token},
+    audit::fields::{Fields, page_after, page_key},
     present,
 };
 use crate::{
@@ -122,14 +122,8 @@ impl Mismatches {
             to,
             before: page_after(&r.page_token, query)?.map(|[at, id]| (at, id)),
         };
-        let mut rows = self.app.list_mismatches(tenant, &filter, size + 1).await?;
-        let more = i64::try_from(rows.len()).is_ok_and(|n| n > size);
-        if more {
-            rows.pop();
-        }
-        let last = rows.last().filter(|_| more);
-        let next_page_token =
-            last.map(|row| page_token(query, &[row.reported_at.0, row.id])).unwrap_or_default();
+        let mut rows = self.app.list_mismatches(tenant, &filter, size.probe()).await?;
+        let next_page_token = size.cut(&mut rows, query, |row| page_key([row.reported_at.0, row.id]));
         Ok(pb::ListMismatchesResponse { mismatches: rows.into_iter().map(shown).collect(), next_page_token })
     }
 }

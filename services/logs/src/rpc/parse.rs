@@ -199,12 +199,7 @@ pub struct Page {
 impl Page {
     /// Cuts the row off that was read to learn whether another page follows, and makes the next token of the last row.
     pub fn cut<T>(&self, rows: &mut Vec<T>, key: impl Fn(&T) -> Vec<String>) -> String {
-        let size = usize::try_from(self.size.get()).unwrap_or(usize::MAX);
-        if rows.len() <= size {
-            return String::new();
-        }
-        rows.truncate(size);
-        rows.last().map(|row| PageToken::encode(self.query, key(row))).unwrap_or_default()
+        self.size.cut(rows, self.query, key)
     }
 }
 

@@ -45,13 +45,7 @@ impl Asked {
 
     /// The rows of the page, and the token of the next.
     pub(super) fn cut<T>(&self, mut rows: Vec<(i64, T)>) -> (Vec<T>, String) {
-        let size = usize::try_from(self.size.get()).unwrap_or(usize::MAX);
-        let more = rows.len() > size;
-        rows.truncate(size);
-        let token = match rows.last() {
-            Some((key, _)) if more => PageToken::encode(self.query, vec![key.to_string()]),
-            _ => String::new(),
-        };
+        let token = self.size.cut(&mut rows, self.query, |(key, _)| vec![key.to_string()]);
         (rows.into_iter().map(|(_, row)| row).collect(), token)
     }
 }

@@ -8,7 +8,7 @@ use runspine_logs_domain::{note::NoteKey, reasons::CHECKPOINT_NOT_FOUND};
 use runspine_rpc::{Context, timestamp};
 use runspine_types::hash;
 
-use super::fields::{Fields, page_after, page_token};
+use super::fields::{Fields, page_after, page_key};
 use crate::{
     app::audit::{checkpoints::raw, notary::Notary},
     store::{
@@ -63,13 +63,8 @@ pub async fn list(
     let size = fields.page_size(request.page_size);
     fields.done()?;
     let below = page_after(&request.page_token, query)?.map_or(u64::MAX, |[size]| size.unsigned_abs());
-    let mut rows = store::list(notary.read(), &log, below, size + 1).await?;
-    let more = i64::try_from(rows.len()).is_ok_and(|count| count > size);
-    if more {
-        rows.pop();
-    }
-    let last = rows.last().filter(|_| more).and_then(|row| i64::try_from(row.tree_size).ok());
-    let next_page_token = last.map_or_else(String::new, |size| page_token(query, &[size]));
+    let mut rows = store::list(notary.read(), &log, below, size.probe()).await?;
+    let next_page_token = size.cut(&mut rows, query, |row| page_key([row.tree_size.cast_signed()]));
     let mut checkpoints = Vec::with_capacity(rows.len());
     for row in rows {
         checkpoints.push(view(notary, &log, row).await?);

@@ -9,7 +9,7 @@ use runspine_logs_domain::{
     contract::{Fact, Key, Promise},
     reasons::RECORD_TOO_LARGE,
 };
-use runspine_types::{Micros, is_code};
+use runspine_types::{Micros, PageSize, is_code};
 
 use super::fields::Fields;
 use crate::{
@@ -190,7 +190,7 @@ pub fn unpark(tenant: &str, request: pb::UnparkContractRequest) -> Result<(Key, 
 pub fn list(
     request: &pb::ListAuditContractsRequest,
     now: Micros,
-) -> Result<(ContractFilter, ContractOrder, i64), Fault> {
+) -> Result<(ContractFilter, ContractOrder, PageSize), Fault> {
     let mut fields = Fields::new();
     let given = request.filter.clone().unwrap_or_default();
     let state: ContractState = fields.any("filter.state", given.state);

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caused, contract_parse as parse,
-    fields::{Fields, page_after, page_token},
+    fields::{Fields, page_after, page_key},
     present_contract::{self as present, Detail},
 };
 use crate::{
@@ -204,18 +204,14 @@ impl Contracts {
         let (filter, order, size) = parse::list(&request, now)?;
         let query = query_of(&request);
         let after = page_after(&request.page_token, query)?.map(|[value, id]| (value, id));
-        let page = store::list(self.0.db.read(), tenant, &filter, order, after, size + 1).await?;
+        let page = store::list(self.0.db.read(), tenant, &filter, order, after, size.probe()).await?;
         let mut found = page.contracts;
-        let more = i64::try_from(found.len()).is_ok_and(|n| n > size);
-        if more {
-            found.pop();
-        }
-        let next_page_token = found.last().filter(|_| more).map_or_else(String::new, |(row, _)| {
+        let next_page_token = size.cut(&mut found, query, |(row, _)| {
             let value = match order {
                 ContractOrder::NextDeadline => row.next_deadline,
                 ContractOrder::DeclaredAt => row.declared_at,
             };
-            page_token(query, &[value.unwrap_or_default().0, row.contract_id])
+            page_key([value.unwrap_or_default().0, row.contract_id])
         });
         let contracts = found.iter().map(|(row, c)| present::contract(row, c, now, Detail::Basic)).collect();
         Ok(pb::ListAuditContractsResponse { contracts, next_page_token })

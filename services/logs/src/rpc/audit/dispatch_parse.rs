@@ -5,7 +5,7 @@ use contracts_logs::v1::{self as pb, DispatchAuthority, DispatchOutcome};
 use prost::Message as _;
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::timestamp;
-use runspine_types::{Micros, PLATFORM_TENANT, hash};
+use runspine_types::{Micros, PLATFORM_TENANT, PageSize, hash};
 
 use super::fields::Fields;
 use crate::store::dispatch::{DispatchFilter, NewDispatch};
@@ -77,7 +77,7 @@ fn dispatch(
 }
 
 /// A list: filter and page size.
-pub fn list(request: &pb::ListDispatchesRequest) -> Result<(DispatchFilter, i64), Fault> {
+pub fn list(request: &pb::ListDispatchesRequest) -> Result<(DispatchFilter, PageSize), Fault> {
     let mut fields = Fields::new();
     let given = request.filter.clone().unwrap_or_default();
     let some = |text: String| (!text.is_empty()).then_some(text);

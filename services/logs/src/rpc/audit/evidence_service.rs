@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caused, evidence_parse as parse,
-    fields::{Fields, page_after, page_token},
+    fields::{Fields, page_after, page_key},
 };
 use crate::{
     app::audit::{Audit, evidence::Captured},
@@ -89,14 +89,9 @@ impl Evidence {
         let after = page_after(&request.page_token, query)?
             .map(|[attempt, seq]| (u32::try_from(attempt).unwrap_or(u32::MAX), seq.unsigned_abs()));
         let (read, run) = (self.0.db.read(), (tenant, run_id.as_str()));
-        let mut rows = store::list(read, run, attempt, &request.kinds, after, size + 1).await?;
-        let more = i64::try_from(rows.len()).is_ok_and(|n| n > size);
-        if more {
-            rows.pop();
-        }
-        let last = rows.last().filter(|_| more);
-        let next_page_token = last.map_or_else(String::new, |row| {
-            page_token(query, &[i64::from(row.attempt), i64::try_from(row.seq).unwrap_or(i64::MAX)])
+        let mut rows = store::list(read, run, attempt, &request.kinds, after, size.probe()).await?;
+        let next_page_token = size.cut(&mut rows, query, |row| {
+            page_key([i64::from(row.attempt), i64::try_from(row.seq).unwrap_or(i64::MAX)])
         });
         let failures = match after {
             None => failures(store::list_failures(read, run, attempt, &request.kinds).await?),

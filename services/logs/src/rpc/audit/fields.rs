@@ -122,10 +122,10 @@ impl Fields {
     }
 
     /// The size of a page.
-    pub fn page_size(&mut self, size: i32) -> i64 {
+    pub fn page_size(&mut self, size: i32) -> PageSize {
         let size = PageSize::of(size);
         self.violations.require(size.is_some(), "page_size", INVALID, "is not negative");
-        size.map_or(1, PageSize::get)
+        size.unwrap_or_default()
     }
 }
 
@@ -141,7 +141,7 @@ pub fn page_after<const N: usize>(token: &str, query: Digest) -> Result<Option<[
     Ok(Some(numbers))
 }
 
-/// The token for the page behind `key`.
-pub fn page_token(query: Digest, key: &[i64]) -> String {
-    PageToken::encode(query, key.iter().map(ToString::to_string).collect())
+/// What [`page_after`] reads back.
+pub fn page_key<const N: usize>(numbers: [i64; N]) -> Vec<String> {
+    numbers.iter().map(ToString::to_string).collect()
 }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     checkpoints,
-    fields::{Fields, page_after, page_token},
+    fields::{Fields, page_after, page_key},
     ledger_parse as parse,
 };
 use crate::{
@@ -178,17 +178,13 @@ impl Ledger {
             }
             _ => Behind::Place(seq),
         };
-        let mut rows = store::list(self.0.db.read(), tenant, &filter, behind, size + 1).await?;
-        let more = i64::try_from(rows.len()).is_ok_and(|n| n > size);
-        if more {
-            rows.pop();
-        }
+        let rows = store::list(self.0.db.read(), tenant, &filter, behind, size.probe()).await?;
         let entries: Result<Vec<_>, Fault> = rows.into_iter().map(entry_view).collect();
-        let entries = entries?;
-        let last = entries.last().filter(|_| more).and_then(|view| view.entry.as_ref());
-        let next_page_token = last.map_or_else(String::new, |entry| {
-            let at = entry.occurred_at.as_ref().map_or(0, |at| micros(at).0);
-            page_token(query, &[i64::try_from(entry.seq).unwrap_or(i64::MAX), at])
+        let mut entries = entries?;
+        let next_page_token = size.cut(&mut entries, query, |view| {
+            let seq = view.entry.as_ref().map_or(0, |entry| entry.seq);
+            let at = view.entry.as_ref().and_then(|entry| entry.occurred_at.as_ref());
+            page_key([i64::try_from(seq).unwrap_or(i64::MAX), at.map_or(0, |at| micros(at).0)])
         });
         Ok(pb::ListEntriesResponse { entries, next_page_token })
     }

@@ -7,7 +7,7 @@ use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::reasons::RECORD_NOT_FOUND;
 use runspine_types::{hash, is_uuid};
 
-use super::fields::{Fields, page_after, page_token};
+use super::fields::{Fields, page_after, page_key};
 use crate::store::llm_runs::{self as store, LlmRunFilter, LlmRunRow};
 
 /// Most runs of one filter.
@@ -36,14 +36,8 @@ pub async fn list(
     let size = fields.page_size(request.page_size);
     fields.done()?;
     let after = page_after(&request.page_token, query)?.map(|[at, id]| (at, id));
-    let mut rows = store::list(db.read(), tenant, &filter, after, size + 1).await?;
-    let more = i64::try_from(rows.len()).is_ok_and(|count| count > size);
-    if more {
-        rows.pop();
-    }
-    let last = rows.last().filter(|_| more);
-    let next_page_token =
-        last.map_or_else(String::new, |row| page_token(query, &[row.completed_at.0, row.id]));
+    let mut rows = store::list(db.read(), tenant, &filter, after, size.probe()).await?;
+    let next_page_token = size.cut(&mut rows, query, |row| page_key([row.completed_at.0, row.id]));
     let llm_runs: Result<Vec<_>, Fault> = rows.into_iter().map(view).collect();
     Ok(pb::ListLlmRunsResponse { llm_runs: llm_runs?, next_page_token })
 }

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     dispatch_parse as parse,
-    fields::{page_after, page_token},
+    fields::{page_after, page_key},
     llm_runs, system,
 };
 use crate::{app::audit::Audit, store::dispatch};
@@ -98,14 +98,8 @@ impl Records {
         let query = hash(&unpaged.encode_to_vec());
         let (filter, size) = parse::list(&request)?;
         let after = page_after(&request.page_token, query)?.map(|[at, id]| (at, id));
-        let mut rows = dispatch::list(self.0.db.read(), tenant, &filter, after, size + 1).await?;
-        let more = i64::try_from(rows.len()).is_ok_and(|n| n > size);
-        if more {
-            rows.pop();
-        }
-        let last = rows.last().filter(|_| more);
-        let next_page_token =
-            last.map_or_else(String::new, |row| page_token(query, &[row.occurred_at.0, row.id]));
+        let mut rows = dispatch::list(self.0.db.read(), tenant, &filter, after, size.probe()).await?;
+        let next_page_token = size.cut(&mut rows, query, |row| page_key([row.occurred_at.0, row.id]));
         let dispatches: Result<Vec<_>, Fault> =
             rows.into_iter().map(|row| parse::record(row.record)).collect();
         Ok(pb::ListDispatchesResponse { dispatches: dispatches?, next_page_token })

@@ -10,7 +10,7 @@ use runspine_rpc::timestamp;
 use runspine_types::{hash, is_uuid_v7};
 
 use super::{
-    fields::{Fields, page_after, page_token},
+    fields::{Fields, page_after, page_key},
     ledger_service::entry_view,
 };
 use crate::{
@@ -78,14 +78,8 @@ pub async fn list(
     let size = fields.page_size(request.page_size);
     fields.done()?;
     let after = page_after(&request.page_token, query)?.map(|[at, id]| (at, id));
-    let mut rows = store::list(db.read(), tenant, &filter, after, size + 1).await?;
-    let more = i64::try_from(rows.len()).is_ok_and(|count| count > size);
-    if more {
-        rows.pop();
-    }
-    let last = rows.last().filter(|_| more);
-    let next_page_token =
-        last.map_or_else(String::new, |row| page_token(query, &[row.occurred_at.0, row.id]));
+    let mut rows = store::list(db.read(), tenant, &filter, after, size.probe()).await?;
+    let next_page_token = size.cut(&mut rows, query, |row| page_key([row.occurred_at.0, row.id]));
     let records: Result<Vec<_>, Fault> = rows.into_iter().map(view).collect();
     Ok(pb::ListSystemRecordsResponse { records: records?, next_page_token })
 }
