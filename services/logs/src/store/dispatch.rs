@@ -1,10 +1,12 @@
 //! Dispatch records: append-only, found by operation, actor, outcome, run and time.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, Value, args};
 use runspine_types::{Digest, Micros};
+
+use super::newest::Newest;
 
 /// A record to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,28 +142,17 @@ pub async fn list(
     after: Option<(i64, i64)>,
     limit: i64,
 ) -> Result<Vec<DispatchRow>, DbError> {
-    let mut sql = format!("SELECT {} FROM dispatch_records WHERE tenant_id = $1", DispatchRow::COLUMNS);
-    let mut args = args![tenant];
-    let mut and = |condition: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            args.push(value);
-            let _ = write!(sql, " AND {condition} ${}", args.len());
-        }
-    };
-    and("operation =", filter.operation.as_deref().map(Value::from));
-    and("actor_type =", filter.actor_type.map(Value::from));
-    and("actor_id =", filter.actor_id.as_deref().map(Value::from));
-    and("outcome =", filter.outcome.map(Value::from));
-    and("authority =", filter.authority.map(Value::from));
-    // The index of runs leaves out records without one; both engines use it only when told so.
-    and("run_id <> '' AND run_id =", filter.run_id.as_deref().map(Value::from));
-    and("occurred_at >=", filter.occurred_from.map(Value::from));
-    and("occurred_at <", filter.occurred_to.map(Value::from));
-    if let Some((at, id)) = after {
-        args.extend(args![at, id]);
-        let _ = write!(sql, " AND (occurred_at, id) < (${}, ${})", args.len() - 1, args.len());
-    }
-    args.push(limit.into());
-    let _ = write!(sql, " ORDER BY occurred_at DESC, id DESC LIMIT ${}", args.len());
-    read.fetch_all(AssertSqlSafe(sql), args).await
+    let select = format!("SELECT {} FROM dispatch_records WHERE tenant_id = $1", DispatchRow::COLUMNS);
+    Newest::of(&select, args![tenant], ["occurred_at", "id"])
+        .and("operation =", filter.operation.as_deref())
+        .and("actor_type =", filter.actor_type)
+        .and("actor_id =", filter.actor_id.as_deref())
+        .and("outcome =", filter.outcome)
+        .and("authority =", filter.authority)
+        // The index of runs leaves out records without one; both engines use it only when told so.
+        .and("run_id <> '' AND run_id =", filter.run_id.as_deref())
+        .and("occurred_at >=", filter.occurred_from)
+        .and("occurred_at <", filter.occurred_to)
+        .page(read, after, limit)
+        .await
 }

@@ -1,12 +1,12 @@
 //! What attempts used of language models: append-only, one row an attempt.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use contracts_logs::v1::LlmRun;
 use prost::Message as _;
-use runspine_db::{AssertSqlSafe, DbError, Read, Tx, Value, args};
+use runspine_db::{AssertSqlSafe, DbError, Read, Tx, args};
 use runspine_types::Micros;
+
+use super::newest::Newest;
 
 /// Which records of a tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,32 +95,16 @@ pub async fn list(
     after: Option<(i64, i64)>,
     limit: i64,
 ) -> Result<Vec<LlmRunRow>, DbError> {
-    let mut sql = format!("SELECT {} FROM llm_run_records WHERE tenant_id = $1", LlmRunRow::COLUMNS);
-    let mut args = args![tenant];
-    let mut and = |condition: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            args.push(value);
-            let _ = write!(sql, " AND {condition} ${}", args.len());
-        }
-    };
-    and("provider =", filter.provider.as_deref().map(Value::from));
-    and("model =", filter.model.as_deref().map(Value::from));
-    and("execution_status =", filter.status.map(Value::from));
-    and("source =", filter.source.map(Value::from));
-    and("is_synthetic =", filter.synthetic.map(|synthetic| Value::from(i64::from(synthetic))));
-    and("completed_at >=", filter.completed_from.map(Value::from));
-    and("completed_at <", filter.completed_to.map(Value::from));
-    if !filter.run_ids.is_empty() {
-        let first = args.len() + 1;
-        args.extend(filter.run_ids.iter().map(|id| Value::from(id.as_str())));
-        let places: Vec<String> = (first..=args.len()).map(|n| format!("${n}")).collect();
-        let _ = write!(sql, " AND run_id IN ({})", places.join(", "));
-    }
-    if let Some((at, id)) = after {
-        args.extend(args![at, id]);
-        let _ = write!(sql, " AND (completed_at, id) < (${}, ${})", args.len() - 1, args.len());
-    }
-    args.push(limit.into());
-    let _ = write!(sql, " ORDER BY completed_at DESC, id DESC LIMIT ${}", args.len());
-    read.fetch_all(AssertSqlSafe(sql), args).await
+    let select = format!("SELECT {} FROM llm_run_records WHERE tenant_id = $1", LlmRunRow::COLUMNS);
+    Newest::of(&select, args![tenant], ["completed_at", "id"])
+        .and("provider =", filter.provider.as_deref())
+        .and("model =", filter.model.as_deref())
+        .and("execution_status =", filter.status)
+        .and("source =", filter.source)
+        .and("is_synthetic =", filter.synthetic)
+        .and("completed_at >=", filter.completed_from)
+        .and("completed_at <", filter.completed_to)
+        .any_of("run_id", &filter.run_ids)
+        .page(read, after, limit)
+        .await
 }

@@ -1,8 +1,10 @@
 //! Mismatches and their explanations.
 
 use bytes::Bytes;
-use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, args};
+use runspine_db::{AssertSqlSafe, DbError, Read, Tx, args};
 use runspine_types::Micros;
+
+use super::newest::Newest;
 
 runspine_db::row! {
     /// A mismatch with what became of it.
@@ -117,31 +119,13 @@ pub async fn list(
     filter: &Filter,
     limit: i64,
 ) -> Result<Vec<MismatchRow>, DbError> {
-    let mut sql = FROM.to_owned();
-    let mut args: Args = args![tenant_id];
-    let narrow: [(&str, Option<runspine_db::Value>); 4] = [
-        ("m.run_id =", filter.run_id.as_ref().map(Into::into)),
-        ("m.reason =", filter.reason.as_ref().map(Into::into)),
-        ("m.reported_at >=", filter.from.map(Into::into)),
-        ("m.reported_at <", filter.to.map(Into::into)),
-    ];
-    for (condition, value) in narrow {
-        if let Some(value) = value {
-            args.push(value);
-            sql.push_str(&format!(" AND {condition} ${}", args.len()));
-        }
-    }
-    match filter.resolved {
-        Some(true) => sql.push_str(" AND e.at IS NOT NULL"),
-        Some(false) => sql.push_str(" AND e.at IS NULL"),
-        None => {}
-    }
-    if let Some((at, id)) = filter.before {
-        let n = args.len();
-        args.extend(args![at, id]);
-        sql.push_str(&format!(" AND (m.reported_at, m.id) < (${}, ${})", n + 1, n + 2));
-    }
-    args.push(limit.into());
-    sql.push_str(&format!(" ORDER BY m.reported_at DESC, m.id DESC LIMIT ${}", args.len()));
-    read.fetch_all(AssertSqlSafe(sql), args).await
+    let resolved = filter.resolved.map(|resolved| if resolved { "e.at IS NOT NULL" } else { "e.at IS NULL" });
+    Newest::of(FROM, args![tenant_id], ["m.reported_at", "m.id"])
+        .and("m.run_id =", filter.run_id.as_deref())
+        .and("m.reason =", filter.reason.as_deref())
+        .and("m.reported_at >=", filter.from)
+        .and("m.reported_at <", filter.to)
+        .that(resolved)
+        .page(read, filter.before, limit)
+        .await
 }

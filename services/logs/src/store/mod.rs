@@ -13,6 +13,7 @@ pub mod keys;
 pub mod ledger;
 pub mod llm_runs;
 pub mod mismatches;
+pub mod newest;
 pub mod payloads;
 pub mod records;
 pub mod seals;

@@ -1,12 +1,12 @@
 //! System records: append-only, found by what they are about and when.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use contracts_logs::v1::SystemRecord;
 use prost::Message as _;
-use runspine_db::{AssertSqlSafe, DbError, Read, Tx, Value, args};
+use runspine_db::{DbError, Read, Tx, args};
 use runspine_types::{Digest, Micros};
+
+use super::newest::Newest;
 
 /// Which records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,26 +109,15 @@ pub async fn list(
     after: Option<(i64, i64)>,
     limit: i64,
 ) -> Result<Vec<SystemRow>, DbError> {
-    let mut sql = format!("SELECT {} FROM system_records WHERE tenant_id = $1", SystemRow::COLUMNS);
-    let mut args = args![tenant];
-    let mut and = |condition: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            args.push(value);
-            let _ = write!(sql, " AND {condition} ${}", args.len());
-        }
-    };
-    and("component =", filter.component.map(Value::from));
-    and("event_type =", filter.event_type.map(Value::from));
-    and("severity =", filter.severity.map(Value::from));
-    and("caused_by =", filter.caused_by.map(Value::from));
-    and("correlation_id <> '' AND correlation_id =", filter.correlation_id.as_deref().map(Value::from));
-    and("occurred_at >=", filter.occurred_from.map(Value::from));
-    and("occurred_at <", filter.occurred_to.map(Value::from));
-    if let Some((at, id)) = after {
-        args.extend(args![at, id]);
-        let _ = write!(sql, " AND (occurred_at, id) < (${}, ${})", args.len() - 1, args.len());
-    }
-    args.push(limit.into());
-    let _ = write!(sql, " ORDER BY occurred_at DESC, id DESC LIMIT ${}", args.len());
-    read.fetch_all(AssertSqlSafe(sql), args).await
+    let select = format!("SELECT {} FROM system_records WHERE tenant_id = $1", SystemRow::COLUMNS);
+    Newest::of(&select, args![tenant], ["occurred_at", "id"])
+        .and("component =", filter.component)
+        .and("event_type =", filter.event_type)
+        .and("severity =", filter.severity)
+        .and("caused_by =", filter.caused_by)
+        .and("correlation_id <> '' AND correlation_id =", filter.correlation_id.as_deref())
+        .and("occurred_at >=", filter.occurred_from)
+        .and("occurred_at <", filter.occurred_to)
+        .page(read, after, limit)
+        .await
 }
