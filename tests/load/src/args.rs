@@ -42,8 +42,6 @@ pub struct Args {
 pub enum Role {
     /// Serve the bare echo, as a process of its own like the mesh.
     Echo,
-    /// Measure the policy evaluator by itself, in process, against rule sets of growing size.
-    Evaluator,
 }
 
 impl Args {

@@ -7,7 +7,6 @@
 mod agent;
 mod args;
 mod echo;
-mod evaluator;
 mod floor;
 mod freeze;
 mod ledger;
@@ -76,10 +75,6 @@ async fn run(args: &Args) -> Outcome<bool> {
     }
     let work =
         args.work.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/load"));
-    if args.role == Some(Role::Evaluator) {
-        evaluator::run(&work)?;
-        return Ok(true);
-    }
     let data = work.join("data");
     if data.exists() {
         fs::remove_dir_all(&data)?;

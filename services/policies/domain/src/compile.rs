@@ -6,6 +6,7 @@ use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, Res
 use runspine_types::{Digest, PLATFORM_TENANT};
 
 use crate::{
+    condition::Condition,
     facts::Principal,
     rule::{Meaning, rule_digest},
     sequence::Monitor,
@@ -50,10 +51,8 @@ pub struct CompiledRule {
     pub resource: Place,
     /// Its principal.
     pub principal: Place,
-    /// Whether the head alone decides: no `when`, no `unless`.
-    pub unconditional: bool,
-    /// Which parts of the context its conditions read.
-    pub needs: crate::entities::Needs,
+    /// When it matches, its head apart.
+    pub condition: Condition,
     /// What watches steps for it; none: it is no sequence rule.
     pub monitor: Option<Arc<Monitor>>,
 }
@@ -86,8 +85,7 @@ impl CompiledRule {
             actions,
             resource,
             principal,
-            unconditional: !policy.has_non_scope_constraint(),
-            needs: crate::entities::Needs::of(&policy),
+            condition: Condition::of(&policy)?,
             notes: parsed.notes,
             policy,
             meaning,

@@ -387,16 +387,27 @@ fn arguments(a: &Arguments) -> Result<Value, FactsError> {
     ])
 }
 
-/// `now` in UTC: the days are counted without a calendar crate, so that nothing here depends on a time zone database.
-fn clock(at: i64) -> Result<Value, FactsError> {
-    let millis = at.div_euclid(1_000);
-    let days = millis.div_euclid(86_400_000);
-    let of_day = millis.rem_euclid(86_400_000);
+/// What the clock of a day shows.
+pub(crate) struct OfDay {
+    pub(crate) hour: i64,
+    pub(crate) minute: i64,
+    /// 1 Monday to 7 Sunday.
+    pub(crate) weekday: i64,
+}
+
+/// The clock at `at`, microseconds, in UTC: the days are counted without a calendar crate, so that nothing here depends
+/// on a time zone database.
+pub(crate) const fn of_day(at: i64) -> OfDay {
+    let minutes = at.div_euclid(60_000_000);
     // 1970-01-01 was a Thursday: 4, with Monday as 1.
-    let weekday = (days + 3).rem_euclid(7) + 1;
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, ms) = (of_day / 1_000 % 60, of_day % 1_000);
+    let weekday = (minutes.div_euclid(1_440) + 3).rem_euclid(7) + 1;
+    OfDay { hour: minutes.rem_euclid(1_440) / 60, minute: minutes.rem_euclid(60), weekday }
+}
+
+fn clock(at: i64) -> Result<Value, FactsError> {
+    let OfDay { hour, minute, weekday } = of_day(at);
+    let (year, month, day) = civil(at.div_euclid(86_400_000_000));
+    let (second, ms) = (at.div_euclid(1_000_000).rem_euclid(60), at.div_euclid(1_000).rem_euclid(1_000));
     let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
     record([
         ("at", Value::new_datetime(text)),

@@ -5,10 +5,12 @@
 pub mod analysis;
 pub mod approval;
 pub mod compile;
+pub mod condition;
 pub mod decide;
 pub mod entities;
 pub mod evaluate;
 pub mod facts;
+pub mod guard;
 pub mod lesson;
 pub mod obligation;
 pub mod proposal;

@@ -3,14 +3,14 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use cedar_policy::{Effect, Entities, EntityUid, Policy, PolicyId, PolicySet};
+use cedar_policy::{Entities, EntityUid};
 use lru::LruCache;
 use parking_lot::Mutex;
 use runspine_types::Digest;
 
 use crate::{
     compile::{CompiledRule, CompiledSnapshot, Place, key},
-    entities::{self, FactsError, Needs},
+    entities::{self, FactsError},
     facts::{Principal, Question, Resource, Run},
     sequence::{Hit, Monitor},
     words::{Action, ResourceType},
@@ -22,22 +22,14 @@ pub const MAX_SLICE: usize = 500;
 /// The rules for one action, principal and resource, with everything about them that does not change by question.
 #[derive(Debug)]
 pub struct Slice {
-    /// The rules in it.
+    /// The rules in it, by rule id.
     pub rules: Vec<Arc<CompiledRule>>,
-    /// Rules that match by their head alone: places in `rules`.
-    pub by_head: Vec<usize>,
-    /// Grants with conditions; the id of a policy is its place in `rules`.
-    pub grants: PolicySet,
-    /// Restrictions with conditions.
-    pub restrictions: PolicySet,
-    /// Heads of monitors that can match, and whether they match by their head alone.
-    pub heads: Vec<(Hit, bool)>,
-    /// The heads with conditions; the id of a policy is its place in `heads`.
-    pub watched: PolicySet,
+    /// Heads of monitors that can match, in the order of their rules.
+    pub heads: Vec<Hit>,
     /// Monitors whose values the conditions may read.
     pub read: Vec<Arc<Monitor>>,
-    /// Which parts of the context the conditions read.
-    pub needs: Needs,
+    /// Whether a rule is in it because its head matches. A test compares with Cedar evaluating every rule whole.
+    pub trusts_heads: bool,
     /// Principal, resource and what they are in.
     pub entities: Entities,
     /// Who acts.
@@ -46,6 +38,8 @@ pub struct Slice {
     pub action: EntityUid,
     /// With what.
     pub resource: EntityUid,
+    /// The facts of that.
+    pub about: Resource,
 }
 
 /// For whom questions are asked, with the digest that slices are kept by.
@@ -109,7 +103,7 @@ impl CompiledSnapshot {
         self.slice_of(&self.candidates(action, p, resource), action, p, resource, true)
     }
 
-    /// Compiles these rules as a slice. Without `trust_heads` Cedar evaluates every rule whole: how a test compares.
+    /// Compiles these rules as a slice. Without `trusts_heads` Cedar evaluates every rule whole: how a test compares.
     ///
     /// # Errors
     /// When the facts do not fit the schema.
@@ -119,52 +113,24 @@ impl CompiledSnapshot {
         action: Action,
         p: &Principal,
         resource: &Resource,
-        trust_heads: bool,
+        trusts_heads: bool,
     ) -> Result<Slice, FactsError> {
         let rules: Vec<_> = found.iter().map(|i| Arc::clone(&self.rules[*i])).collect();
-        let (mut by_head, mut needs) = (Vec::new(), Needs::NONE);
-        let (mut grants, mut restrictions) = (PolicySet::new(), PolicySet::new());
-        for (i, rule) in rules.iter().enumerate() {
-            if rule.unconditional && trust_heads {
-                by_head.push(i);
-                continue;
-            }
-            needs = needs.and(if trust_heads { rule.needs } else { Needs::ALL });
-            let policy = rule.policy.new_id(PolicyId::new(i.to_string()));
-            let to = if policy.effect() == Effect::Permit { &mut grants } else { &mut restrictions };
-            to.add(policy).map_err(|e| FactsError(e.to_string()))?;
-        }
-        let heads = self.heads(action, p, resource);
-        let mut watched = PolicySet::new();
-        for (i, (_, policy, head_needs)) in heads.iter().enumerate().filter(|(_, h)| !h.0.1) {
-            needs = needs.and(*head_needs);
-            watched
-                .add(policy.new_id(PolicyId::new(i.to_string())))
-                .map_err(|e| FactsError(e.to_string()))?;
-        }
-        let read = self.read_by(&rules, p);
         Ok(Slice {
-            heads: heads.into_iter().map(|(hit, ..)| hit).collect(),
-            watched,
-            read,
+            heads: self.heads(action, p, resource),
+            read: self.read_by(&rules, p),
             rules,
-            by_head,
-            grants,
-            restrictions,
-            needs,
+            trusts_heads,
             entities: entities::prepared(action, p, resource)?,
             principal: entities::uid("Agent", &p.agent.id)?,
             action: entities::action_uid(action)?,
             resource: entities::uid(resource.kind.as_str(), &resource.id)?,
+            about: resource.clone(),
         })
     }
-}
 
-type Watching<'a> = ((Hit, bool), &'a Policy, Needs);
-
-impl CompiledSnapshot {
     /// The heads of monitors that can match, found as rules are.
-    fn heads(&self, action: Action, p: &Principal, resource: &Resource) -> Vec<Watching<'_>> {
+    fn heads(&self, action: Action, p: &Principal, resource: &Resource) -> Vec<Hit> {
         let mut places = None;
         let mut found = Vec::new();
         for rule in self.watching_rules().filter(|r| r.in_scope(p)) {
@@ -175,8 +141,7 @@ impl CompiledSnapshot {
                     && is_typed(&head.resource, resource)
                     && principal_fits(&head.principal, p);
                 if fits {
-                    let hit = Hit { monitor: Arc::clone(monitor), role };
-                    found.push(((hit, head.is_unconditional()), &head.policy, head.needs));
+                    found.push(Hit { monitor: Arc::clone(monitor), role });
                 }
             }
         }
@@ -186,7 +151,7 @@ impl CompiledSnapshot {
     /// The monitors whose values these rules may read: a rule that somebody wrote may read any of them.
     fn read_by(&self, rules: &[Arc<CompiledRule>], p: &Principal) -> Vec<Arc<Monitor>> {
         let mut own = Vec::new();
-        for rule in rules.iter().filter(|r| r.needs.reads_monitors()) {
+        for rule in rules.iter().filter(|r| r.condition.needs.reads_monitors()) {
             match &rule.monitor {
                 Some(monitor) if monitor.reads_itself_only => own.push(Arc::clone(monitor)),
                 _ => return self.monitors(p),

@@ -43,7 +43,7 @@ impl Compare {
 
 /// A pattern with one star at most, at one of its ends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Pattern {
+pub(crate) enum Pattern {
     Prefix(String),
     Suffix(String),
     Exact(String),
@@ -51,7 +51,7 @@ pub(super) enum Pattern {
 }
 
 impl Pattern {
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         match self {
             Self::Prefix(p) => text.starts_with(p.as_str()),
             Self::Suffix(s) => text.ends_with(s.as_str()),
@@ -233,7 +233,7 @@ fn compare(op: &str, args: &Value, wanted: bool) -> Option<Atom> {
 }
 
 /// Where a value is read: a variable and the attributes and tags below it.
-fn path(expr: &Value) -> Option<String> {
+pub(crate) fn path(expr: &Value) -> Option<String> {
     let (op, args) = expr.as_object()?.iter().next()?;
     match op.as_str() {
         "Var" => args.as_str().map(ToOwned::to_owned),
@@ -263,7 +263,7 @@ fn literals(expr: &Value) -> Option<String> {
     Some(list.join(","))
 }
 
-fn pattern(expr: &Value) -> Option<Pattern> {
+pub(crate) fn pattern(expr: &Value) -> Option<Pattern> {
     let text = |v: &Value| v.get("Literal").and_then(Value::as_str).map(ToOwned::to_owned);
     let star = |v: &Value| v.as_str() == Some("Wildcard");
     // Cedar writes one literal for each character.

@@ -11,5 +11,6 @@ mod domain;
 mod pairs;
 mod set;
 
+pub(crate) use atoms::{Pattern, path, pattern};
 pub use domain::Domain;
 pub use set::{Analysis, SetFinding, analyze};

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use cedar_policy::Policy;
 use runspine_types::Hasher;
 
 use super::{body::Sequence, state::Limits, window::Measure};
 use crate::{
     compile::{self, Place},
-    entities::Needs,
+    condition::Condition,
     facts::Principal,
     rule::Meaning,
     text,
@@ -27,16 +26,14 @@ pub enum Role {
 /// A head with its conditions.
 #[derive(Debug)]
 pub struct Head {
-    /// As a policy.
-    pub policy: Policy,
     /// Bit n: action n is in it.
     pub actions: u16,
     /// Its resource.
     pub resource: Place,
     /// Its principal.
     pub principal: Place,
-    /// Which parts of the context it reads.
-    pub needs: Needs,
+    /// When it matches, besides.
+    pub condition: Condition,
 }
 
 impl Head {
@@ -57,13 +54,7 @@ impl Head {
         if actions == 0 || (actions & !steps != 0 && actions != ended) {
             return Err("it is about steps, or about `step_ended` alone".to_owned());
         }
-        Ok(Self { needs: Needs::of(&parsed.policy), actions, resource, principal, policy: parsed.policy })
-    }
-
-    /// Whether the head alone decides.
-    #[must_use]
-    pub fn is_unconditional(&self) -> bool {
-        !self.policy.has_non_scope_constraint()
+        Ok(Self { condition: Condition::of(&parsed.policy)?, actions, resource, principal })
     }
 }
 
@@ -170,6 +161,15 @@ impl Monitor {
     pub fn heads(&self) -> impl Iterator<Item = (Role, &Head)> {
         let closes = self.closes.iter().map(|h| (Role::Closes, h));
         std::iter::once((Role::Events, &self.events)).chain(closes)
+    }
+
+    /// The head of a role.
+    #[must_use]
+    pub fn head(&self, role: Role) -> &Head {
+        match (role, &self.closes) {
+            (Role::Closes, Some(closes)) => closes,
+            _ => &self.events,
+        }
     }
 
     /// Whose state a step of this attempt belongs to. A run without a key or a person is counted by itself.

@@ -5,6 +5,7 @@ mod analysis;
 mod bad_texts;
 mod decisions;
 mod generate;
+mod guards;
 mod obligations;
 mod properties;
 mod schema_fixtures;
