@@ -139,6 +139,17 @@ impl Outbox {
         Ok(self.pull(consumer, 1).await?.first().map(|row| row.at))
     }
 
+    /// When the oldest event happened that some known consumer has not acknowledged, or anybody when none is known.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn oldest_unsent(&self) -> Result<Option<Micros>, DbError> {
+        let sql = "SELECT at FROM outbox WHERE seq > (SELECT COALESCE(MIN(acked), 0) FROM outbox_cursors) \
+                   ORDER BY seq LIMIT 1";
+        let row: Option<(Micros,)> = self.db.read().fetch_optional(sql, args![]).await?;
+        Ok(row.map(|(at,)| at))
+    }
+
     /// Forgets at most `limit` events that every known consumer has acknowledged and that happened before `before`,
     /// and says how many. Nothing is forgotten while no consumer is known.
     ///

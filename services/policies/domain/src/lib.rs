@@ -11,6 +11,7 @@ pub mod entities;
 pub mod evaluate;
 pub mod facts;
 pub mod guard;
+pub mod health;
 pub mod lesson;
 pub mod obligation;
 pub mod proposal;

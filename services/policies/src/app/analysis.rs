@@ -20,6 +20,7 @@ use runspine_types::{Digest, Hasher, Micros, new_id};
 use super::{
     App, Keyed, Who,
     emit::{About, event},
+    metrics,
     read::Page,
     sandbox::candidate::AskCandidate,
     unreadable,
@@ -204,6 +205,7 @@ async fn store(tx: &mut Tx, done: Done, found: Found) -> Result<pb::AnalyzePolic
         incomplete: found.incomplete,
         at: done.at,
     };
+    found.findings.iter().for_each(|f| metrics::finding(f.kind));
     let finding_count = u32::try_from(found.findings.len()).unwrap_or(u32::MAX);
     let key = findings::insert(tx, &done.tenant, &analysis, found.findings).await?;
     let shown = findings::of_analysis(tx, key, SHOWN).await?;

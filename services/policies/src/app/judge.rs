@@ -13,7 +13,7 @@ use runspine_policies_domain::{
 };
 use runspine_types::{Digest, Micros};
 
-use super::{App, cache::LoadError};
+use super::{App, cache::LoadError, metrics};
 
 /// A question with what it is put under.
 pub(crate) struct Asked<'a> {
@@ -105,7 +105,13 @@ impl App {
     ) -> Ruling {
         let resource = resource_of(&inputs.question, &inputs.run, &bound.principal);
         let slice = self.cache.slices.get(snapshot, inputs.question.action(), bound, resource);
-        let said = slice.and_then(|(slice, _)| evaluate(&slice, inputs));
+        let said = slice.and_then(|(slice, was_kept)| {
+            self.hits.add(was_kept);
+            metrics::slice(was_kept);
+            evaluate(&slice, inputs)
+        });
+        let candidates = said.as_ref().map_or(0, |said| said.candidates);
+        metrics::evaluated(started.elapsed(), candidates);
         match said {
             Ok(_) if started.elapsed() > self.budget => {
                 decide::undecided(Failure::Timeout, inputs.profile, inputs.observed_directive)

@@ -6,9 +6,12 @@ pub(crate) mod cache;
 pub(crate) mod emit;
 pub(crate) mod enforce_rule;
 pub(crate) mod evaluations;
+pub(crate) mod health;
+pub(crate) mod hits;
 pub(crate) mod judge;
 pub(crate) mod layer;
 pub(crate) mod lesson;
+pub(crate) mod metrics;
 pub(crate) mod monitors;
 pub(crate) mod observe;
 pub(crate) mod preventions;
@@ -86,6 +89,8 @@ pub(crate) struct App {
     /// Grows with each change of a back-test in this process.
     pub backtests: tokio::sync::watch::Sender<u64>,
     pub shadows: sandbox::tap::Shadows,
+    pub hits: hits::Hits,
+    pub last_success: health::LastSuccess,
 }
 
 impl App {
@@ -102,6 +107,8 @@ impl App {
             budget,
             backtests: tokio::sync::watch::Sender::new(0),
             shadows: sandbox::tap::Shadows::new(),
+            hits: hits::Hits::new(),
+            last_success: health::LastSuccess::default(),
         }
     }
 

@@ -43,6 +43,11 @@ impl Monitors {
         let key = (tenant.to_owned(), holder.to_owned());
         Arc::clone(self.cells.lock().get_or_insert(key, Cell::default))
     }
+
+    /// Waits for a seat as a decision does, at a state that nobody has.
+    pub(crate) async fn lock_nobodys(&self, tenant: &str) {
+        drop(self.cell(tenant, "probe").lock_owned().await);
+    }
 }
 
 /// One holder's state while a decision is made with it.

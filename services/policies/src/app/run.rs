@@ -19,6 +19,7 @@ use super::{
     approval::meet::Place,
     cache::{Active, RunHandle, handle_of},
     judge::Asked,
+    metrics,
     observe::{Attempt, gained},
     preventions,
     step::{TRIES, contended, decided, decision_events},
@@ -64,6 +65,7 @@ impl App {
             let run = (ask.attempt.run_id.as_str(), ask.attempt.attempt);
             let digest = under.active.compiled.digest;
             let seen = self.shadows.sees(&who.tenant, run, digest, item.decision.as_ref(), item.at);
+            let counted = metrics::Stored::of(&item);
             let (ask, who_) = (ask.clone(), who.clone());
             let bind =
                 Bind { who: who_, ask, active: under.active.clone(), bound_before: under.handle.is_some() };
@@ -72,7 +74,8 @@ impl App {
                 .write("policies.EvaluateRun", move |tx| Box::pin(async move { store(tx, bind, item).await }))
                 .await?;
             match out {
-                Out::Done { answer, .. } => {
+                Out::Done { answer, fresh, .. } => {
+                    counted.filter(|_| fresh).into_iter().for_each(metrics::Stored::count);
                     self.shadows.tell(seen, &answer);
                     return Ok(answer);
                 }

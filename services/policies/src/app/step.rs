@@ -21,6 +21,7 @@ use super::{
     cache::RunHandle,
     emit::{About, event},
     judge::{Asked, Judged},
+    metrics,
     monitors::Desk,
     observe::{self, Attempt, Told, Under, gained, of_rule, of_sequence},
     preventions,
@@ -91,8 +92,10 @@ impl App {
             if let Some(seen) = &mut seen {
                 seen.facts = item.facts.iter().filter(|f| f.seq >= handle.next_seq).cloned().collect();
             }
+            let counted = metrics::Stored::of(&item);
             match self.hand_in(item, desk).await? {
-                Out::Done { answer, next_seq, .. } => {
+                Out::Done { answer, next_seq, fresh } => {
+                    counted.filter(|_| fresh).into_iter().for_each(metrics::Stored::count);
                     self.shadows.tell(seen, &answer);
                     if let Some(authorized) = authorized {
                         self.cache.keep_authorized(handle.run_key, ask.question.step_index, authorized);

@@ -5,6 +5,7 @@ mod approvals;
 mod decisions;
 mod events;
 mod export;
+mod health;
 mod lessons;
 mod page;
 mod parse;
@@ -24,10 +25,10 @@ use std::sync::Arc;
 use contracts_policies::v1::{
     analysis_service_server::AnalysisServiceServer, approval_service_server::ApprovalServiceServer,
     decision_service_server::DecisionServiceServer, event_service_server::EventServiceServer,
-    lesson_service_server::LessonServiceServer, proposal_service_server::ProposalServiceServer,
-    rule_service_server::RuleServiceServer, sandbox_service_server::SandboxServiceServer,
-    settings_service_server::SettingsServiceServer, snapshot_service_server::SnapshotServiceServer,
-    violation_service_server::ViolationServiceServer,
+    health_service_server::HealthServiceServer, lesson_service_server::LessonServiceServer,
+    proposal_service_server::ProposalServiceServer, rule_service_server::RuleServiceServer,
+    sandbox_service_server::SandboxServiceServer, settings_service_server::SettingsServiceServer,
+    snapshot_service_server::SnapshotServiceServer, violation_service_server::ViolationServiceServer,
 };
 use runspine_errors::Fault;
 use runspine_policies_domain::words::Profile;
@@ -58,6 +59,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Routes {
         .add(SettingsServiceServer::from_arc(Arc::clone(&rpc)))
         .add(LessonServiceServer::from_arc(Arc::clone(&rpc)))
         .add(ProposalServiceServer::from_arc(Arc::clone(&rpc)))
+        .add(HealthServiceServer::from_arc(Arc::clone(&rpc)))
         .add(EventServiceServer::from_arc(rpc))
 }
 

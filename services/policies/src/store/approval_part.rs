@@ -8,6 +8,7 @@ use super::{
     approvals::{self, ApprovalRow, Moved},
     hot::Item,
 };
+use crate::app::metrics;
 
 /// A change of one approval, if it still is what was read.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub(crate) struct Change {
     pub to: Approval,
     pub moved: Moved,
     pub event: Option<OutboxEvent>,
+    /// When the approval was asked for.
+    pub asked_at: Micros,
 }
 
 /// A new approval.
@@ -86,6 +89,7 @@ async fn whole(tx: &mut Tx, tenant: &str, run_key: i64, part: ApprovalPart) -> R
         row.run_key = run_key;
         let stored = approvals::insert(tx, tenant, &row).await?.ok_or(Lost::First)?;
         approvals::note(tx, stored, &moved).await?;
+        metrics::approval(moved.to, 0);
         event.into_iter().for_each(|e| tx.emit_raw(e));
         key = Some(stored);
     }
@@ -106,6 +110,7 @@ pub(crate) async fn change(tx: &mut Tx, change: Change) -> Result<bool, DbError>
         return Ok(false);
     }
     approvals::note(tx, change.key, &change.moved).await?;
+    metrics::approval(change.moved.to, change.moved.at.0.saturating_sub(change.asked_at.0));
     change.event.into_iter().for_each(|e| tx.emit_raw(e));
     Ok(true)
 }

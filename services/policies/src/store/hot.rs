@@ -16,6 +16,7 @@ use super::{
     monitors::{Locked, Moved},
     preventions::{self, Prevented},
 };
+use crate::app::metrics;
 
 /// What is asked to be stored, made by the use case before anything was written.
 #[derive(Debug, Clone)]
@@ -381,6 +382,7 @@ pub(crate) async fn raise(tx: &mut Tx, raised: Vec<(i64, Raised)>) -> Result<(),
     for (run_key, Raised { violation: v, event }) in raised {
         let step = v.step_index.map_or(-1, i64::from);
         let at = v.recorded_at.as_ref().map_or(Micros(0), runspine_rpc::micros);
+        let counts = (v.kind, v.severity);
         rows.push(args![
             run_key,
             step,
@@ -392,13 +394,14 @@ pub(crate) async fn raise(tx: &mut Tx, raised: Vec<(i64, Raised)>) -> Result<(),
             v.kind,
             v.severity
         ]);
-        events.insert(v.violation_id, event);
+        events.insert(v.violation_id, (event, counts));
     }
     let conflict = "ON CONFLICT (run_key, rule_id, rule_code, step_index) DO NOTHING";
     let first: Vec<(String,)> =
         tx.insert_rows_returning("violations", &columns, rows, conflict, "violation_id").await?;
     for (id,) in first {
-        if let Some(event) = events.remove(&id) {
+        if let Some((event, (kind, severity))) = events.remove(&id) {
+            metrics::violated(kind, severity);
             tx.emit_raw(event);
         }
     }

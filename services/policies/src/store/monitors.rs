@@ -27,7 +27,7 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
 }
 
 row! {
-    struct LockedRow { tenant_id: String, holder: String, digest: Digest }
+    pub(crate) struct LockedRow { tenant_id: String, holder: String, digest: Digest }
 }
 
 pub(crate) const STATE: &str = "SELECT bytes FROM monitor_states WHERE tenant_id = $1 AND holder = $2";
@@ -115,7 +115,7 @@ impl Locked {
 
 const COLUMNS: [&str; 4] = ["tenant_id", "holder", "digest", "bytes"];
 
-fn lock_sql(width: usize, lock: &str) -> String {
+pub(crate) fn lock_sql(width: usize, lock: &str) -> String {
     let pair = |n: usize| format!("(CAST(${} AS TEXT), CAST(${} AS TEXT))", n * 2 + 1, n * 2 + 2);
     let wanted: Vec<String> = (0..width).map(pair).collect();
     format!(

@@ -44,6 +44,7 @@ macro_rules! select {
 
 pub(crate) const BY_DIGEST: &str = select!("WHERE s.tenant_id = $1 AND s.digest = $2");
 pub(crate) const BY_KEY: &str = select!("WHERE s.tenant_id = $1 AND s.id = $2");
+pub(crate) const IN_FORCE: &str = select!("JOIN layers l ON l.snapshot_key = s.id WHERE l.tenant_id = $1");
 pub(crate) const LAYER: &str = "SELECT version, snapshot_key, mesh_version FROM layers WHERE tenant_id = $1";
 
 pub(crate) async fn read_by_digest(
@@ -64,6 +65,11 @@ pub(crate) async fn by_digest(
 
 pub(crate) async fn by_key(tx: &mut Tx, tenant: &str, key: i64) -> Result<Option<SnapshotRow>, DbError> {
     tx.fetch_optional(BY_KEY, args![tenant, key]).await
+}
+
+/// The snapshot in force for a tenant, if one was built.
+pub(crate) async fn in_force(read: &Read, tenant: &str) -> Result<Option<SnapshotRow>, DbError> {
+    read.fetch_optional(IN_FORCE, args![tenant]).await
 }
 
 pub(crate) async fn layer(tx: &mut Tx, tenant: &str) -> Result<Option<LayerRow>, DbError> {

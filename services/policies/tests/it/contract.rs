@@ -94,6 +94,7 @@ async fn every_operation_is_served() {
         proposals.reject_proposal: "ProposalService/RejectProposal" => RejectProposalRequest,
         proposals.get_proposal: "ProposalService/GetProposal" => GetProposalRequest,
         proposals.list_proposals: "ProposalService/ListProposals" => ListProposalsRequest,
+        health.get_policy_health: "HealthService/GetPolicyHealth" => GetPolicyHealthRequest,
         events.pull_events: "EventService/PullEvents" => PullEventsRequest,
         events.ack_events: "EventService/AckEvents" => AckEventsRequest,
     );

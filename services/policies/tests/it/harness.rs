@@ -6,10 +6,11 @@ use contracts_common::common::v1::{Actor, CallContext, RunStatus, StepKind, Step
 use contracts_policies::v1::{
     self as pb, analysis_service_client::AnalysisServiceClient,
     approval_service_client::ApprovalServiceClient, decision_service_client::DecisionServiceClient,
-    event_service_client::EventServiceClient, lesson_service_client::LessonServiceClient,
-    proposal_service_client::ProposalServiceClient, rule_service_client::RuleServiceClient,
-    sandbox_service_client::SandboxServiceClient, settings_service_client::SettingsServiceClient,
-    snapshot_service_client::SnapshotServiceClient, violation_service_client::ViolationServiceClient,
+    event_service_client::EventServiceClient, health_service_client::HealthServiceClient,
+    lesson_service_client::LessonServiceClient, proposal_service_client::ProposalServiceClient,
+    rule_service_client::RuleServiceClient, sandbox_service_client::SandboxServiceClient,
+    settings_service_client::SettingsServiceClient, snapshot_service_client::SnapshotServiceClient,
+    violation_service_client::ViolationServiceClient,
 };
 use runspine_boot::{CancellationToken, Deps, Service};
 use runspine_db::Db;
@@ -66,6 +67,7 @@ pub struct House {
     pub sandbox: SandboxServiceClient<Transport>,
     pub violations: ViolationServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
+    pub health: HealthServiceClient<Transport>,
     pub lessons: LessonServiceClient<Transport>,
     pub proposals: ProposalServiceClient<Transport>,
     pub clock: Arc<FixedClock>,
@@ -101,6 +103,7 @@ impl House {
             analysis: AnalysisServiceClient::new(way.clone()),
             sandbox: SandboxServiceClient::new(way.clone()),
             violations: ViolationServiceClient::new(way.clone()),
+            health: HealthServiceClient::new(way.clone()),
             lessons: LessonServiceClient::new(way.clone()),
             proposals: ProposalServiceClient::new(way.clone()),
             events: EventServiceClient::new(way),

@@ -5,6 +5,7 @@ mod analysis;
 mod approvals;
 mod contract;
 mod harness;
+mod health;
 mod lessons;
 mod preventions;
 mod proposals;

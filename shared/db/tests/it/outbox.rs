@@ -39,6 +39,9 @@ on_both_engines! {
         let seen: Vec<_> = pulled.iter().map(|row| (row.seq, row.kind.as_str())).collect();
         assert_eq!(seen, [(1, "notes.A"), (2, "notes.B")]);
         assert_eq!(outbox.oldest_unacked("c").await.unwrap(), Some(Micros(7)));
+        assert_eq!(outbox.oldest_unsent().await.unwrap(), Some(Micros(7)), "nobody is known, so nobody has it");
+        outbox.ack("c", 2, Micros(8)).await.unwrap();
+        assert_eq!(outbox.oldest_unsent().await.unwrap(), None);
     }
 
     async fn a_consumer_goes_on_where_it_was(store: TestStore) {

@@ -43,7 +43,7 @@ pub(crate) fn change(
     let (key, version) = (row.id, row.version);
     take(row, &to);
     let moved = moved(who, from.state.code(), row, reason, at);
-    Ok(Change { key, version, to, moved, event: told(who, row, reason, at) })
+    Ok(Change { key, version, to, moved, event: told(who, row, reason, at), asked_at: row.created_at })
 }
 
 /// What time alone has done to an approval until `now` and nobody stored yet.

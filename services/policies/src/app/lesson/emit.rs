@@ -12,7 +12,7 @@ use runspine_types::{Micros, new_id};
 
 use super::{kept, lesson, not_found, save, tell_created};
 use crate::{
-    app::{App, Keyed, Who},
+    app::{App, Keyed, Who, metrics},
     store::{
         evaluations,
         lessons::{self, Moved},
@@ -39,7 +39,11 @@ impl App {
         ask.seen.check()?;
         let key = Keyed::by_request_id("policies.EmitLesson", &request.request_id, request);
         let (who_, at) = (who.clone(), self.now());
-        self.keyed(who, key, move |tx| Box::pin(async move { emit(tx, &who_, &ask, at).await })).await
+        let kind = ask.seen.kind;
+        let done: pb::EmitLessonResponse =
+            self.keyed(who, key, move |tx| Box::pin(async move { emit(tx, &who_, &ask, at).await })).await?;
+        metrics::lesson(kind, done.result);
+        Ok(done)
     }
 }
 

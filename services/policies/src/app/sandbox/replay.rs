@@ -21,7 +21,7 @@ use runspine_types::Digest;
 
 use super::feed::Part;
 use crate::{
-    app::{judge::Judged, unreadable},
+    app::{judge::Judged, metrics, unreadable},
     present::{self, Identity},
     store::backtests::{ReplayRow, RunCount},
 };
@@ -158,6 +158,7 @@ impl Work {
             Some(bytes) => Stored::Bytes(bytes),
         };
         let Some(own) = own else {
+            metrics::replayed(Err(NotReplayable::SnapshotMissing));
             self.tally.not_replayable(NotReplayable::SnapshotMissing, "", 1);
             return Ok(None);
         };
@@ -172,10 +173,12 @@ impl Work {
         let again = match again {
             Ok(again) => again,
             Err((why, detail)) => {
+                metrics::replayed(Err(why));
                 self.tally.not_replayable(why, &detail, 1);
                 return Ok(None);
             }
         };
+        metrics::replayed(Ok(again.ruling.verdict == recorded.verdict));
         if again.ruling.verdict == recorded.verdict {
             self.tally.same(recorded.verdict, again.counterfactual, 1);
             return Ok(None);

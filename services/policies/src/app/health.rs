@@ -1,0 +1,131 @@
+//! GetPolicyHealth: every part is probed, all at once, each for a time of its own.
+
+use std::{
+    collections::BTreeMap,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use contracts_policies::v1 as pb;
+use futures::future::join_all;
+use parking_lot::Mutex;
+use runspine_errors::Fault;
+use runspine_policies_domain::{
+    compile::CompiledSnapshot,
+    health::{Found, Status, Subsystem, grade, probe, probed},
+    snapshot::snapshot_digest,
+};
+use runspine_rpc::timestamp;
+use runspine_types::Micros;
+
+use super::{App, Who, cache::LoadError};
+use crate::store::{health, snapshots};
+
+/// What a probe may take: the answer is due within two seconds, whatever stands still.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// When each part was last found to work.
+pub(crate) type LastSuccess = Mutex<BTreeMap<Subsystem, Micros>>;
+
+impl App {
+    /// Probes every part.
+    pub(crate) async fn health(&self, who: &Who) -> pb::GetPolicyHealthResponse {
+        let at = self.now();
+        let subsystems = join_all(Subsystem::ALL.map(|of| self.probed(who, of, at))).await;
+        pb::GetPolicyHealthResponse {
+            status: subsystems.iter().map(|s| s.status).max().unwrap_or_default(),
+            subsystems,
+            checked_at: Some(timestamp(at)),
+        }
+    }
+
+    async fn probed(&self, who: &Who, of: Subsystem, at: Micros) -> pb::SubsystemHealth {
+        let begun = Instant::now();
+        let found = match tokio::time::timeout(PATIENCE, self.probe_of(who, of, at)).await {
+            Ok(found) => found.map_err(|fault| fault.to_string()),
+            Err(_) => Err(format!("no answer within {} ms", PATIENCE.as_millis())),
+        };
+        let took_us = i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let (status, detail) = grade(of, took_us, found);
+        let last = {
+            let mut last = self.last_success.lock();
+            if status != Status::Unavailable {
+                last.insert(of, at);
+            }
+            last.get(&of).copied()
+        };
+        pb::SubsystemHealth {
+            name: of.as_str().to_owned(),
+            status: status.code(),
+            latency_ms: took_us.saturating_add(999) / 1_000,
+            last_success: last.map(timestamp),
+            detail,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    async fn probe_of(&self, who: &Who, of: Subsystem, at: Micros) -> Result<Found, Fault> {
+        let read = self.db.read();
+        let age = |since: Option<Micros>| Found::Waiting(since.map(|s| at.0.saturating_sub(s.0).max(0)));
+        Ok(match of {
+            Subsystem::Evaluator => evaluator()?,
+            Subsystem::DecisionStore => self.write_and_read(at).await?,
+            Subsystem::SnapshotStore => self.load_in_force(who).await?,
+            Subsystem::SliceCache => {
+                let (asked, hit) = self.hits.recent();
+                Found::Hits { asked, hit }
+            }
+            Subsystem::Monitors => self.lock_a_state(who).await?,
+            Subsystem::Approvals => age(health::waiting(read, health::APPROVALS, at).await?),
+            Subsystem::Lessons => age(health::waiting(read, health::LESSONS, at).await?),
+            Subsystem::Sandbox => age(health::waiting(read, health::BACKTESTS, at).await?),
+            Subsystem::Outbox => age(self.db.outbox().oldest_unsent().await?),
+        })
+    }
+
+    async fn write_and_read(&self, at: Micros) -> Result<Found, Fault> {
+        self.db
+            .write("policies.probe", move |tx| Box::pin(async move { Ok(health::write(tx, at).await?) }))
+            .await?;
+        Ok(match health::read(self.db.read()).await? {
+            Some(stored) if stored >= at => Found::Works,
+            _ => Found::Flawed("the row that was written is not what is read".to_owned()),
+        })
+    }
+
+    /// The bytes of the snapshot in force are those of its digest, and it compiles.
+    async fn load_in_force(&self, who: &Who) -> Result<Found, Fault> {
+        let invalid = health::invalid(self.db.read()).await?;
+        if invalid > 0 {
+            return Ok(Found::Flawed(format!("{invalid} tenants stand on a snapshot that is INVALID")));
+        }
+        let Some(row) = snapshots::in_force(self.db.read(), &who.tenant).await? else {
+            return Ok(Found::Works);
+        };
+        if snapshot_digest(&row.bytes) != row.digest {
+            return Ok(Found::Flawed("the bytes of the snapshot in force do not fit its digest".to_owned()));
+        }
+        match self.cache.snapshot(&self.db, &who.tenant, row.digest).await {
+            Ok(_) => Ok(Found::Works),
+            Err(LoadError::Store(fault)) => Err(fault),
+            Err(wrong) => Ok(Found::Flawed(wrong.into_fault().to_string())),
+        }
+    }
+
+    async fn lock_a_state(&self, who: &Who) -> Result<Found, Fault> {
+        self.monitors.lock_nobodys(&who.tenant).await;
+        let lock = self.db.write("policies.probe", |tx| Box::pin(async move { Ok(health::lock(tx).await?) }));
+        lock.await?;
+        health::state(self.db.read()).await?;
+        Ok(Found::Works)
+    }
+}
+
+fn evaluator() -> Result<Found, Fault> {
+    static SNAPSHOT: OnceLock<Result<CompiledSnapshot, String>> = OnceLock::new();
+    let said = SNAPSHOT.get_or_init(probed).as_ref().map_err(Clone::clone).and_then(probe);
+    match said {
+        Ok(()) => Ok(Found::Works),
+        Err(what) => Err(Fault::new(&runspine_errors::mesh::INTERNAL, what)),
+    }
+}
