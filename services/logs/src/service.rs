@@ -59,6 +59,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let (clock, watched) = (Arc::clone(&deps.clock), Arc::clone(&notary));
     let (archiving, archived_after) = (Arc::clone(&app), config.archive.after_days);
     let (making, following) = (Arc::clone(&app), Arc::clone(&app));
+    let ending = Arc::clone(&app);
     let (expiring, days) = (Arc::clone(&app), config.payload.retention_days);
     let (probed, closed, digest) = (db.clone(), db, deps.profile.digest);
     let service = Service::new("logs", contracts_logs::DESCRIPTORS, &rpc::routes(&app, &audit), deps)?
@@ -79,6 +80,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         .worker("answers", move |stop| worker::forget_answers(answered, clock, stop))
         .worker("archive", move |stop| worker::archive_traces(archiving, archived_after, stop))
         .worker("exports", move |stop| worker::make_exports(making, stop))
+        .worker("replays", move |stop| worker::expire_replays(ending, stop))
         .worker("payload_retention", move |stop| worker::expire_payloads(expiring, days, stop))
         .on_stop("store", move || async move {
             closed.close().await;

@@ -169,6 +169,19 @@ pub const RECORDS: &[(&str, Record)] = &[
     ("logs.v1.TraceService/AppendRecords", Elsewhere(TRACE)),
     ("logs.v1.TraceService/ArchiveTrace", Entry("logs.TraceArchived")),
     (
+        "logs.v1.ReplayService/CheckReplaySteps",
+        Elsewhere(
+            "is an append-only note of what somebody did again; what it shows is told when the replay ends (logs.ReplayFinished)",
+        ),
+    ),
+    ("logs.v1.ReplayService/FinishReplay", Entry("logs.ReplayFinished")),
+    (
+        "logs.v1.ReplayService/StartReplay",
+        Elsewhere(
+            "opens a comparison that touches no run; what it finds is told when it ends (logs.ReplayFinished)",
+        ),
+    ),
+    (
         "logs.v1.TraceService/LinkIncident",
         Elsewhere("repeats what the incident's own entry says (incidents.IncidentLinked)"),
     ),

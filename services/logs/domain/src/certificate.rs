@@ -31,6 +31,8 @@ pub struct Statement {
     pub run_id: String,
     /// The attempt; 0 for all.
     pub attempt: u32,
+    /// The replay; empty for none.
+    pub replay_id: String,
     /// What the checks found: a JSON object.
     pub claims: Value,
     /// When it is issued.
@@ -45,6 +47,7 @@ pub const fn kind_word(kind: CertificateKind) -> &'static str {
     match kind {
         CertificateKind::Unspecified => "UNSPECIFIED",
         CertificateKind::RunProof => "RUN_PROOF",
+        CertificateKind::ReplayProof => "REPLAY_PROOF",
         CertificateKind::PolicyAudit => "POLICY_AUDIT",
     }
 }
@@ -62,6 +65,9 @@ impl Statement {
         let mut subject = json!({"run_id": self.run_id});
         if self.attempt > 0 {
             subject["attempt"] = self.attempt.into();
+        }
+        if !self.replay_id.is_empty() {
+            subject["replay_id"] = self.replay_id.as_str().into();
         }
         canonical(&json!({
             "version": "1.0",
@@ -212,6 +218,7 @@ mod tests {
             tenant_id: "t".into(),
             run_id: "r".into(),
             attempt: 1,
+            replay_id: String::new(),
             claims: json!({"proof_status": "VERIFIED", "seal_digests": ["aa", "bb"]}),
             issued_at: Micros(1_000_000),
             key_id: key_id(key.verifying_key().as_bytes()),

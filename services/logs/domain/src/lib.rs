@@ -15,4 +15,5 @@ pub mod note;
 pub mod payload;
 pub mod proof;
 pub mod reasons;
+pub mod replay;
 pub mod trace;

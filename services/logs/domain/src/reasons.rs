@@ -23,6 +23,8 @@ runspine_errors::reasons! { "logs.runspine";
     NotFound: KEY_NOT_FOUND;
     /// No such mismatch for this tenant.
     NotFound: MISMATCH_NOT_FOUND;
+    /// No such replay for this tenant.
+    NotFound: REPLAY_NOT_FOUND;
     /// The step, decision, call or position already holds another truth.
     Conflict: STEP_CONFLICT;
     /// The contract already has an intent of this kind with another payload.
@@ -69,6 +71,12 @@ runspine_errors::reasons! { "logs.runspine";
     Precondition: PROOF_NOT_VERIFIED;
     /// The mismatch was explained before.
     Precondition: MISMATCH_RESOLVED;
+    /// The replay was ended, by its caller or by its timeout.
+    Precondition: REPLAY_CLOSED;
+    /// The replay did not end in PARITY.
+    Precondition: REPLAY_NOT_PARITY;
+    /// The attempt has more steps than a replay takes.
+    Precondition: REPLAY_TOO_LONG;
     /// The payload was erased.
     Precondition: PAYLOAD_ERASED;
     /// What would be erased is under a legal hold.

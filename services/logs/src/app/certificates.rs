@@ -4,8 +4,8 @@ use bytes::Bytes;
 use contracts_common::common::v1::{CallContext, ContractVerdict};
 use contracts_logs::v1::{
     Certificate, CertificateFormat, CertificateIssued, CertificateKind, CertificateRevoked,
-    CertificateStatus, IssueCertificateResponse, KeyPurpose, ProofStatus, RevokeCertificateResponse,
-    VerifyTraceResponse,
+    CertificateStatus, IssueCertificateResponse, KeyPurpose, ProofStatus, ReplayResult,
+    RevokeCertificateResponse, VerifyTraceResponse,
 };
 use runspine_errors::Fault;
 use runspine_logs_domain::{
@@ -40,26 +40,36 @@ pub struct Issue {
     pub run_id: String,
     /// The attempt; 0 for all, or the latest.
     pub attempt: u32,
+    /// The replay; empty for none.
+    pub replay_id: String,
     /// How to write it.
     pub format: CertificateFormat,
+}
+
+/// What the checks found.
+struct Claims {
+    run_id: String,
+    attempt: u32,
+    claims: Value,
 }
 
 impl App {
     /// Checks a run and certifies what was found; gives the answer as it is kept.
     ///
     /// # Errors
-    /// TRACE_NOT_FOUND, NOT_SEALED, PROOF_NOT_VERIFIED, CONTRACT_INCOMPLETE, KEY_UNAVAILABLE, IDEMPOTENCY_MISMATCH, or
-    /// when the store can't be read or written.
+    /// TRACE_NOT_FOUND, NOT_SEALED, PROOF_NOT_VERIFIED, CONTRACT_INCOMPLETE, REPLAY_NOT_FOUND, REPLAY_NOT_PARITY,
+    /// KEY_UNAVAILABLE, IDEMPOTENCY_MISMATCH, or when the store can't be read or written.
     pub async fn issue_certificate(&self, call: &CallContext, issue: Issue) -> Result<Bytes, Fault> {
-        let (attempt, claims) = self.claims(&call.tenant_id, &issue).await?;
+        let Claims { run_id, attempt, claims } = self.claims(&call.tenant_id, &issue).await?;
         let signer = self.keyring.signer(KeyPurpose::Certificate)?;
         let issued_at = self.clock.now();
         let statement = Statement {
             certificate_id: new_id(),
             kind: issue.kind,
             tenant_id: call.tenant_id.clone(),
-            run_id: issue.run_id.clone(),
+            run_id: run_id.clone(),
             attempt,
+            replay_id: issue.replay_id.clone(),
             claims,
             issued_at,
             key_id: signer.key_id.clone(),
@@ -70,8 +80,9 @@ impl App {
             id: 0,
             certificate_id: statement.certificate_id,
             kind: issue.kind.into(),
-            run_id: issue.run_id,
+            run_id,
             attempt,
+            replay_id: issue.replay_id,
             payload,
             signature: Bytes::copy_from_slice(&signature),
             key_id: signer.key_id,
@@ -108,9 +119,10 @@ impl App {
     }
 
     /// What the checks find, and the attempt that they are about.
-    async fn claims(&self, tenant_id: &str, issue: &Issue) -> Result<(u32, Value), Fault> {
+    async fn claims(&self, tenant_id: &str, issue: &Issue) -> Result<Claims, Fault> {
         match issue.kind {
             CertificateKind::PolicyAudit => self.audited(tenant_id, issue).await,
+            CertificateKind::ReplayProof => self.replayed(tenant_id, &issue.replay_id).await,
             _ => {
                 let proof = self.verify_trace(tenant_id, &issue.run_id, issue.attempt).await?;
                 verified(&proof)?;
@@ -124,12 +136,35 @@ impl App {
                     "record_count": records,
                     "snapshot_digest": snapshot,
                 });
-                Ok((issue.attempt, claims))
+                Ok(Claims { run_id: issue.run_id.clone(), attempt: issue.attempt, claims })
             }
         }
     }
 
-    async fn audited(&self, tenant_id: &str, issue: &Issue) -> Result<(u32, Value), Fault> {
+    /// A replay that ended in PARITY, of an attempt that is still what was replayed.
+    async fn replayed(&self, tenant_id: &str, replay_id: &str) -> Result<Claims, Fault> {
+        let (replay, _) = self.get_replay(tenant_id, replay_id, 0).await?;
+        if replay.result() != ReplayResult::Parity {
+            return Err(Fault::new(&reasons::REPLAY_NOT_PARITY, "the replay did not end in PARITY")
+                .precondition(format!("replays/{replay_id}"), "is finished with PARITY")
+                .with("result", replay.result().as_str_name()));
+        }
+        verified(&self.verify_trace(tenant_id, &replay.run_id, replay.attempt).await?)?;
+        let totals = replay.totals.unwrap_or_default();
+        let claims = json!({
+            "replay_result": "PARITY",
+            "replay_level": replay.level().as_str_name().trim_start_matches("REPLAY_LEVEL_"),
+            "seal_digests": [hex::encode(&replay.seal_digest)],
+            "behaviour_signature": hex::encode(&replay.recorded_signature),
+            "steps": totals.steps,
+            "checked": totals.checked,
+            "executed": totals.executed,
+            "skipped": totals.skipped,
+        });
+        Ok(Claims { run_id: replay.run_id, attempt: replay.attempt, claims })
+    }
+
+    async fn audited(&self, tenant_id: &str, issue: &Issue) -> Result<Claims, Fault> {
         let missing =
             || Fault::new(&reasons::CONTRACT_NOT_FOUND, "there is no audit contract of this attempt");
         let attempt = match issue.attempt {
@@ -152,7 +187,7 @@ impl App {
             "contract_entries": contract.last_seq,
             "contract_link": row.last_link.to_hex(),
         });
-        Ok((attempt, claims))
+        Ok(Claims { run_id: issue.run_id.clone(), attempt, claims })
     }
 
     /// One certificate.
@@ -276,6 +311,7 @@ fn present(row: CertificateRow, format: CertificateFormat) -> Certificate {
         kind: row.kind,
         run_id: row.run_id,
         attempt: row.attempt,
+        replay_id: row.replay_id,
         issued_at: Some(timestamp(row.issued_at)),
         expires_at: Some(timestamp(expires_at(row.issued_at))),
         key_id: row.key_id,

@@ -6,6 +6,7 @@ use contracts_logs::v1::{
     Mismatch, MismatchReported, MismatchResolved, MismatchState, ReportMismatchResponse,
     ResolveMismatchResponse,
 };
+use runspine_db::Tx;
 use runspine_errors::Fault;
 use runspine_logs_domain::{bytes::timestamp, reasons};
 
@@ -48,16 +49,7 @@ impl App {
                 if follows && mismatches::find_in(tx, &tenant_id, &row.previous_id).await?.is_none() {
                     return Err(missing());
                 }
-                mismatches::insert(tx, &tenant_id, &row).await?;
-                let data = MismatchReported {
-                    mismatch_id: row.mismatch_id.clone(),
-                    run_id: row.run_id.clone(),
-                    attempt: row.attempt,
-                    step_index: row.step_index,
-                    reason: row.reason.clone(),
-                };
-                let told = about("MismatchReported", &data, &tenant_id, &row, &row.reason);
-                announce(tx, told, None, &caused, now).await?;
+                file(tx, &tenant_id, &row, &caused).await?;
                 Ok(ReportMismatchResponse { mismatch: Some(present(row)) })
             })
         })
@@ -110,6 +102,23 @@ impl App {
     }
 }
 
+/// Stores a report and tells it.
+///
+/// # Errors
+/// When the store can't be written.
+pub async fn file(tx: &mut Tx, tenant_id: &str, row: &MismatchRow, caused: &Caused) -> Result<(), Fault> {
+    mismatches::insert(tx, tenant_id, row).await?;
+    let data = MismatchReported {
+        mismatch_id: row.mismatch_id.clone(),
+        run_id: row.run_id.clone(),
+        attempt: row.attempt,
+        step_index: row.step_index,
+        reason: row.reason.clone(),
+    };
+    let told = about("MismatchReported", &data, tenant_id, row, &row.reason);
+    announce(tx, told, None, caused, row.reported_at).await
+}
+
 fn about<'a, M>(
     name: &'static str,
     data: &'a M,
@@ -155,5 +164,6 @@ pub fn present(row: MismatchRow) -> Mismatch {
         note: row.note.unwrap_or_default(),
         resolved_by: row.resolved_by.unwrap_or_default(),
         resolved_at: row.resolved_at.map(timestamp),
+        replay_id: row.replay_id,
     }
 }

@@ -16,6 +16,7 @@ pub mod mismatches;
 pub mod once;
 pub mod payloads;
 pub mod read_traces;
+pub mod replays;
 pub mod seal_trace;
 pub mod start_trace;
 pub mod verify_trace;

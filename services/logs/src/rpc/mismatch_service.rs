@@ -88,6 +88,7 @@ fn reported(r: pb::ReportMismatchRequest) -> Result<MismatchRow, Fault> {
         incident_id: fields.text("incident_id", r.incident_id, (0, 128)),
         external_ref: fields.text("external_ref", r.external_ref, (0, 256)),
         reported_at: Micros(0),
+        replay_id: String::new(),
         note: None,
         resolved_by: None,
         resolved_at: None,

@@ -10,6 +10,7 @@ mod mismatch_service;
 mod parse;
 mod payload_service;
 mod present;
+mod replay_service;
 mod trace_service;
 mod watch;
 
@@ -25,7 +26,7 @@ use contracts_logs::v1::{
     inspection_service_server::InspectionServiceServer, key_service_server::KeyServiceServer,
     ledger_service_server::LedgerServiceServer, mismatch_service_server::MismatchServiceServer,
     payload_service_server::PayloadServiceServer, record_service_server::RecordServiceServer,
-    trace_service_server::TraceServiceServer,
+    replay_service_server::ReplayServiceServer, trace_service_server::TraceServiceServer,
 };
 use runspine_rpc::Routes;
 
@@ -39,6 +40,7 @@ pub fn routes(app: &Arc<App>, audit: &Arc<Audit>) -> Routes {
         .add(ExportServiceServer::new(export_service::Exports { app: Arc::clone(app) }))
         .add(CertificateServiceServer::new(certificate_service::Certificates { app: Arc::clone(app) }))
         .add(MismatchServiceServer::new(mismatch_service::Mismatches { app: Arc::clone(app) }))
+        .add(ReplayServiceServer::new(replay_service::Replays { app: Arc::clone(app) }))
         .add(PayloadServiceServer::new(payload_service::Payloads { app: Arc::clone(app) }))
         .add(InspectionServiceServer::new(payload_service::Inspection { app: Arc::clone(app) }))
         .add(EventServiceServer::new(event_service::Events { app: Arc::clone(app) }))

@@ -18,6 +18,8 @@ runspine_db::row! {
         pub run_id: String,
         /// The attempt; 0 for all.
         pub attempt: u32,
+        /// The replay; empty for none.
+        pub replay_id: String,
         /// What was signed.
         pub payload: String,
         /// Ed25519, 64 bytes.
@@ -33,7 +35,7 @@ runspine_db::row! {
     }
 }
 
-const FROM: &str = "SELECT c.id, c.certificate_id, c.kind, c.run_id, c.attempt, c.payload, c.signature, c.key_id, \
+const FROM: &str = "SELECT c.id, c.certificate_id, c.kind, c.run_id, c.attempt, c.replay_id, c.payload, c.signature, c.key_id, \
                     c.issued_at, e.at AS revoked_at, e.reason AS revocation FROM certificates c \
                     LEFT JOIN certificate_events e ON e.certificate_id = c.certificate_id WHERE c.tenant_id = $1";
 
@@ -51,7 +53,7 @@ pub struct Filter {
 /// Stores a certificate; its number is given by the store.
 pub async fn insert(tx: &mut Tx, tenant_id: &str, row: &CertificateRow) -> Result<(), DbError> {
     let sql = "INSERT INTO certificates (certificate_id, tenant_id, kind, run_id, attempt, payload, signature, key_id, \
-               issued_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+               issued_at, replay_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let args = args![
         &row.certificate_id,
         tenant_id,
@@ -62,6 +64,7 @@ pub async fn insert(tx: &mut Tx, tenant_id: &str, row: &CertificateRow) -> Resul
         &row.signature,
         &row.key_id,
         row.issued_at,
+        &row.replay_id,
     ];
     tx.execute(sql, args).await?;
     Ok(())

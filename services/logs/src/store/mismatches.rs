@@ -38,6 +38,8 @@ runspine_db::row! {
         pub external_ref: String,
         /// When it was reported.
         pub reported_at: Micros,
+        /// The replay that found it.
+        pub replay_id: String,
         /// The explanation.
         pub note: Option<String>,
         /// Who explained it.
@@ -49,7 +51,7 @@ runspine_db::row! {
 
 const FROM: &str = "SELECT m.id, m.mismatch_id, m.run_id, m.attempt, m.step_index, m.reason, m.expected_digest, \
                     m.actual_digest, m.details, m.reporter, m.previous_id, m.incident_id, m.external_ref, \
-                    m.reported_at, e.note, e.actor_id AS resolved_by, e.at AS resolved_at FROM mismatches m \
+                    m.reported_at, m.replay_id, e.note, e.actor_id AS resolved_by, e.at AS resolved_at FROM mismatches m \
                     LEFT JOIN mismatch_events e ON e.mismatch_id = m.mismatch_id WHERE m.tenant_id = $1";
 
 /// What mismatches have in common.
@@ -72,8 +74,8 @@ pub struct Filter {
 /// Stores a mismatch; its number is given by the store.
 pub async fn insert(tx: &mut Tx, tenant_id: &str, row: &MismatchRow) -> Result<(), DbError> {
     let sql = "INSERT INTO mismatches (mismatch_id, tenant_id, run_id, attempt, step_index, reason, expected_digest, \
-               actual_digest, details, reporter, previous_id, incident_id, external_ref, reported_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+               actual_digest, details, reporter, previous_id, incident_id, external_ref, reported_at, \
+               replay_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     let args = args![
         &row.mismatch_id,
         tenant_id,
@@ -89,6 +91,7 @@ pub async fn insert(tx: &mut Tx, tenant_id: &str, row: &MismatchRow) -> Result<(
         &row.incident_id,
         &row.external_ref,
         row.reported_at,
+        &row.replay_id,
     ];
     tx.execute(sql, args).await?;
     Ok(())

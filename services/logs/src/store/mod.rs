@@ -16,6 +16,7 @@ pub mod mismatches;
 pub mod newest;
 pub mod payloads;
 pub mod records;
+pub mod replays;
 pub mod seals;
 pub mod secrets;
 pub mod system;
@@ -38,6 +39,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         10 => "0010_exports",
         11 => "0011_system_records",
         12 => "0012_archives",
+        13 => "0013_replays",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
@@ -45,6 +47,6 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         "checkpoints", "cosignatures", "merkle_tiles", "mesh_leaves", "llm_run_records",
         "legal_holds", "certificates", "certificate_events", "mismatches", "mismatch_events",
         "exports", "export_events", "system_records",
-        "trace_archives",
+        "trace_archives", "replays", "replay_checks", "replay_ends",
     ],
 };

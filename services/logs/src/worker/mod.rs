@@ -6,6 +6,7 @@ mod checkpoints;
 mod exports;
 mod keys;
 mod life;
+mod replays;
 mod retention;
 
 pub use answers::forget_answers;
@@ -14,4 +15,5 @@ pub use checkpoints::sign_checkpoints;
 pub use exports::make_exports;
 pub use keys::follow_keys;
 pub use life::tell_of_life;
+pub use replays::expire_replays;
 pub use retention::expire_payloads;

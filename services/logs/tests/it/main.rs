@@ -3,6 +3,7 @@
 
 mod audit;
 mod payloads;
+mod replays;
 mod statements;
 mod traces;
 mod witness;

@@ -94,6 +94,7 @@ pub fn role_patterns(role: &str) -> Option<&'static [&'static str]> {
             "exports.create",
             "certificates.issue",
             "mismatches.*",
+            "replay.run",
             "traces.archive",
         ],
         "VIEWER" => &["*.read"],

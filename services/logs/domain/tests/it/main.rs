@@ -4,6 +4,7 @@
 mod bundles;
 mod merkle;
 mod notes;
+mod replay;
 mod revoked;
 mod second;
 mod tamper;

@@ -1,5 +1,5 @@
 //! Payloads: what is kept, what is not, and what is left after an erasure.
 
 mod erasing;
-mod harness;
+pub mod harness;
 mod storing;

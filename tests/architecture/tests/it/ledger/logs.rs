@@ -100,6 +100,7 @@ pub async fn acts(desk: &Desk) {
     late(desk, &run_id).await;
     certificates(desk, &run_id).await;
     mismatches(desk, &run_id).await;
+    replays(desk, &run_id).await;
     payloads(desk, &run_id).await;
     exports(desk, &run_id).await;
     checkpoints(desk).await;
@@ -187,6 +188,15 @@ async fn certificates(desk: &Desk, run_id: &str) {
     };
     let _: pb::RevokeCertificateResponse =
         desk.act("logs.v1.CertificateService/RevokeCertificate", revoke).await;
+}
+
+async fn replays(desk: &Desk, run_id: &str) {
+    let start =
+        pb::StartReplayRequest { request_id: new_id(), run_id: run_id.to_owned(), ..Default::default() };
+    let started: pb::StartReplayResponse = desk.act("logs.v1.ReplayService/StartReplay", start).await;
+    let finish =
+        pb::FinishReplayRequest { request_id: new_id(), replay_id: started.replay.unwrap().replay_id };
+    let _: pb::FinishReplayResponse = desk.act("logs.v1.ReplayService/FinishReplay", finish).await;
 }
 
 async fn mismatches(desk: &Desk, run_id: &str) {

@@ -1,0 +1,19 @@
+//! Replays: a recorded attempt beside what somebody did again, step by step and as a whole.
+
+mod fold;
+mod judge;
+mod recording;
+mod shape;
+
+pub use fold::{Found, found};
+pub use judge::{Held, Judged, judge};
+pub use recording::{Plan, Recorded, Recording, default_key};
+
+/// Most steps of an attempt that is replayed.
+pub const MAX_STEPS: usize = 10_000;
+/// Most circumstances that are listed.
+pub const MAX_DRIFT: usize = 100;
+/// How long a key stands for its input.
+pub const KEY_LIFE_US: i64 = 24 * 60 * 60 * 1_000_000;
+/// The same after its step could not be compared, or differed: it may soon be tried again with another input.
+pub const FAILED_KEY_LIFE_US: i64 = 300 * 1_000_000;
