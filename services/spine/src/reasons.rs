@@ -41,6 +41,8 @@ runspine_errors::reasons! { "spine.runspine";
     Precondition: STEP_FINAL;
     /// STRICT: an outcome is unknown; resolve it or accept it.
     Precondition: AMBIGUOUS_UNRESOLVED;
+    /// No attempt of the run is left.
+    Precondition: ATTEMPTS_EXHAUSTED;
     /// The pause has reached its deadline.
     Precondition: PAUSE_EXPIRED;
     /// Only the credential that started the run, or one of the same agent and owner, may work on it.

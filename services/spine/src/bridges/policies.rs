@@ -4,10 +4,10 @@ use contracts_policies::v1::{
     CancelApprovalsRequest, CancelApprovalsResponse, EmitLessonRequest, EmitLessonResponse,
     EvaluateRunRequest, EvaluateRunResponse, EvaluateStepRequest, EvaluateStepResponse,
     ExportDecisionsRequest, ExportDecisionsResponse, GetApprovalRequest, GetApprovalResponse,
-    GetEvaluationRequest, GetEvaluationResponse, GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse,
-    GetViolationRequest, GetViolationResponse, ObserveStepsRequest, ObserveStepsResponse,
-    RecordEvaluationRequest, RecordEvaluationResponse, SupersedeEvaluationRequest,
-    SupersedeEvaluationResponse, approval_service_client::ApprovalServiceClient,
+    GetDecisionRequest, GetDecisionResponse, GetEvaluationRequest, GetEvaluationResponse,
+    GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse, GetViolationRequest, GetViolationResponse,
+    ObserveStepsRequest, ObserveStepsResponse, RecordEvaluationRequest, RecordEvaluationResponse,
+    SupersedeEvaluationRequest, SupersedeEvaluationResponse, approval_service_client::ApprovalServiceClient,
     decision_service_client::DecisionServiceClient, lesson_service_client::LessonServiceClient,
     violation_service_client::ViolationServiceClient,
 };
@@ -38,6 +38,8 @@ bridge! {
         /// Evaluations, denials, enforcements.
         evidence: DecisionServiceClient.get_run_policy_evidence(GetRunPolicyEvidenceRequest)
             -> GetRunPolicyEvidenceResponse;
+        /// One decision.
+        decision: DecisionServiceClient.get_decision(GetDecisionRequest) -> GetDecisionResponse;
         /// One violation fact.
         violation: ViolationServiceClient.get_violation(GetViolationRequest) -> GetViolationResponse;
         /// Decision rows with their inputs.

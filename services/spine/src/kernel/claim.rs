@@ -1,20 +1,91 @@
 //! A worker takes a run that waits.
 
 use contracts_activity::v1::GrantLeaseRequest;
-use contracts_common::common::v1::{Lease, Verdict};
+use contracts_common::common::v1::{Directive, GovernanceProfile, Lease, RunPhase, RunStatus, Verdict};
 use contracts_controls::v1::RenewRunLeaseRequest;
-use contracts_spine::v1::{RenewLeaseRequest, RunCharter};
+use contracts_spine::v1::{RenewLeaseRequest, RenewLeaseResponse, RunCharter};
 use prost::Message;
 use runspine_errors::{Fault, Outcome, mesh};
-use runspine_rpc::Context;
+use runspine_rpc::{Context, micros};
 use runspine_types::new_id;
 
-use super::{Kernel, state::Attempt, step_check};
+use super::{Kernel, start::Anew, state::Attempt, step_check};
 use crate::reasons;
 
 impl Kernel {
+    /// Takes a run that waits.
+    pub(super) async fn claim(
+        &self,
+        context: &Context,
+        request: &RenewLeaseRequest,
+        attempt: &Attempt,
+    ) -> Outcome<RenewLeaseResponse> {
+        if is_resumed(attempt) {
+            let holder = Self::holder(context, &request.holder);
+            let granted = self.grant_again(context, request, attempt, &holder).await?;
+            return Ok(self.taken(context, attempt, &granted));
+        }
+        let wait = attempt.state.next_attempt_at.as_ref().map_or(0, |at| micros(at).millis_since(self.now()));
+        match (attempt.phase(), attempt.status()) {
+            (RunPhase::Created, RunStatus::Queued) | (RunPhase::Authorized, _) if wait > 0 => {
+                Ok(self.waits(context, attempt, u64::try_from(wait).unwrap_or(0)))
+            }
+            (RunPhase::Authorized, _) => self.claim_authorized(context, request, attempt).await,
+            (RunPhase::Created, RunStatus::Queued) => self.claim_put_off(context, request, attempt).await,
+            (phase, _) => Err(Fault::new(&reasons::RUN_NOT_CLAIMABLE, "nobody can claim the run now")
+                .with("phase", phase.as_str_name())),
+        }
+    }
+
+    async fn claim_put_off(
+        &self,
+        context: &Context,
+        request: &RenewLeaseRequest,
+        attempt: &Attempt,
+    ) -> Outcome<RenewLeaseResponse> {
+        // Boxed: few starts are put off, and what they lead to would make every heartbeat's future as large.
+        match Box::pin(self.decide_anew(context, attempt)).await? {
+            Anew::Authorized => {
+                let state = &attempt.state;
+                let authorized = self.attempt(context, &state.run_id, state.attempt).await?;
+                self.claim_authorized(context, request, &authorized).await
+            }
+            Anew::Waits(retry_after_ms) => Ok(self.waits(context, attempt, retry_after_ms)),
+            Anew::Refused => {
+                let answer = self.lease_answer(context, attempt, None);
+                Ok(RenewLeaseResponse { directive: Directive::Terminate.into(), ..answer })
+            }
+        }
+    }
+
+    async fn claim_authorized(
+        &self,
+        context: &Context,
+        request: &RenewLeaseRequest,
+        attempt: &Attempt,
+    ) -> Outcome<RenewLeaseResponse> {
+        let holder = Self::holder(context, &request.holder);
+        match self.begin_executing(context, attempt, &holder).await? {
+            Ok(granted) => {
+                let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
+                self.follow_running_time(context, run_id, number, "CLAIMED", &new_id()).await?;
+                Ok(self.taken(context, attempt, &granted))
+            }
+            Err(retry_after_ms) => Ok(self.waits(context, attempt, retry_after_ms)),
+        }
+    }
+
+    fn taken(&self, context: &Context, attempt: &Attempt, granted: &Lease) -> RenewLeaseResponse {
+        let answer = self.lease_answer(context, attempt, Some(granted));
+        RenewLeaseResponse { status: RunStatus::Running.into(), ..answer }
+    }
+
+    fn waits(&self, context: &Context, attempt: &Attempt, retry_after_ms: u64) -> RenewLeaseResponse {
+        RenewLeaseResponse { retry_after_ms, ..self.lease_answer(context, attempt, None) }
+    }
+
     /// AUTHORIZED → EXECUTING once there is room; else how long to wait, in milliseconds.
-    pub(crate) async fn begin_executing(
+    async fn begin_executing(
         &self,
         context: &Context,
         attempt: &Attempt,
@@ -27,9 +98,7 @@ impl Kernel {
             Ok(answer) => {
                 let finding = step_check::limits_finding(&answer.admission.unwrap_or_default());
                 let admitted = matches!(finding.verdict, Verdict::Allow | Verdict::Modify);
-                if !admitted
-                    && attempt.profile() != contracts_common::common::v1::GovernanceProfile::ObserveOnly
-                {
+                if !admitted && attempt.profile() != GovernanceProfile::ObserveOnly {
                     return Ok(Err(finding.retry_after_ms.max(1_000)));
                 }
             }
@@ -45,7 +114,7 @@ impl Kernel {
     }
 
     /// A resumed run gets a new lease; the old fence moves nothing any more.
-    pub(crate) async fn grant_again(
+    async fn grant_again(
         &self,
         context: &Context,
         request: &RenewLeaseRequest,
@@ -84,4 +153,10 @@ impl Kernel {
             .map_err(|e| Fault::new(&mesh::INTERNAL, "a stored charter can't be read").caused_by(e))?;
         Ok(RunCharter { attempt: number, ..charter })
     }
+}
+
+/// Whether a run was resumed and nobody holds it yet: the next renewal or claim grants anew.
+pub(super) fn is_resumed(attempt: &Attempt) -> bool {
+    let free = attempt.state.lease_suspended || attempt.state.lease.is_none();
+    attempt.phase() == RunPhase::Executing && attempt.status() == RunStatus::Running && free
 }

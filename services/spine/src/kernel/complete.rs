@@ -96,9 +96,7 @@ impl Kernel {
             return Ok(ending);
         }
         if !request.accept_ambiguous {
-            let positions: Vec<String> = unknown.iter().map(ToString::to_string).collect();
-            return Err(Fault::new(&reasons::AMBIGUOUS_UNRESOLVED, "the outcome of a step is not known")
-                .with("positions", positions.join(",")));
+            return Err(ambiguous(&unknown));
         }
         ending.causes = vec![TerminationReason::AgentFailure];
         ending.error_code = code::AMBIGUOUS_OUTCOME.to_owned();
@@ -106,7 +104,12 @@ impl Kernel {
     }
 
     /// Positions of records whose outcome nobody knows; steps in flight count, for nobody will report them.
-    async fn unknown_outcomes(&self, context: &Context, run_id: &str, attempt: u32) -> Outcome<Vec<u64>> {
+    pub(super) async fn unknown_outcomes(
+        &self,
+        context: &Context,
+        run_id: &str,
+        attempt: u32,
+    ) -> Outcome<Vec<u64>> {
         let slot = self.sessions.slot(&context.tenant_id, run_id, attempt);
         let mut slot = slot.lock().await;
         self.load(context, run_id, attempt, &mut slot).await?;
@@ -146,6 +149,13 @@ fn completion_exists(intent: &CompletionIntent, request: &CompleteRunRequest) ->
         .with("status", intent.status().as_str_name())
         .with("reason", intent.reason().as_str_name())
         .with("error_code", &intent.error_code)
+}
+
+/// The records, by position, that somebody has to settle first.
+pub(super) fn ambiguous(positions: &[u64]) -> Fault {
+    let positions: Vec<String> = positions.iter().map(ToString::to_string).collect();
+    Fault::new(&reasons::AMBIGUOUS_UNRESOLVED, "the outcome of a step is not known")
+        .with("positions", positions.join(","))
 }
 
 /// Error texts are an agent's words: control characters have no place in rows and logs.

@@ -5,10 +5,10 @@ use contracts_common::common::v1::{Directive, Reason, RunPhase, RunStatus, Verdi
 use contracts_controls::v1::RenewRunLeaseRequest;
 use contracts_spine::v1::{RenewLeaseRequest, RenewLeaseResponse, RunLease};
 use runspine_errors::{Fault, Outcome};
-use runspine_rpc::{Context, micros};
+use runspine_rpc::Context;
 use runspine_types::new_id;
 
-use super::{Kernel, combine::Check, sessions::Slot, state::Attempt};
+use super::{Kernel, claim::is_resumed, combine::Check, sessions::Slot, state::Attempt};
 use crate::{bridges::Called, reasons};
 
 /// A lease as its holder sees it.
@@ -39,10 +39,7 @@ impl Kernel {
         if attempt.is_ending() {
             return Err(Fault::new(&reasons::RUN_ENDED, "the attempt has ended or is ending"));
         }
-        if request.claim {
-            return self.claim(&context, &request, &attempt).await;
-        }
-        if is_resumed(&attempt) {
+        if request.claim || is_resumed(&attempt) {
             return self.claim(&context, &request, &attempt).await;
         }
         if attempt.state.lease_suspended || attempt.phase() != RunPhase::Executing {
@@ -110,7 +107,7 @@ impl Kernel {
         }
     }
 
-    fn lease_answer(
+    pub(super) fn lease_answer(
         &self,
         context: &Context,
         attempt: &Attempt,
@@ -151,53 +148,6 @@ impl Kernel {
             retry_after_ms: 0,
         }
     }
-
-    /// Takes a run that waits: admission is asked again, then the lease is granted.
-    async fn claim(
-        &self,
-        context: &Context,
-        request: &RenewLeaseRequest,
-        attempt: &Attempt,
-    ) -> Outcome<RenewLeaseResponse> {
-        let resumed = is_resumed(attempt);
-        if !(attempt.phase() == RunPhase::Authorized || resumed) {
-            return Err(Fault::new(&reasons::RUN_NOT_CLAIMABLE, "nobody can claim the run now")
-                .with("phase", attempt.phase().as_str_name()));
-        }
-        let wait = attempt.state.next_attempt_at.as_ref().map_or(0, |at| micros(at).millis_since(self.now()));
-        if !resumed && wait > 0 {
-            let mut answer = self.lease_answer(context, attempt, None);
-            answer.retry_after_ms = u64::try_from(wait).unwrap_or(0);
-            return Ok(answer);
-        }
-        let holder = Self::holder(context, &request.holder);
-        let granted = if resumed {
-            self.grant_again(context, request, attempt, &holder).await?
-        } else {
-            match self.begin_executing(context, attempt, &holder).await? {
-                Ok(granted) => {
-                    let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
-                    let cause = new_id();
-                    self.follow_running_time(context, run_id, number, "CLAIMED", &cause).await?;
-                    granted
-                }
-                Err(retry_after_ms) => {
-                    let mut answer = self.lease_answer(context, attempt, None);
-                    answer.retry_after_ms = retry_after_ms;
-                    return Ok(answer);
-                }
-            }
-        };
-        let mut answer = self.lease_answer(context, attempt, Some(&granted));
-        answer.status = RunStatus::Running.into();
-        Ok(answer)
-    }
-}
-
-/// Whether a run was resumed and nobody holds it yet: the next renewal or claim grants anew.
-fn is_resumed(attempt: &Attempt) -> bool {
-    let free = attempt.state.lease_suspended || attempt.state.lease.is_none();
-    attempt.phase() == RunPhase::Executing && attempt.status() == RunStatus::Running && free
 }
 
 /// What a lease that can't be renewed means to its holder.

@@ -34,6 +34,7 @@ mod refuse;
 mod repeat;
 mod replay;
 mod report;
+mod resume;
 mod sessions;
 mod start;
 mod state;

@@ -30,6 +30,8 @@ pub mod code {
     pub const AMBIGUOUS_OUTCOME: &str = "AMBIGUOUS_OUTCOME";
     /// The last attempt failed too.
     pub const RETRY_EXHAUSTED: &str = "RETRY_EXHAUSTED";
+    /// A person had the run go on as a new attempt.
+    pub const MANUAL_STOP: &str = "MANUAL_STOP";
     /// The completion was undone.
     pub const SAGA_COMPENSATED: &str = "SAGA_COMPENSATED";
     /// A step was authorized and its outcome never reported.

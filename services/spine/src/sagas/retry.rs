@@ -12,7 +12,7 @@ use contracts_spine::v1::{CompletionIntent, RunCharter};
 use runspine_rpc::{Context, micros, timestamp};
 use runspine_types::Micros;
 
-use super::completion::{Hitch, first_intent};
+use super::completion::{Hitch, OpenedBy, first_intent};
 use crate::{
     kernel::{Kernel, charter_of},
     metrics,
@@ -94,6 +94,10 @@ impl Kernel {
     /// From when on the next attempt may be claimed: by what the journal says, so equal whoever asks.
     fn not_before(&self, intent: &CompletionIntent, run_id: &str, attempt: u32) -> Micros {
         let ended = intent.at.as_ref().map_or_else(|| self.now(), micros);
+        // A person who orders the next attempt has waited already.
+        if intent.opened_by == OpenedBy::Resumed.name() {
+            return ended;
+        }
         let wait = self.config.backoff().after(run_id, attempt);
         ended.plus_millis(i64::try_from(wait).unwrap_or(i64::MAX))
     }

@@ -62,6 +62,7 @@ pub const CALLS: &[&str] = &[
     "runspine.incidents.v1.IncidentService/ListRunIncidents",
     "runspine.policies.v1.ViolationService/GetViolation",
     "runspine.policies.v1.DecisionService/EvaluateRun",
+    "runspine.policies.v1.DecisionService/GetDecision",
     "runspine.policies.v1.ApprovalService/GetApproval",
     "runspine.policies.v1.DecisionService/RecordEvaluation",
     "runspine.policies.v1.DecisionService/ObserveSteps",

@@ -17,10 +17,10 @@ use runspine_spine::{
     worker::{reactor, reconciler},
 };
 use runspine_testkit::{eventually, until_ok};
-use runspine_types::new_id;
+use runspine_types::{Clock as _, SystemClock, new_id};
 use tonic::Request;
 
-use crate::contract::domains;
+use crate::{contract::domains, deferred::written};
 
 const WHY: &str = "because the test wants it";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +42,12 @@ impl Drop for House {
 
 impl House {
     async fn with_rule(slug: &str, policy: &str) -> Self {
+        let house = Self::open().await;
+        house.rule(slug, policy).await;
+        house
+    }
+
+    async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let deps = Deps::for_tests(folder.path()).unwrap();
         let domains = domains(&deps).await;
@@ -51,7 +57,6 @@ impl House {
         let house =
             Self { spine, domains, tenant: new_id(), stop: CancellationToken::new(), _folder: folder };
         house.listen();
-        house.rule(slug, policy).await;
         house
     }
 
@@ -115,11 +120,13 @@ impl House {
     }
 
     async fn rule(&self, slug: &str, policy: &str) {
+        self.rule_that(slug, "@outcome(\"require_approval\")", policy).await;
+    }
+
+    async fn rule_that(&self, slug: &str, outcome: &str, policy: &str) {
         let content = policies::RuleContent {
             slug: slug.to_owned(),
-            cedar: format!(
-                "@id(\"{slug}\") @reason(\"NEEDS_A_PERSON\") @outcome(\"require_approval\")\n{policy}"
-            ),
+            cedar: format!("@id(\"{slug}\") @reason(\"NEEDS_A_PERSON\") {outcome}\n{policy}"),
             mode: policies::RuleMode::Block.into(),
             ..Default::default()
         };
@@ -295,4 +302,45 @@ async fn a_start_waits_for_a_person() {
     };
     house.approvals().reject(house.judge("ApprovalService/Reject", "bob", vote)).await.unwrap();
     house.until(&other, RunPhase::Failed, RunStatus::FailedPolicy).await;
+}
+
+/// A start that was put off until it needs a person: each question about it has a number of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_was_put_off_waits_for_a_person() {
+    let house = House::open().await;
+    let over = written(SystemClock.now().plus_millis(8_000));
+    let start = START.trim_end_matches(';');
+    let later = "@outcome(\"defer\") @obligations(\"retry_after(1000)\")";
+    house.rule_that("later", later, &format!("{start} when {{ context.now.at < {over} }};")).await;
+    house.rule("start", &format!("{start} when {{ context.now.at >= {over} }};")).await;
+    let run_id = house.start().await.run.unwrap().run_id;
+    let run = eventually_pending(&house, &run_id).await;
+    assert_eq!(run.phase(), RunPhase::Created);
+    let approvals = policies::ListApprovalsRequest { run_id: run_id.clone(), ..Default::default() };
+    let listed = house.judge("ApprovalService/ListApprovals", "bob", approvals);
+    let asked = house.approvals().list_approvals(listed).await.unwrap().into_inner().approvals;
+    let [approval] = asked.as_slice() else { panic!("{asked:?}") };
+    house.approve(&approval.approval_id).await;
+    house.until(&run_id, RunPhase::Authorized, RunStatus::Queued).await;
+    assert!(house.claim(&run_id).await >= 1);
+}
+
+/// Comes for a run as often as it is told to, until it waits for a person.
+async fn eventually_pending(house: &House, run_id: &str) -> pb::Run {
+    loop {
+        let claim = pb::RenewLeaseRequest {
+            request_id: new_id(),
+            run_id: run_id.to_owned(),
+            attempt: 1,
+            claim: true,
+            ..Default::default()
+        };
+        let told = house.runs().renew_lease(house.ask("RenewLease", claim)).await.unwrap().into_inner();
+        let run = house.run(run_id).await;
+        if run.status() == RunStatus::PendingApproval {
+            return run;
+        }
+        assert!(told.lease.is_none() && run.status() == RunStatus::Queued, "{told:?}");
+        tokio::time::sleep(Duration::from_millis(told.retry_after_ms)).await;
+    }
 }

@@ -1,9 +1,11 @@
 //! The spine over the real domains, as a client of its own stack.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
+mod anew;
 mod approvals;
 mod bypass;
 mod contract;
+mod deferred;
 mod governance;
 mod sagas;
 mod told_again;

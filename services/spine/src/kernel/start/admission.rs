@@ -49,9 +49,9 @@ impl Kernel {
                 miss.into_fault(&reasons::DECISION_UNAVAILABLE)
             }
         })?;
-        // A run that waits for a person holds nothing while it waits; what it needs is taken when it is claimed.
+        // A run that waits holds nothing while it waits; what it needs is taken when it is claimed.
         let told = evaluated.decision.as_ref().map(contracts_policies::v1::Decision::effective_verdict);
-        let takes = claim && told != Some(Verdict::RequireApproval);
+        let takes = claim && !matches!(told, Some(Verdict::RequireApproval | Verdict::Defer));
         let limits = self.limits_of_start(context, charter, &decision_id, now, takes).await;
         let rules = step_check::policy_finding(&evaluated.decision.clone().unwrap_or_default());
         let subject = Subject {

@@ -27,7 +27,7 @@ impl Kernel {
         outcome: StartOutcome,
         granted: Option<RunLease>,
     ) -> Outcome<StartRunResponse> {
-        if outcome != StartOutcome::Denied {
+        if outcome != StartOutcome::Denied && !decided.is_put_off() {
             let said = LedgerNote {
                 event: "spine.RunStarted",
                 run_id: &charter.run_id,
@@ -45,6 +45,7 @@ impl Kernel {
             StartOutcome::Denied if state.is_terminal() => TransactionPhase::Committed,
             _ => TransactionPhase::NotStarted,
         };
+        let retry_after_ms = decided.combined.retry_after_ms;
         Ok(StartRunResponse {
             outcome: outcome.into(),
             run: view.run.map(|run| run_of_view(run, phase)),
@@ -55,7 +56,7 @@ impl Kernel {
             governance: Some(governance(charter, &decided.evaluated)),
             environment_evidence_id: evidence.evidence_id,
             environment_failure_id: evidence.failure_id,
-            retry_after_ms: 0,
+            retry_after_ms,
         })
     }
 

@@ -2,19 +2,16 @@
 
 use contracts_activity::v1::AuthorizationDecision;
 use contracts_common::common::v1::{RunEvent, RunPhase, RunStatus, TerminationReason};
-use contracts_policies::v1::{Approval, ApprovalState, EvaluateRunRequest};
+use contracts_policies::v1::{Approval, ApprovalState, GetDecisionRequest};
 use contracts_spine::v1::RunCharter;
 use runspine_errors::Outcome;
 use runspine_rpc::Context;
-use runspine_types::new_id;
 
 use super::StartDecision;
 use crate::{
     kernel::{
         Kernel, LedgerNote,
-        combine::combine,
         state::Attempt,
-        step_check,
         termination::{self, code},
     },
     reasons,
@@ -62,21 +59,11 @@ impl Kernel {
     /// The rules are asked again, now with the approval; who repeats this gets the first answer.
     async fn approved_start(&self, context: &Context, attempt: &Attempt, approval: &Approval) -> Outcome<()> {
         let charter = self.stored_charter(context, attempt).await?;
-        let (now, profile) = (self.now(), attempt.profile());
-        let evaluate = EvaluateRunRequest {
-            ask: 1,
-            approval_id: approval.approval_id.clone(),
-            profile: profile.into(),
-            ..self.start_question(&charter, &attempt.attributes, &new_id(), now)
-        };
-        let evaluated = self.bridges.policies.evaluate_run(context, evaluate).await;
-        let evaluated = evaluated.map_err(|miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
-        let decision = evaluated.decision.clone().unwrap_or_default();
-        let window = self.config.freeze_confirmed_ms;
-        let freeze = self.freezes.check(Self::subject(context, attempt), profile, now, window);
-        let combined = combine(&[freeze, step_check::policy_finding(&decision)], profile);
-        let decided = StartDecision { combined, evaluated, decision_id: decision.decision_id.clone() };
-        self.append_start(context, &charter, &decided, 1).await?;
+        let get = GetDecisionRequest { decision_id: approval.decision_id.clone(), include_inputs: false };
+        let asked = self.bridges.policy_runs.decision(context, get).await;
+        let asked = asked.map_err(|miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
+        let ask = asked.decision.unwrap_or_default().ask + 1;
+        let decided = self.ask_again(context, attempt, &charter, ask, &approval.approval_id).await?;
         if !decided.combined.permits() {
             let primary = decided.combined.reasons.first().cloned().unwrap_or_default();
             let reason = termination::reason_of_refusal(&primary.check, &primary.code);
@@ -93,10 +80,7 @@ impl Kernel {
             .await?
             .transition
             .map_or(attempt.state.sequence + 1, |t| t.sequence);
-        let mut request = self.transition(&charter, sequence, RunEvent::Authorize, &decided.decision_id);
-        request.authorization = Some(self.authorization(&decided, AuthorizationDecision::Granted));
-        request.degraded = decided.combined.degraded;
-        self.moved(context, request).await.map(|_| ())
+        self.authorize_start(context, &charter, sequence, &decided).await
     }
 
     /// A start that nobody approves ends by the ordinary completion saga.

@@ -1,8 +1,6 @@
 //! The run is created and moved to where its decision leads.
 
-use contracts_activity::v1::{
-    AuthorizationDecision, CreateRunRequest, LeaseGrant, SnapshotRef, TransitionRunRequest,
-};
+use contracts_activity::v1::{CreateRunRequest, LeaseGrant, SnapshotRef, TransitionRunRequest};
 use contracts_common::common::v1::{Lease, RunEvent, RunPhase, RunStatus, TerminationReason};
 use contracts_controls::v1::RenewRunLeaseRequest;
 use contracts_spine::v1::{RunCharter, RunLease, StartOutcome};
@@ -38,7 +36,7 @@ impl Kernel {
                 id: decided.evaluated.snapshot_id.clone(),
                 digest: decided.evaluated.snapshot_digest.clone(),
             }),
-            next_attempt_at: None,
+            next_attempt_at: self.put_off_until(decided),
             reason: "START_RUN".to_owned(),
             cause_id: decided.decision_id.clone(),
             degraded: decided.combined.degraded,
@@ -62,6 +60,9 @@ impl Kernel {
             Box::pin(self.hold(context, charter, decided)).await?;
             return Ok((StartOutcome::Waiting, None));
         }
+        if decided.is_put_off() {
+            return Ok((StartOutcome::Waiting, None));
+        }
         if !decided.combined.permits() {
             self.deny(context, charter, decided).await?;
             return Ok((StartOutcome::Denied, None));
@@ -71,11 +72,7 @@ impl Kernel {
             return Ok((StartOutcome::Denied, None));
         }
         if state.phase() == RunPhase::Created {
-            let decision = Some(self.authorization(decided, AuthorizationDecision::Granted));
-            let mut request = self.transition(charter, sequence, RunEvent::Authorize, &decided.decision_id);
-            request.authorization = decision;
-            request.degraded = decided.combined.degraded;
-            self.moved(context, request).await?;
+            self.authorize_start(context, charter, sequence, decided).await?;
         }
         if !claim {
             return Ok((StartOutcome::Waiting, None));
@@ -125,7 +122,7 @@ impl Kernel {
     }
 
     /// A refused start ends by the ordinary completion saga.
-    pub(super) async fn deny(
+    pub(crate) async fn deny(
         &self,
         context: &Context,
         charter: &RunCharter,

@@ -3,6 +3,7 @@
 //! Every step is keyed, so whoever repeats the call after a crash goes on where the first one stopped.
 
 mod admission;
+mod anew;
 mod answer;
 mod approval;
 mod going;
@@ -27,6 +28,8 @@ use crate::kernel::{
     present::charter_of,
     validate,
 };
+pub(crate) use anew::Anew;
+
 use crate::{metrics, reasons};
 
 /// What the deciders said about a start.
@@ -40,6 +43,11 @@ impl StartDecision {
     /// Whether a person has to decide first.
     pub(crate) fn waits_for_approval(&self) -> bool {
         self.combined.effective_verdict == Verdict::RequireApproval && !self.approval_id().is_empty()
+    }
+
+    /// Whether it is asked again later.
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.combined.effective_verdict == Verdict::Defer
     }
 
     /// The approval that is waited for or was spent; empty: none.

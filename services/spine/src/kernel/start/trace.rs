@@ -96,7 +96,7 @@ impl Kernel {
             ..logs::Decision::default()
         };
         let item = RecordItem {
-            idempotency_key: format!("d/start/{ask}"),
+            idempotency_key: start_key(ask),
             occurred_at: Some(timestamp(self.now())),
             causation_id: decided.decision_id.clone(),
             request_digest: charter.request_digest.clone(),
@@ -126,4 +126,9 @@ impl Kernel {
         let captured = self.bridges.evidence.capture(context, capture).await;
         captured.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))
     }
+}
+
+/// What names the record of a decision on a start.
+pub(super) fn start_key(ask: u32) -> String {
+    format!("d/start/{ask}")
 }

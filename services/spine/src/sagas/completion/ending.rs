@@ -37,6 +37,8 @@ pub enum OpenedBy {
     TimedOut,
     /// Its holder is gone.
     Stale,
+    /// A person has its run go on as a new attempt.
+    Resumed,
 }
 
 impl OpenedBy {
@@ -50,6 +52,7 @@ impl OpenedBy {
             Self::Cancelled => "CANCELLED",
             Self::TimedOut => "TIMED_OUT",
             Self::Stale => "STALE",
+            Self::Resumed => "RESUMED",
         }
     }
 }

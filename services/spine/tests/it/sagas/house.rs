@@ -130,6 +130,21 @@ impl House {
         until_ok(PATIENCE, || self.try_ask(operation, message.clone())).await
     }
 
+    /// Asks for what is refused, and gives the reason.
+    pub async fn refuse<Q, A>(&self, operation: &str, message: Q) -> String
+    where
+        Q: Message + Default + Clone + 'static,
+        A: Message + Default + std::fmt::Debug + 'static,
+    {
+        let refused = until_ok(PATIENCE, || async {
+            match self.try_ask::<Q, A>(operation, message.clone()).await {
+                Err(status) if status.code() != tonic::Code::Unavailable => Ok(status),
+                other => Err(other),
+            }
+        });
+        runspine_rpc::details(&refused.await).reason
+    }
+
     async fn try_ask<Q, A>(&self, operation: &str, message: Q) -> Result<A, Status>
     where
         Q: Message + Default + Clone + 'static,
