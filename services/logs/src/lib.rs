@@ -5,6 +5,7 @@ mod app;
 mod config;
 mod keyring;
 mod publish;
+mod retention;
 mod rpc;
 mod service;
 mod store;
@@ -13,5 +14,6 @@ mod worker;
 
 pub use config::Config;
 pub use publish::acknowledge_rollback;
+pub use retention::{Purged, RetentionError, apply_retention};
 pub use service::service;
 pub use store::MIGRATIONS;

@@ -21,11 +21,19 @@ use crate::{
     worker,
 };
 
-/// Opens the store and the keys, and builds the servers.
+/// What the service is made of.
+pub(crate) struct Parts {
+    /// The use cases.
+    pub app: Arc<App>,
+    audit: Arc<Audit>,
+    notary: Arc<Notary>,
+}
+
+/// Opens the store and the keys.
 ///
 /// # Errors
-/// When a setting or a key is wrong, the store can't be opened, or an operation contract is wrong.
-pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> {
+/// When a setting or a key is wrong, or the store can't be opened.
+pub(crate) async fn open(config: &Config, deps: &Deps) -> Result<Parts, BootError> {
     let strict = deps.profile.name == GovernanceProfile::Strict;
     config.check(strict)?;
     runspine_redact::prepare().map_err(|error| {
@@ -34,7 +42,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let keyring = Arc::new(Keyring::open(&config.signing, &deps.data, strict)?);
     let opened = Db::open(&deps.store, "logs", MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of logs", error.into()))?;
-    let (answered, clock) = (db.clone(), Arc::clone(&deps.clock));
+    let clock = Arc::clone(&deps.clock);
     let notary = Arc::new(Notary::new(db.clone(), clock, Arc::clone(&keyring), &config.checkpoint));
     match notary.rolled_back().await {
         // Reads are served; whoever wants to write hears why nothing is written.
@@ -46,17 +54,23 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     }
     let keys = (keyring, Vault::open(&config.payload, &deps.data, strict)?);
     let archive = config.archive.dir.clone().unwrap_or_else(|| deps.data.join("archive"));
-    let app =
-        App::new(db.clone(), Arc::clone(&deps.clock), keys, Arc::clone(&notary), (strict, archive), &config);
+    let clock = Arc::clone(&deps.clock);
+    let app = App::new(db.clone(), clock, keys, Arc::clone(&notary), (strict, archive), config);
     let app = Arc::new(app);
-    let audit = Arc::new(Audit::new(
-        db.clone(),
-        Arc::clone(&deps.clock),
-        (app.contracts.clone(), Arc::clone(&app.seats)),
-        Arc::clone(&notary),
-        &config,
-    ));
-    let (clock, watched) = (Arc::clone(&deps.clock), Arc::clone(&notary));
+    let shared = (app.contracts.clone(), Arc::clone(&app.seats));
+    let audit = Audit::new(db, Arc::clone(&deps.clock), shared, Arc::clone(&notary), config);
+    Ok(Parts { app, audit: Arc::new(audit), notary })
+}
+
+/// Opens the store and the keys, and builds the servers.
+///
+/// # Errors
+/// When a setting or a key is wrong, the store can't be opened, or an operation contract is wrong.
+pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> {
+    let Parts { app, audit, notary } = open(&config, deps).await?;
+    let db = app.db.clone();
+    let (answered, clock) = (db.clone(), Arc::clone(&deps.clock));
+    let watched = Arc::clone(&notary);
     let (archiving, archived_after) = (Arc::clone(&app), config.archive.after_days);
     let (making, following) = (Arc::clone(&app), Arc::clone(&app));
     let ending = Arc::clone(&app);

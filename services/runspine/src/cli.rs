@@ -5,7 +5,7 @@ use std::{future::Future, io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 use runspine_boot::{Args, Deps};
 
-use crate::{certificate, failure::Failure, keys, ledger, mesh, replay, serve, verify};
+use crate::{certificate, failure::Failure, keys, ledger, mesh, replay, retention, serve, verify};
 
 /// A gRPC mesh that governs AI agent runs.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// What an operator does about a ledger whose service is stopped.
     Ledger(ledger::LedgerArgs),
+    /// Reclaim space of a mesh that is stopped.
+    Retention(retention::RetentionArgs),
 }
 
 impl Cli {
@@ -60,6 +62,7 @@ impl Cli {
             Some(Command::Trust(endpoint)) => finish(block_on(verify::trust(endpoint))),
             Some(Command::Keys(args)) => finish(keys::run(args)),
             Some(Command::Ledger(args)) => finish(ledger::run(args)),
+            Some(Command::Retention(args)) => finish(block_on(retention::run(args))),
         }
     }
 }

@@ -7,6 +7,7 @@ mod keys;
 mod ledger;
 mod mesh;
 mod replay;
+mod retention;
 mod serve;
 mod verify;
 

@@ -29,6 +29,11 @@ impl Sections {
         };
         if problems.is_empty() { Ok(sections) } else { Err(BootError::Config(problems)) }
     }
+
+    /// That of logs alone.
+    pub fn logs(self) -> runspine_logs::Config {
+        self.logs
+    }
 }
 
 /// One section; with problems its defaults, so that the sections after it are read too.

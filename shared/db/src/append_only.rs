@@ -50,6 +50,15 @@ fn postgres(table: &str) -> String {
     )
 }
 
+/// Lets rows of `table` be deleted until [`install`] is called again, at the latest by the next start. Both engines undo
+/// it with the transaction that it is part of.
+pub(crate) fn lift(dialect: Dialect, table: &str) -> String {
+    match dialect {
+        Dialect::Sqlite => format!("DROP TRIGGER IF EXISTS {table}_append_only_delete"),
+        Dialect::Postgres => format!("DROP TRIGGER IF EXISTS {table}_append_only_update ON {table}"),
+    }
+}
+
 pub(crate) async fn tables(read: &Read) -> Result<Vec<String>, DbError> {
     let sql = read.dialect().pick(
         "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' \

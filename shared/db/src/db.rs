@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use runspine_errors::Fault;
+use sqlx::AssertSqlSafe;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -44,6 +45,24 @@ impl Db {
     /// When the store can't be reached, or its migrations are not those of this binary.
     pub async fn open(config: &StoreConfig, domain: &str, migrations: Migrations) -> Result<Self, DbError> {
         Self::open_with(config, domain, migrations, Tuning::default()).await
+    }
+
+    /// Gives the space of deleted rows of `tables` back: SQLite rewrites its file, for which nobody else may have it open.
+    ///
+    /// # Errors
+    /// When the store can't be reached or is in use.
+    pub async fn compact(config: &StoreConfig, domain: &str, tables: &[&str]) -> Result<(), DbError> {
+        let target = Target::new(config, domain, &Tuning::default())?;
+        let mut conn = target.connect().await?;
+        match conn.dialect() {
+            Dialect::Sqlite => conn.raw("VACUUM").await,
+            Dialect::Postgres => {
+                for table in tables {
+                    conn.raw(AssertSqlSafe(format!("VACUUM ANALYZE {table}"))).await?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// As [`Db::open`] with another tuning.

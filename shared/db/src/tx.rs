@@ -5,7 +5,7 @@ mod operation;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use crate::{
-    Args, BoxFuture, DbError, Dialect, FromRow, OutboxEvent, Row,
+    Args, BoxFuture, DbError, Dialect, FromRow, OutboxEvent, Row, append_only,
     conn::Conn,
     insert::{Insert, arrays, kinds},
     row::Inner,
@@ -230,6 +230,25 @@ impl Tx {
         self.emitted.truncate(part.events);
         self.raw("ROLLBACK TO nested; RELEASE nested").await?;
         spoilt.filter(|_| keep).map_or(Ok(()), Err)
+    }
+
+    /// Deletes rows of an append-only table, which the engine refuses to everybody else: `statements` run while the table
+    /// is open, and it is closed again in the same transaction. For an operator's command that reclaims space, and for
+    /// nothing that serves calls. On PostgreSQL it needs the owner of the table.
+    ///
+    /// # Errors
+    /// What `statements` fail with, or when the table can't be opened or closed.
+    pub async fn purge<T, E: From<DbError>>(
+        &mut self,
+        table: &'static str,
+        statements: impl AsyncFnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let lifted = self.conn.raw(AssertSqlSafe(append_only::lift(self.dialect(), table))).await;
+        self.noted(lifted)?;
+        let done = statements(self).await?;
+        let closed = append_only::install(&mut self.conn, &[table]).await;
+        self.noted(closed)?;
+        Ok(done)
     }
 
     async fn raw(&mut self, sql: &'static str) -> Result<(), DbError> {

@@ -67,6 +67,10 @@ runspine_errors::reasons! { "logs.runspine";
     Precondition: EXPORT_NOT_READY;
     /// The content of the export is not kept any more.
     Precondition: EXPORT_EXPIRED;
+    /// The records of the trace were dropped; its bundle has them.
+    Precondition: TRACE_PURGED;
+    /// Something that is to be dropped is held, not archived, or its bundle does not verify.
+    Precondition: RETENTION_REFUSED;
     /// The run does not pass its proof.
     Precondition: PROOF_NOT_VERIFIED;
     /// The mismatch was explained before.

@@ -167,6 +167,7 @@ impl Work {
             last_recorded_at: self.now,
             largest_step_index: None,
             sealed: false,
+            purged: false,
             ..main.clone()
         })
     }

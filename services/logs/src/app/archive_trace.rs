@@ -10,7 +10,7 @@ use contracts_common::common::v1::CallContext;
 use contracts_logs::v1 as pb;
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::{
-    bundle::{Options, Verdict, verify_bundle},
+    bundle::{Options, Report, Verdict, verify_bundle},
     keys::parse_verifier_key,
     reasons,
 };
@@ -149,6 +149,29 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Reads a bundle of the archive and verifies it as a stranger would; none when it is not the file that was archived.
+    ///
+    /// # Errors
+    /// When the file or the keys can't be read.
+    pub async fn verify_archived(
+        &self,
+        tenant_id: &str,
+        (location, digest): (&str, Digest),
+    ) -> Result<Option<Report>, Fault> {
+        let (file, options) = (self.archive.join(location), self.own_keys(tenant_id).await?);
+        let read = tokio::task::spawn_blocking(move || {
+            let bytes = fs::read(file)?;
+            if hash(&bytes) != digest {
+                return Ok(None);
+            }
+            verify_bundle(bytes.as_slice(), &options).map(Some)
+        });
+        let unread = |error: io::Error| {
+            Fault::new(&mesh::STORE_UNAVAILABLE, "an archived bundle can't be read").caused_by(error)
+        };
+        read.await.map_err(io::Error::other).and_then(|read| read).map_err(unread)
     }
 
     /// What a bundle of this house is verified with.

@@ -16,7 +16,10 @@ use runspine_logs_domain::{
 };
 use runspine_types::new_id;
 
-use super::{App, read_traces::TraceView};
+use super::{
+    App,
+    read_traces::{TraceView, kept},
+};
 use crate::store::{
     chains,
     checkpoint::{self, Log},
@@ -63,7 +66,7 @@ impl App {
     /// The file of a run's bundle, in pieces of at most 64 KiB.
     ///
     /// # Errors
-    /// TRACE_NOT_FOUND, NOT_SEALED for an open trace that was not allowed, MESSAGE_TOO_LARGE, KEY_UNAVAILABLE, or when
+    /// TRACE_NOT_FOUND, NOT_SEALED for an open trace that was not allowed, TRACE_PURGED, MESSAGE_TOO_LARGE, KEY_UNAVAILABLE, or when
     /// the store can't be read.
     pub async fn build_bundle(
         &self,
@@ -73,6 +76,7 @@ impl App {
         let run_id = gathered.head.run_id.clone();
         let rows = traces::of_run(self.db.read(), tenant_id, &run_id, 0).await?;
         let views = self.with_seals(rows).await?;
+        views.iter().try_for_each(|view| kept(&view.row))?;
         let open = sealed(&views, gathered.head.allow_open)?;
         let mut filling = Filling {
             builder: Builder::new(self.head(tenant_id, &gathered.head)),

@@ -15,6 +15,7 @@ pub mod link_incident;
 pub mod mismatches;
 pub mod once;
 pub mod payloads;
+pub mod purge;
 pub mod read_traces;
 pub mod replays;
 pub mod seal_trace;

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use runspine_errors::Fault;
+use contracts_logs::v1::TraceSeal;
+use prost::Message as _;
+use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::reasons;
 use runspine_types::Digest;
 
 use super::{App, append_records::Receipt};
 use crate::store::{
     archives::{self, ArchiveRow},
+    purges::{self, PurgeRow},
     records::{self, RecordRow, SumRow},
     seals::{self, SealRow},
     traces::{self, TraceRow},
@@ -24,6 +27,8 @@ pub struct TraceView {
     pub seal: Option<SealRow>,
     /// Where its bundle is.
     pub archive: Option<ArchiveRow>,
+    /// What is left of it when its records were dropped.
+    pub purge: Option<PurgeRow>,
 }
 
 /// An attempt's main trace with everything that belongs to it.
@@ -54,6 +59,33 @@ fn no_trace() -> Fault {
     Fault::new(&reasons::TRACE_NOT_FOUND, "there is no such trace")
 }
 
+/// Refuses to read records that were dropped: an empty list would say that there never were any.
+///
+/// # Errors
+/// TRACE_PURGED.
+pub fn kept(row: &TraceRow) -> Result<(), Fault> {
+    if row.purged {
+        let message =
+            "the records were dropped at the end of their retention; the bundle of the trace has them";
+        let subject = format!("runs/{}/attempts/{}/trace", row.run_id, row.attempt);
+        return Err(Fault::new(&reasons::TRACE_PURGED, message).precondition(subject, "has its records"));
+    }
+    Ok(())
+}
+
+/// Adds what the seal of a trace says, where its records can't be summed any more.
+fn add_sealed(sums: &mut SumRow, view: &TraceView) -> Result<(), Fault> {
+    let Some(seal) = &view.seal else { return Ok(()) };
+    let seal = TraceSeal::decode(seal.seal.as_ref())
+        .map_err(|error| Fault::new(&mesh::INTERNAL, "a seal can't be read").caused_by(error))?;
+    sums.input_tokens += seal.input_tokens;
+    sums.output_tokens += seal.output_tokens;
+    sums.cost_microusd += seal.cost_microusd;
+    sums.steps += seal.step_count;
+    sums.decisions += seal.decision_count;
+    Ok(())
+}
+
 impl App {
     /// What an attempt may be watched by, as bits, and the digest of its policy snapshot; attempt 0 is the latest.
     /// `None` when there is no trace.
@@ -81,8 +113,12 @@ impl App {
         let mut views = self.with_seals(rows).await?.into_iter();
         let main = views.next().ok_or_else(no_trace)?;
         let incident_ids = traces::incidents(read, main.row.trace_key).await?;
-        let sums = records::sums(read, tenant_id, run_id, main.row.attempt).await?;
-        Ok(AttemptView { main, addenda: views.collect(), incident_ids, sums })
+        let mut sums = records::sums(read, tenant_id, run_id, main.row.attempt).await?;
+        let addenda: Vec<TraceView> = views.collect();
+        for view in addenda.iter().chain([&main]).filter(|view| view.purge.is_some()) {
+            add_sealed(&mut sums, view)?;
+        }
+        Ok(AttemptView { main, addenda, incident_ids, sums })
     }
 
     /// A page of main traces, newest first; only archived ones, or none of them, where `archived` says so.
@@ -121,7 +157,11 @@ impl App {
         let mut seals: HashMap<i64, SealRow> = seals.into_iter().map(|seal| (seal.trace_key, seal)).collect();
         let archives = archives::of_many(self.db.read(), &keys).await?;
         let mut archives: HashMap<i64, ArchiveRow> = archives.into_iter().map(|a| (a.trace_key, a)).collect();
+        let purged: Vec<i64> = rows.iter().filter(|row| row.purged).map(|row| row.trace_key).collect();
+        let purges = purges::of_many(self.db.read(), &purged).await?;
+        let mut purges: HashMap<i64, PurgeRow> = purges.into_iter().map(|p| (p.trace_key, p)).collect();
         let view = |row: TraceRow| TraceView {
+            purge: purges.remove(&row.trace_key),
             seal: seals.remove(&row.trace_key),
             archive: archives.remove(&row.trace_key),
             row,
@@ -141,6 +181,22 @@ impl App {
         addendum: u32,
     ) -> Result<TraceRow, Fault> {
         traces::one(self.db.read(), tenant_id, run_id, attempt, addendum).await?.ok_or_else(no_trace)
+    }
+
+    /// The same, when its records are here.
+    ///
+    /// # Errors
+    /// TRACE_NOT_FOUND, TRACE_PURGED, or when the store can't be read.
+    pub async fn find_kept_trace(
+        &self,
+        tenant_id: &str,
+        run_id: &str,
+        attempt: u32,
+        addendum: u32,
+    ) -> Result<TraceRow, Fault> {
+        let row = self.find_trace(tenant_id, run_id, attempt, addendum).await?;
+        kept(&row)?;
+        Ok(row)
     }
 
     /// A page of the records of one trace.
@@ -167,7 +223,7 @@ impl App {
         attempt: u32,
         key: &str,
     ) -> Result<KeptItem, Fault> {
-        let trace = self.find_trace(tenant_id, run_id, attempt, 0).await?;
+        let trace = self.find_kept_trace(tenant_id, run_id, attempt, 0).await?;
         let missing =
             || Fault::new(&reasons::RECORD_NOT_FOUND, "no record of this trace came under this key");
         let row = records::keyed(self.db.read(), trace.trace_key, key).await?.ok_or_else(missing)?;

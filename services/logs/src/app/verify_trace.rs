@@ -47,7 +47,11 @@ impl App {
         let erased = secrets::salt_erased(self.db.read(), tenant_id, run_id).await?;
         let mut proofs = Vec::new();
         for view in views.iter().filter(|view| attempt == 0 || view.row.attempt == attempt) {
-            proofs.push(self.prove(view, previous(&views, view), &keys, erased).await);
+            let proof = match &view.purge {
+                Some(purge) => self.prove_by_bundle(view, purge).await?,
+                None => self.prove(view, previous(&views, view), &keys, erased).await,
+            };
+            proofs.push(proof);
         }
         if proofs.is_empty() {
             let status = pb::ProofStatus::NoTrace as i32;

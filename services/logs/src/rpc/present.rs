@@ -96,6 +96,7 @@ pub fn trace(view: TraceView) -> Result<pb::Trace, Fault> {
         seal: view.seal.map(signed_seal).transpose()?,
         created_at: Some(timestamp(row.created_at)),
         archive: view.archive.map(archive),
+        purged_at: view.purge.map(|purge| timestamp(purge.purged_at)),
     })
 }
 

@@ -140,8 +140,11 @@ impl TraceService for Traces {
         let call = context(&request)?;
         let r = request.into_inner();
         let (filter, page) = parse::list_records(&r).map_err(status)?;
-        let trace =
-            self.app.find_trace(&call.tenant_id, &r.run_id, r.attempt, r.addendum).await.map_err(status)?;
+        let trace = self
+            .app
+            .find_kept_trace(&call.tenant_id, &r.run_id, r.attempt, r.addendum)
+            .await
+            .map_err(status)?;
         let found = self.app.list_records(trace.trace_key, &filter, page.size.probe()).await;
         let mut rows = found.map_err(status)?;
         let next_page_token =

@@ -68,7 +68,7 @@ pub async fn records(
     tenant_id: &str,
     request: &pb::WatchRecordsRequest,
 ) -> Result<Messages<pb::WatchRecordsResponse>, Fault> {
-    let trace = app.find_trace(tenant_id, &request.run_id, request.attempt, 0).await?;
+    let trace = app.find_kept_trace(tenant_id, &request.run_id, request.attempt, 0).await?;
     // The trace that is watched names the stream: "the latest attempt" may be another one when the reader comes back.
     let name = Name::of("WatchRecords", tenant_id, trace.trace_id.as_bytes());
     let from = name.begin(&request.watch_token, request.from_position, "from_position")?;

@@ -15,6 +15,7 @@ pub mod llm_runs;
 pub mod mismatches;
 pub mod newest;
 pub mod payloads;
+pub mod purges;
 pub mod records;
 pub mod replays;
 pub mod seals;
@@ -40,6 +41,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         11 => "0011_system_records",
         12 => "0012_archives",
         13 => "0013_replays",
+        14 => "0014_purges",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
@@ -48,5 +50,6 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         "legal_holds", "certificates", "certificate_events", "mismatches", "mismatch_events",
         "exports", "export_events", "system_records",
         "trace_archives", "replays", "replay_checks", "replay_ends",
+        "trace_purges",
     ],
 };

@@ -55,13 +55,15 @@ runspine_db::row! {
         pub largest_step_index: Option<u32>,
         /// Whether it is sealed.
         pub sealed: bool,
+        /// Whether its records were dropped: they are in its bundle.
+        pub purged: bool,
     }
 }
 
 /// The columns of [`TraceRow`] as they are joined.
 const COLUMNS: &str = "t.trace_key, t.tenant_id, t.run_id, t.attempt, t.addendum, t.trace_id, t.project_id, t.agent_id, \
     t.profile, t.source, t.scenario_id, t.started_at, t.created_at, t.header, t.link, t.request_digest, h.record_count, \
-    h.last_link, h.last_recorded_at, h.largest_step_index, h.sealed";
+    h.last_link, h.last_recorded_at, h.largest_step_index, h.sealed, h.purged";
 
 runspine_db::row! {
     /// What appending needs of a trace: no more, for it is read for every group.

@@ -21,7 +21,7 @@ use super::{
     told::{Caused, Told},
 };
 use crate::{
-    app::announce::announce,
+    app::{announce::announce, read_traces::kept},
     store::{
         evidence::{self, AttemptKey, EvidenceRow},
         records, traces,
@@ -35,7 +35,7 @@ impl Audit {
     /// Grades the evidence of an attempt (0: the latest); with no evidence since the last grade, gives that one.
     ///
     /// # Errors
-    /// TRACE_NOT_FOUND, or when anything of the attempt can't be read: what can't be read is not missing.
+    /// TRACE_NOT_FOUND, TRACE_PURGED, or when anything of the attempt can't be read: what can't be read is not missing.
     pub async fn compute_integrity(
         &self,
         (tenant_id, run_id, attempt): (&str, &str, u32),
@@ -45,6 +45,7 @@ impl Audit {
         let main = traces::one(self.db.read(), tenant_id, run_id, attempt, 0).await?.ok_or_else(missing)?;
         let key =
             AttemptKey { tenant_id: tenant_id.to_owned(), run_id: run_id.to_owned(), attempt: main.attempt };
+        kept(&main)?;
         let mut found = Found { sealed: main.sealed, ..Found::default() };
         self.read_records(main.trace_key, &mut found).await?;
         let evidence = self.read_evidence(&key, &mut found).await?;

@@ -130,6 +130,10 @@ impl Audit {
     }
 
     async fn records(&self, row: &TraceRow, window: &mut Window) -> Result<(), Fault> {
+        if row.purged {
+            window.cut(true, "TRACE");
+            return Ok(());
+        }
         // The last ones: an attempt ends with them.
         let most = u64::try_from(MOST).unwrap_or(u64::MAX);
         let after = row.record_count.saturating_sub(most);

@@ -31,7 +31,7 @@ impl App {
         call: &CallContext,
         (once, mut order): (Once, StartReplayRequest),
     ) -> Result<Bytes, Fault> {
-        let trace = self.find_trace(&call.tenant_id, &order.run_id, order.attempt, 0).await?;
+        let trace = self.find_kept_trace(&call.tenant_id, &order.run_id, order.attempt, 0).await?;
         let proof = self.verify_trace(&call.tenant_id, &order.run_id, trace.attempt).await?;
         verified(&proof)?;
         let recording = self.recording(trace.trace_key).await?;

@@ -8,6 +8,7 @@ mod integrity;
 mod keys;
 mod llm_runs;
 mod proofs;
+mod purging;
 mod sealing;
 mod tamper;
 mod watching;
