@@ -10,7 +10,7 @@ use runspine_policies_domain::{
     obligation::Obligation,
     sandbox::explain::Explained,
     schema,
-    settings::Settings,
+    settings::{Selected, Settings, ToolArguments},
     text::Finding,
     words::{self, Directive, Moment},
 };
@@ -156,7 +156,17 @@ pub(crate) fn settings(version: u64, s: &Settings) -> pb::PolicySettings {
         monitored_metrics: s.monitored_metrics.clone(),
         intents: s.intents.clone(),
         require_proposal: s.require_proposal,
+        selected_arguments: s.selected_arguments.iter().map(tool_arguments).collect(),
     }
+}
+
+fn tool_arguments((tool, by): (&String, &ToolArguments)) -> pb::ToolArguments {
+    let one = |(key, s): (&String, &Selected)| pb::SelectedArgument {
+        key: key.clone(),
+        r#type: s.kind.code(),
+        redact: s.redact,
+    };
+    pb::ToolArguments { tool_id: tool.clone(), arguments: by.iter().map(one).collect() }
 }
 
 /// What may be done with payloads.
@@ -182,7 +192,15 @@ pub(crate) fn explanation(e: &Explained) -> pb::RuleExplanation {
         failed: e.failed,
         inactive_time: e.inactive_time,
         cedar: m.cedar.clone(),
+        candidate: e.candidate,
+        clause_start_byte: e.clause.map_or(0, |(start, _)| place(start)),
+        clause_end_byte: e.clause.map_or(0, |(_, end)| place(end)),
     }
+}
+
+/// A byte of a text.
+fn place(byte: usize) -> u32 {
+    u32::try_from(byte).unwrap_or(u32::MAX)
 }
 
 /// A rule as a snapshot shows it.
@@ -248,6 +266,8 @@ mod tests {
             words::ProposalState, pb::ProposalState, "PROPOSAL_STATE";
             words::PreventionOutcome, pb::PreventionOutcome, "PREVENTION_OUTCOME";
             words::SequenceKind, pb::SequenceKind, "SEQUENCE_KIND";
+            words::ArgumentType, pb::ArgumentType, "ARGUMENT_TYPE";
+            words::DependencyKind, pb::DependencyKind, "DEPENDENCY_KIND";
             words::StateScope, pb::StateScope, "STATE_SCOPE";
         }
     }

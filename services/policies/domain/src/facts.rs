@@ -210,12 +210,18 @@ impl Arguments {
         self.flags.is_empty() && self.list.is_empty() && self.number.is_empty() && self.text.is_empty()
     }
 
+    /// How many were selected.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.flags.len() + self.list.len() + self.number.len() + self.text.len()
+    }
+
     /// Checks the limits: more is refused, never cut.
     ///
     /// # Errors
     /// ARGUMENTS_TOO_LARGE.
     pub fn check(&self) -> Result<(), Fault> {
-        let keys = self.flags.len() + self.list.len() + self.number.len() + self.text.len();
+        let keys = self.len();
         let texts: usize = self.text.iter().map(|(k, v)| k.len() + v.len()).sum();
         let lists: usize =
             self.list.iter().map(|(k, v)| k.len() + v.iter().map(String::len).sum::<usize>()).sum();

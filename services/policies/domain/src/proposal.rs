@@ -83,6 +83,32 @@ pub fn check_reviewer(human: bool, reviewer: &[&str], author: &str) -> Result<()
     Ok(())
 }
 
+/// Items of a pattern from which on it is eligible for a proposal.
+const ENOUGH: u32 = 3;
+/// How far back items count, microseconds.
+pub const SUPPORT_AGE: i64 = 30 * DAY;
+
+/// Whether a pattern is eligible for a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eligibility {
+    /// How many items more it needs; 0: it is eligible.
+    pub missing: u32,
+    /// The mode to propose; none: it is not eligible.
+    pub mode: Option<Mode>,
+}
+
+/// Judges a pattern by its items and the worst of them: one bad incident is enough.
+#[must_use]
+pub fn eligibility(items: u32, worst: Option<Severity>) -> Eligibility {
+    let mode = match worst {
+        _ if items == 0 => None,
+        Some(Severity::Critical) => Some(Mode::Block),
+        Some(Severity::High) => Some(Mode::Warn),
+        _ => (items >= ENOUGH).then_some(Mode::Warn),
+    };
+    Eligibility { missing: if mode.is_some() { 0 } else { ENOUGH - items.min(ENOUGH) }, mode }
+}
+
 /// Whether a rule that was back-tested is the one that is proposed: everything but its name in the store.
 #[must_use]
 pub fn is_same_rule(tested: &Meaning, proposed: &Meaning) -> bool {
@@ -175,6 +201,23 @@ mod tests {
         let legal: Vec<_> = all.filter(|(s, a)| moved(*s, *a).is_ok()).collect();
         assert_eq!(legal.len(), 5);
         assert!(legal.iter().all(|(s, _)| *s == ProposalState::Draft));
+    }
+
+    #[test]
+    fn three_items_or_a_bad_one_are_enough() {
+        let table = [
+            (0, None, 3, None),
+            (0, Some(Severity::Critical), 3, None),
+            (1, Some(Severity::Medium), 2, None),
+            (2, None, 1, None),
+            (3, None, 0, Some(Mode::Warn)),
+            (1, Some(Severity::High), 0, Some(Mode::Warn)),
+            (1, Some(Severity::Critical), 0, Some(Mode::Block)),
+            (9, Some(Severity::Low), 0, Some(Mode::Warn)),
+        ];
+        for (items, worst, missing, mode) in table {
+            assert_eq!(eligibility(items, worst), Eligibility { missing, mode }, "{items} {worst:?}");
+        }
     }
 
     #[test]

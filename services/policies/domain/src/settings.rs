@@ -1,9 +1,14 @@
 //! The settings of a tenant: part of its snapshots.
 
+use std::collections::BTreeMap;
+
 use runspine_errors::{Fault, Violations, mesh};
 use serde::{Deserialize, Serialize};
 
-use crate::words::{Mode, Profile};
+use crate::{
+    facts::{Arguments, StepQuestion},
+    words::{ArgumentType, Mode, Profile, ResourceType},
+};
 
 /// Metrics that can be monitored.
 pub const METRICS: [&str; 7] =
@@ -23,6 +28,19 @@ pub struct Inspection {
     pub log_response: bool,
 }
 
+/// An argument that rules may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selected {
+    /// What it is.
+    pub kind: ArgumentType,
+    /// Whether its value is kept from those who approve.
+    pub redact: bool,
+}
+
+/// The arguments of a tool that rules may read, by key.
+pub type ToolArguments = BTreeMap<String, Selected>;
+
 /// The settings. Keys are in the order of canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +58,9 @@ pub struct Settings {
     /// Rules come into force through approved proposals only.
     #[serde(default, skip_serializing_if = "is_off")]
     pub require_proposal: bool,
+    /// Per tool: the arguments that rules may read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selected_arguments: BTreeMap<String, ToolArguments>,
 }
 
 /// Settings from before a switch existed have the bytes that they had.
@@ -59,6 +80,7 @@ impl Settings {
             intents: Vec::new(),
             monitored_metrics: vec!["cost".to_owned(), "token_usage".to_owned()],
             require_proposal: profile == Profile::Strict,
+            selected_arguments: BTreeMap::new(),
         }
     }
 
@@ -85,7 +107,102 @@ impl Settings {
         v.require(fits, "settings.intents", "OUT_OF_RANGE", "at most 256 words of 1 to 64 characters");
         let fits = self.default_rule_mode != Mode::Disabled;
         v.require(fits, "settings.default_rule_mode", "OUT_OF_RANGE", "BLOCK, WARN or AUDIT");
+        let known = |(key, _): (&String, &Selected)| (1..=128).contains(&key.len());
+        let of_tool = |(tool, arguments): (&String, &ToolArguments)| {
+            (1..=256).contains(&tool.len()) && arguments.len() <= 64 && arguments.iter().all(known)
+        };
+        let fits = self.selected_arguments.len() <= 1_000 && self.selected_arguments.iter().all(of_tool);
+        let most =
+            "at most 1,000 tools of 1 to 256 characters, with at most 64 keys of 1 to 128 characters each";
+        v.require(fits, "settings.selected_arguments", "OUT_OF_RANGE", most);
         v.into_result(&mesh::FIELD_INVALID)?;
         crate::rule::check_protected(profile == Profile::Strict && self.baseline_grant, operator)
+    }
+}
+
+impl Settings {
+    /// Leaves the arguments of a step that rules may read, where the tenant says which those are.
+    ///
+    /// # Errors
+    /// FIELD_INVALID for each of another type.
+    pub fn select_arguments(&self, step: &mut StepQuestion) -> Result<(), Fault> {
+        let listed = self.selected_arguments.get(&step.resource.id);
+        if let Some(by) = listed.filter(|_| step.resource.kind == ResourceType::Tool) {
+            step.arguments = select(std::mem::take(&mut step.arguments), by)?;
+        }
+        Ok(())
+    }
+}
+
+/// The arguments that rules may read; the others are in the digest only.
+///
+/// # Errors
+/// FIELD_INVALID for each that is of another type than it is registered with: it must not slip past the rules about it.
+fn select(given: Arguments, by: &ToolArguments) -> Result<Arguments, Fault> {
+    let mut v = Violations::new();
+    let mut listed = |key: &str, is: ArgumentType| {
+        let Some(selected) = by.get(key) else { return false };
+        let text = format!("{}, as the tool is registered", selected.kind.as_str());
+        v.require(selected.kind == is, &format!("arguments.{key}"), "NOT_OF_TYPE", &text);
+        true
+    };
+    let selected = Arguments {
+        flags: given.flags.into_iter().filter(|k| listed(k, ArgumentType::Flag)).collect(),
+        list: given.list.into_iter().filter(|(k, _)| listed(k, ArgumentType::List)).collect(),
+        number: given.number.into_iter().filter(|(k, _)| listed(k, ArgumentType::Number)).collect(),
+        text: given.text.into_iter().filter(|(k, _)| listed(k, ArgumentType::Text)).collect(),
+    };
+    v.into_result(&mesh::FIELD_INVALID)?;
+    Ok(selected)
+}
+
+/// Arguments as approvers see them, and the keys of those that they don't.
+#[must_use]
+pub fn shown(mut given: Arguments, by: &ToolArguments) -> (Arguments, Vec<String>) {
+    let mut hidden: Vec<String> = by.iter().filter(|(_, s)| s.redact).map(|(k, _)| k.clone()).collect();
+    hidden.retain(|key| {
+        let before = given.len();
+        given.flags.retain(|k| k != key);
+        given.list.remove(key);
+        given.number.remove(key);
+        given.text.remove(key);
+        given.len() < before
+    });
+    (given, hidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given() -> Arguments {
+        Arguments {
+            flags: vec!["force".into()],
+            list: BTreeMap::from([("to".into(), vec!["a".into()])]),
+            number: BTreeMap::from([("amount".into(), 7)]),
+            text: BTreeMap::from([("iban".into(), "x".into()), ("note".into(), "y".into())]),
+        }
+    }
+
+    fn listed(keys: &[(&str, ArgumentType, bool)]) -> ToolArguments {
+        keys.iter()
+            .map(|(k, kind, redact)| ((*k).to_owned(), Selected { kind: *kind, redact: *redact }))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_not_listed_is_not_read() {
+        let by = listed(&[("amount", ArgumentType::Number, false), ("iban", ArgumentType::Text, true)]);
+        let selected = select(given(), &by).unwrap();
+        assert_eq!((selected.number.len(), selected.text.len(), selected.list.len()), (1, 1, 0));
+        assert!(selected.flags.is_empty() && !selected.text.contains_key("note"));
+        let (seen, hidden) = shown(selected, &by);
+        assert_eq!((seen.len(), hidden), (1, vec!["iban".to_owned()]));
+    }
+
+    #[test]
+    fn another_type_is_refused_not_dropped() {
+        let by = listed(&[("amount", ArgumentType::Text, false), ("force", ArgumentType::Number, false)]);
+        assert_eq!(select(given(), &by).unwrap_err().fields().len(), 2);
     }
 }

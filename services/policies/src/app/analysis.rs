@@ -7,7 +7,7 @@ use prost::Message as _;
 use runspine_db::{Tx, args};
 use runspine_errors::Fault;
 use runspine_policies_domain::{
-    analysis::{Analysis, SetFinding, analyze},
+    analysis::{Analysis, SetFinding, analyze, dependencies},
     compile::CompiledSnapshot,
     reasons,
     rule::{Meaning, check_reason},
@@ -86,6 +86,32 @@ impl App {
         let rows: Vec<FindingRow> =
             filter.fetch(self.db.read(), findings::FINDING, "f.id DESC", page.limit).await?;
         rows.into_iter().map(|r| Ok((r.id, present(r)?))).collect()
+    }
+
+    /// What rules in force depend on each other, in order, and the snapshot that they are of.
+    pub(crate) async fn dependencies(
+        &self,
+        who: &Who,
+        rule_id: &str,
+    ) -> Result<(Vec<pb::Dependency>, Digest), Fault> {
+        let set = self.active(who).await?.compiled;
+        if !rule_id.is_empty() && !set.rules.iter().any(|r| r.meaning.rule_id == rule_id) {
+            return Err(super::rules::not_found());
+        }
+        let (work, only) = (std::sync::Arc::clone(&set), rule_id.to_owned());
+        // Pairs of a large set take a while: not on a thread that serves calls.
+        let found = tokio::task::spawn_blocking(move || {
+            dependencies(&work, (!only.is_empty()).then_some(only.as_str()))
+        });
+        let edges = found.await.map_err(unreadable)?.into_iter().map(|d| pb::Dependency {
+            rule_id: d.rule.0,
+            version: d.rule.1,
+            other_rule_id: d.other.0,
+            other_version: d.other.1,
+            kind: d.kind.code(),
+            detail: d.detail,
+        });
+        Ok((edges.collect(), set.digest))
     }
 
     /// Says that a finding is known.

@@ -142,6 +142,10 @@ impl App {
         }
         let intents = snapshot.as_ref().map_or(&[][..], |s| s.settings.intents.as_slice());
         check_step(&ask.question, intents)?;
+        let mut step = ask.question.clone();
+        if let Ok(snapshot) = &snapshot {
+            snapshot.settings.select_arguments(&mut step)?;
+        }
         let mut run = ask.run.clone();
         run.taints.extend(handle.taints.iter().cloned());
         let under = Under {
@@ -153,7 +157,7 @@ impl App {
             run: &run,
             now,
         };
-        let question = Question::Step(ask.question.clone());
+        let question = Question::Step(step.clone());
         let compiled = snapshot.as_ref().ok().map(Arc::as_ref);
         let mut desk = self.desk(who, handle, compiled, Some(&question), &ask.told).await?;
         let step_place =
@@ -196,7 +200,7 @@ impl App {
         let (mut judged, mut approval) =
             self.decide(place, asked(desk.lost), &snapshot, handle.recall).await?;
         let hits = std::mem::take(&mut judged.ruling.hits);
-        desk.book.decided(&hits, &ask.question, step_place, judged.ruling.effective_verdict);
+        desk.book.decided(&hits, &step, step_place, judged.ruling.effective_verdict);
         if desk.is_full() {
             (judged, approval) = self.decide(place, asked(true), &snapshot, handle.recall).await?;
             desk.book = Book::default();

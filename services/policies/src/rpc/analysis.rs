@@ -3,9 +3,11 @@
 use contracts_policies::v1 as pb;
 use contracts_policies::v1::analysis_service_server::AnalysisService;
 use prost::Message as _;
+use runspine_errors::Fault;
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, answer, page, parse, parse_sandbox};
+use crate::app::Who;
 
 #[tonic::async_trait]
 impl AnalysisService for Rpc {
@@ -37,6 +39,14 @@ impl AnalysisService for Rpc {
         })
     }
 
+    async fn get_dependencies(
+        &self,
+        request: Request<pb::GetDependenciesRequest>,
+    ) -> Result<Response<pb::GetDependenciesResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        answer(self.depending(&who, &r).await)
+    }
+
     async fn acknowledge_finding(
         &self,
         request: Request<pb::AcknowledgeFindingRequest>,
@@ -46,5 +56,23 @@ impl AnalysisService for Rpc {
             Ok(()) => self.app.acknowledge(&who, &r).await,
             Err(fault) => Err(fault),
         })
+    }
+}
+
+impl Rpc {
+    async fn depending(
+        &self,
+        who: &Who,
+        r: &pb::GetDependenciesRequest,
+    ) -> Result<pb::GetDependenciesResponse, Fault> {
+        let (edges, digest) = self.app.dependencies(who, &r.rule_id).await?;
+        // A token goes on in the set that it was made for, and in no other.
+        let filter = [digest.0.as_slice(), r.rule_id.as_bytes()].concat();
+        let asked = page::asked("dependencies", &filter, r.page_size, &r.page_token)?;
+        let (after, most) = asked.after();
+        let rows = (1_i64..).zip(edges).filter(|(place, _)| *place > after);
+        let rows = rows.take(usize::try_from(most).unwrap_or(usize::MAX)).collect();
+        let (edges, next_page_token) = asked.cut(rows);
+        Ok(pb::GetDependenciesResponse { edges, next_page_token, snapshot_digest: digest.to_vec().into() })
     }
 }

@@ -97,6 +97,14 @@ impl DecisionService for Rpc {
         })
     }
 
+    async fn explain_decision(
+        &self,
+        request: Request<pb::ExplainDecisionRequest>,
+    ) -> Result<Response<pb::ExplainDecisionResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        answer(self.app.explain(&who, &r).await)
+    }
+
     async fn export_decisions(
         &self,
         request: Request<pb::ExportDecisionsRequest>,

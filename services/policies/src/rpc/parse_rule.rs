@@ -1,12 +1,14 @@
 //! Rules and settings into domain types.
 
+use std::collections::BTreeMap;
+
 use contracts_policies::v1 as pb;
 use runspine_errors::{Fault, Violations, mesh};
 use runspine_policies_domain::{
     rule::Content,
     sequence::Sequence,
-    settings::{Inspection, Settings},
-    words::{Category, Mode, RuleType, Scope},
+    settings::{Inspection, Selected, Settings, ToolArguments},
+    words::{ArgumentType, Category, Mode, RuleType, Scope},
 };
 
 use crate::present_sequence;
@@ -70,6 +72,7 @@ pub(super) fn settings(s: Option<pb::PolicySettings>) -> Result<Settings, Fault>
     v.require(s.is_some(), "settings", "REQUIRED", "the settings");
     let s = s.unwrap_or_default();
     let mode = word(&mut v, "settings.default_rule_mode", s.default_rule_mode, Mode::from_code);
+    let selected_arguments = selected(&mut v, s.selected_arguments);
     v.into_result(&mesh::FIELD_INVALID)?;
     let i = s.inspection.unwrap_or_default();
     Ok(Settings {
@@ -84,5 +87,23 @@ pub(super) fn settings(s: Option<pb::PolicySettings>) -> Result<Settings, Fault>
         intents: s.intents,
         monitored_metrics: s.monitored_metrics,
         require_proposal: s.require_proposal,
+        selected_arguments,
     })
+}
+
+fn selected(v: &mut Violations, tools: Vec<pb::ToolArguments>) -> BTreeMap<String, ToolArguments> {
+    let (field, mut all) = ("settings.selected_arguments", BTreeMap::new());
+    for tool in tools {
+        let mut by = ToolArguments::new();
+        for a in tool.arguments {
+            let kind = word(v, field, a.r#type, ArgumentType::from_code);
+            v.require(a.r#type != 0, field, "ENUM_UNSPECIFIED", "the type of each argument");
+            let selected = kind.map(|kind| Selected { kind, redact: a.redact });
+            let known = selected.and_then(|s| by.insert(a.key, s));
+            v.require(known.is_none(), field, "NOT_UNIQUE", "each key of a tool once");
+        }
+        let known = all.insert(tool.tool_id, by);
+        v.require(known.is_none(), field, "NOT_UNIQUE", "each tool once");
+    }
+    all
 }

@@ -61,6 +61,21 @@ impl ProposalService for Rpc {
         answer(self.approved(&who, &r).await)
     }
 
+    async fn check_eligibility(
+        &self,
+        request: Request<pb::CheckEligibilityRequest>,
+    ) -> Result<Response<pb::CheckEligibilityResponse>, Status> {
+        let (who, r) = self.open(request)?;
+        let mut v = Violations::new();
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        let fits = r.pattern_signature.len() == 64 && r.pattern_signature.bytes().all(hex);
+        v.require(fits, "pattern_signature", "ID_INVALID", "64 characters of lower-case hex");
+        answer(match v.into_result(&mesh::FIELD_INVALID) {
+            Ok(()) => self.app.eligible(&who, &r.pattern_signature).await,
+            Err(fault) => Err(fault),
+        })
+    }
+
     async fn reject_proposal(
         &self,
         request: Request<pb::RejectProposalRequest>,

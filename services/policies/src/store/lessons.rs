@@ -26,6 +26,27 @@ row! {
     }
 }
 
+row! {
+    /// Something that was counted on a lesson of a pattern.
+    #[derive(Debug, Clone)]
+    pub(crate) struct SupportRow {
+        pub lesson_id: String,
+        pub kind: i32,
+        pub severity: i32,
+        pub at: Micros,
+    }
+}
+
+row! {
+    /// All of them, and the worst.
+    #[derive(Debug, Clone)]
+    pub(crate) struct SupportCount {
+        pub count: u32,
+        /// The highest code of a severity, which is the worst; 0: none is bad.
+        pub worst: i32,
+    }
+}
+
 /// A lesson to store, or what it becomes.
 pub(crate) struct Kept<'a> {
     pub lesson_id: &'a str,
@@ -34,6 +55,8 @@ pub(crate) struct Kept<'a> {
     pub severity: i32,
     pub band: i32,
     pub is_synthetic: bool,
+    /// What lessons of its pattern have in common.
+    pub signature: &'a str,
     /// When time takes it up again.
     pub due_at: i64,
     pub body: Vec<u8>,
@@ -78,6 +101,26 @@ pub(crate) async fn stats(
     read.fetch_all(STATS, args![tenant, since, until]).await
 }
 
+pub(crate) const SUPPORT: &str = "SELECT l.lesson_id, l.type AS kind, l.severity, s.at FROM lessons l \
+     JOIN lesson_sources s ON s.tenant_id = l.tenant_id AND s.lesson_id = l.lesson_id \
+     WHERE l.tenant_id = $1 AND l.signature = $2 AND s.at >= $3 AND l.is_synthetic = 0 ORDER BY s.id DESC LIMIT $4";
+pub(crate) const SUPPORT_COUNT: &str = "SELECT COUNT(*) AS count, \
+     COALESCE(MAX(l.severity), 0) AS worst FROM lessons l \
+     JOIN lesson_sources s ON s.tenant_id = l.tenant_id AND s.lesson_id = l.lesson_id \
+     WHERE l.tenant_id = $1 AND l.signature = $2 AND s.at >= $3 AND l.is_synthetic = 0";
+
+/// What speaks for a pattern since a time: the newest of it, and how much there is.
+pub(crate) async fn support(
+    read: &Read,
+    tenant: &str,
+    (signature, since): (&str, i64),
+    most: i64,
+) -> Result<(Vec<SupportRow>, SupportCount), DbError> {
+    let rows = read.fetch_all(SUPPORT, args![tenant, signature, since, most]).await?;
+    let count = read.fetch_one(SUPPORT_COUNT, args![tenant, signature, since]).await?;
+    Ok((rows, count))
+}
+
 /// The lesson that an event was counted on before.
 pub(crate) async fn of_source(tx: &mut Tx, tenant: &str, key: &str) -> Result<Option<String>, DbError> {
     let sql = "SELECT lesson_id FROM lesson_sources WHERE tenant_id = $1 AND source_key = $2";
@@ -120,7 +163,7 @@ pub(crate) async fn put_slot(
 /// Stores a new lesson, and says its key.
 pub(crate) async fn insert(tx: &mut Tx, tenant: &str, l: Kept<'_>, at: Micros) -> Result<i64, DbError> {
     let sql = "INSERT INTO lessons (tenant_id, lesson_id, type, state, severity, band, is_synthetic, due_at, version, \
-               body, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10) RETURNING id";
+               body, created_at, signature) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11) RETURNING id";
     let values = args![
         tenant,
         l.lesson_id,
@@ -131,7 +174,8 @@ pub(crate) async fn insert(tx: &mut Tx, tenant: &str, l: Kept<'_>, at: Micros) -
         l.is_synthetic,
         l.due_at,
         l.body,
-        at
+        at,
+        l.signature
     ];
     Ok(tx.fetch_one::<(i64,)>(sql, values).await?.0)
 }

@@ -4,6 +4,7 @@
 mod analysis;
 mod approvals;
 mod contract;
+mod explained;
 mod harness;
 mod health;
 mod lessons;

@@ -7,10 +7,12 @@
 
 mod atoms;
 mod constraints;
+mod dependencies;
 mod domain;
 mod pairs;
 mod set;
 
 pub(crate) use atoms::{Pattern, path, pattern};
+pub use dependencies::{Dependency, dependencies};
 pub use domain::Domain;
 pub use set::{Analysis, SetFinding, analyze};

@@ -88,8 +88,8 @@ pub fn check(text: &str, slug: Option<&str>, mode: Mode) -> Checked {
         );
         return check.done(None, None);
     }
-    if scan.clauses > MAX_CLAUSES {
-        let message = format!("{} clauses, at most {MAX_CLAUSES} are allowed", scan.clauses);
+    if scan.clauses.len() > MAX_CLAUSES {
+        let message = format!("{} clauses, at most {MAX_CLAUSES} are allowed", scan.clauses.len());
         check.blocking(FindingKind::RuleTextInvalid, scan.effect.0, text.len(), message, "split the rule");
     }
     let Some(policy) = check.parse() else { return check.done(None, None) };

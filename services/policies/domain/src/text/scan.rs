@@ -20,8 +20,8 @@ pub struct Scan {
     pub annotations: Vec<Annotation>,
     /// Bytes of the `permit` or `forbid` that follows them.
     pub effect: (usize, usize),
-    /// `when` and `unless` clauses.
-    pub clauses: usize,
+    /// `when` and `unless` clauses: first byte of each and the byte after its closing brace.
+    pub clauses: Vec<(usize, usize)>,
 }
 
 /// Scans a text; what it can't read it leaves to Cedar's parser to complain about.
@@ -111,8 +111,8 @@ impl Scanner<'_> {
         Some(Annotation { start, end, value_start, name })
     }
 
-    fn clauses(&mut self) -> usize {
-        let mut count = 0;
+    fn clauses(&mut self) -> Vec<(usize, usize)> {
+        let (mut found, mut depth) = (Vec::<(usize, usize)>::new(), 0_usize);
         while let Some(b) = self.peek() {
             if b == b'"' {
                 self.string();
@@ -121,17 +121,25 @@ impl Scanner<'_> {
                 self.blank();
                 self.at = self.at.max(before + 1);
             } else if b.is_ascii_alphabetic() || b == b'_' {
-                let word = self.word();
-                let is_clause = matches!(word, "when" | "unless");
+                let start = self.at;
+                let is_clause = matches!(self.word(), "when" | "unless");
                 self.blank();
                 if is_clause && self.peek() == Some(b'{') {
-                    count += 1;
+                    found.push((start, self.bytes.len()));
                 }
             } else {
                 self.at += 1;
+                match b {
+                    b'{' => depth += 1,
+                    b'}' => depth = depth.saturating_sub(1),
+                    _ => continue,
+                }
+                if let Some((_, end)) = found.last_mut().filter(|_| b == b'}' && depth == 0) {
+                    *end = self.at;
+                }
             }
         }
-        count
+        found
     }
 }
 

@@ -62,7 +62,8 @@ pub use lesson::{
     Band, EmitResult, LessonSource, LessonState, LessonType, PreventionOutcome, ProposalKind, ProposalState,
 };
 pub use rule::{
-    Category, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope, SnapshotState, Source,
+    ArgumentType, Category, DependencyKind, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope,
+    SnapshotState, Source,
 };
 pub use sandbox::{BacktestState, ChangeDimension, NotReplayable, ShadowState};
 pub use sequence::{SequenceKind, StateScope};

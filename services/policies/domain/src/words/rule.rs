@@ -176,3 +176,29 @@ words! {
         Invalid = 4 "INVALID",
     }
 }
+
+words! {
+    /// What an argument is.
+    ArgumentType {
+        /// A text.
+        Text = 1 "TEXT",
+        /// An integer.
+        Number = 2 "NUMBER",
+        /// A list of texts.
+        List = 3 "LIST",
+        /// A boolean.
+        Flag = 4 "FLAG",
+    }
+}
+
+words! {
+    /// Why a rule depends on another.
+    DependencyKind {
+        /// It reads the other's monitor.
+        Explicit = 1 "EXPLICIT",
+        /// Their scopes overlap and differ.
+        ImplicitScope = 2 "IMPLICIT_SCOPE",
+        /// They read the same attribute.
+        ImplicitAttribute = 3 "IMPLICIT_ATTRIBUTE",
+    }
+}

@@ -5,15 +5,16 @@ use contracts_policies::v1 as pb;
 use runspine_errors::Fault;
 use runspine_policies_domain::{
     approval::check_vote,
-    facts::{Arguments, Inputs, Question},
-    words::ApprovalState,
+    facts::{Arguments, Inputs, Question, Resource},
+    settings,
+    words::{ApprovalState, ResourceType},
 };
 use runspine_rpc::timestamp;
 use runspine_types::Digest;
 
 use super::{not_found, present, vote};
 use crate::{
-    app::{App, Who, read::Page},
+    app::{App, Who, cache::LoadError, read::Page},
     store::{
         approvals::{self, APPROVAL, ApprovalRow},
         lists::Filter,
@@ -64,12 +65,30 @@ impl App {
                 let digest = Digest::from_hex(&q.arguments_digest);
                 subject.arguments_digest = digest.map(|d| d.to_vec().into()).unwrap_or_default();
                 subject.estimate = Some(amounts(&q.estimate));
-                subject.arguments = (!q.arguments.is_empty()).then(|| arguments(q.arguments));
+                let (seen, redacted) = self.shown(who, row.snapshot_digest, &q.resource, q.arguments).await?;
+                subject.arguments = (!seen.is_empty()).then(|| arguments(seen));
+                subject.redacted_arguments = redacted;
             }
             Some(Question::Start(q)) => subject.estimate = Some(amounts(&q.requested)),
             _ => {}
         }
         Ok(subject)
+    }
+
+    /// Arguments without those that the settings of the snapshot keep from approvers.
+    async fn shown(
+        &self,
+        who: &Who,
+        digest: Digest,
+        resource: &Resource,
+        given: Arguments,
+    ) -> Result<(Arguments, Vec<String>), Fault> {
+        let snapshot =
+            self.cache.snapshot(&self.db, &who.tenant, digest).await.map_err(LoadError::into_fault)?;
+        Ok(match snapshot.settings.selected_arguments.get(&resource.id) {
+            Some(by) if resource.kind == ResourceType::Tool => settings::shown(given, by),
+            _ => (given, Vec::new()),
+        })
     }
 
     async fn start_of(

@@ -74,7 +74,7 @@ async fn emit(tx: &mut Tx, who: &Who, ask: &AskEmit, at: Micros) -> Result<pb::E
         lessons::insert_source(tx, tenant, &source, &in_slot, at).await?;
         return Ok(pb::EmitLessonResponse { result: EmitResult::Merged.code(), lesson: Some(merged) });
     }
-    let made = made(ask, band, at);
+    let made = pb::Lesson { pattern_signature: slot.clone(), ..made(ask, band, at) };
     let id = lessons::insert(tx, tenant, kept(&made), at).await?;
     let actor = (who.actor.r#type, who.actor.id.as_str());
     let moved = Moved { from: 0, to: made.state, reason: "CREATED", actor, at };

@@ -44,6 +44,7 @@ fn kept(l: &pb::Lesson) -> Kept<'_> {
         severity: l.severity,
         band: l.band,
         is_synthetic: l.is_synthetic,
+        signature: &l.pattern_signature,
         due_at: due,
         body: l.encode_to_vec(),
     }

@@ -1,6 +1,7 @@
 //! Proposals: rules that somebody wants, and what others decide about them.
 
 pub(crate) mod decide;
+mod eligible;
 pub(crate) mod make;
 mod read;
 

@@ -100,8 +100,10 @@ impl App {
         snapshot: &CompiledSnapshot,
         profile: Option<Profile>,
     ) -> Result<Inputs<'static>, Fault> {
-        if let Question::Step(step) = &asked.question {
+        let mut asked = asked;
+        if let Question::Step(step) = &mut asked.question {
             check_step(step, &snapshot.settings.intents)?;
+            snapshot.settings.select_arguments(step)?;
         }
         Ok(Inputs {
             approval: None,
@@ -120,7 +122,7 @@ impl App {
     }
 }
 
-fn inputs_of<'a>(of: &Recorded, bytes: &'a [u8]) -> Result<Inputs<'a>, Fault> {
+pub(super) fn inputs_of<'a>(of: &Recorded, bytes: &'a [u8]) -> Result<Inputs<'a>, Fault> {
     let stored = if bytes.is_empty() { Stored::Erased } else { Stored::Bytes(bytes) };
     readable(of, stored).map_err(|(why, detail)| {
         let text = format!("the recorded decision can't be decided again: {} {detail}", why.as_str());
@@ -152,7 +154,7 @@ fn decide_once(snapshot: &CompiledSnapshot, inputs: &Inputs<'_>) -> (Judged, Vec
     let said = slice.and_then(|slice| evaluate(&slice, inputs).map(|said| (slice, said)));
     let (ruling, explained) = match said {
         Ok((slice, said)) => {
-            (decide(&said, inputs, moment(&inputs.question)), explain(&slice, &said, inputs.now))
+            (decide(&said, inputs, moment(&inputs.question)), explain(&slice, &said, inputs))
         }
         Err(_) => {
             let ruling = undecided(Failure::InvalidContext, inputs.profile, inputs.observed_directive);

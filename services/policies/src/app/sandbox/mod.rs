@@ -3,6 +3,7 @@
 pub(crate) mod backtests;
 pub(crate) mod candidate;
 pub(crate) mod dry_run;
+mod explain;
 pub(crate) mod feed;
 pub(crate) mod look;
 pub(crate) mod replay;
