@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use contracts_activity::v1::run_query_service_client::RunQueryServiceClient;
 use contracts_controls::v1::{
     budget_service_client::BudgetServiceClient, freeze_service_client::FreezeServiceClient,
-    limit_service_client::LimitServiceClient,
+    limit_service_client::LimitServiceClient, override_service_client::OverrideServiceClient,
 };
 use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
-use contracts_logs::v1::key_service_client::KeyServiceClient;
+use contracts_logs::v1::{key_service_client::KeyServiceClient, ledger_service_client::LedgerServiceClient};
 use contracts_policies::v1::{
-    rule_service_client::RuleServiceClient, settings_service_client::SettingsServiceClient,
-    snapshot_service_client::SnapshotServiceClient,
+    approval_service_client::ApprovalServiceClient, rule_service_client::RuleServiceClient,
+    settings_service_client::SettingsServiceClient, snapshot_service_client::SnapshotServiceClient,
 };
 use contracts_spine::v1::{
     governance_service_client::GovernanceServiceClient, operation_service_client::OperationServiceClient,
@@ -112,5 +112,11 @@ impl Client {
         views: RunQueryServiceClient;
         /// Public keys of the seals.
         keys: KeyServiceClient;
+        /// The governance ledger.
+        ledger: LedgerServiceClient;
+        /// Approvals.
+        approvals: ApprovalServiceClient;
+        /// Overrides of limits.
+        overrides: OverrideServiceClient;
     }
 }

@@ -11,4 +11,5 @@ mod keyed;
 mod lifecycle;
 mod profiles;
 mod scenario;
+mod story;
 mod support;

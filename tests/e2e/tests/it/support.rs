@@ -82,20 +82,24 @@ pub async fn rules(client: &Client) {
     install(client, "no-deletion", NO_DELETION).await;
 }
 
-/// Lets every run spend this much.
-pub async fn run_budget(client: &Client, max_microusd: i64) {
-    let spec = LimitSpec {
+/// A limit of every run for its whole life.
+pub fn run_limit() -> LimitSpec {
+    LimitSpec {
         name: "run cost".to_owned(),
         category: LimitCategory::Budget.into(),
         unit: LimitUnit::CostMicrousd.into(),
         scope: LimitScope::Run.into(),
         scope_id: "*".to_owned(),
-        max_value: max_microusd,
         period: BudgetPeriod::Total.into(),
         enforcement: Enforcement::Block.into(),
         overage: Overage::Reject.into(),
         ..LimitSpec::default()
-    };
+    }
+}
+
+/// Lets every run spend this much.
+pub async fn run_budget(client: &Client, max_microusd: i64) {
+    let spec = LimitSpec { max_value: max_microusd, ..run_limit() };
     let request = CreateLimitRequest { request_id: new_id(), spec: Some(spec) };
     client.limits().create_limit(request).await.expect("the limit is stored");
 }
