@@ -33,6 +33,8 @@ pub struct Statement {
     pub attempt: u32,
     /// The replay; empty for none.
     pub replay_id: String,
+    /// The export; empty for none.
+    pub export_id: String,
     /// What the checks found: a JSON object.
     pub claims: Value,
     /// When it is issued.
@@ -49,6 +51,7 @@ pub const fn kind_word(kind: CertificateKind) -> &'static str {
         CertificateKind::RunProof => "RUN_PROOF",
         CertificateKind::ReplayProof => "REPLAY_PROOF",
         CertificateKind::PolicyAudit => "POLICY_AUDIT",
+        CertificateKind::IncidentExport => "INCIDENT_EXPORT",
     }
 }
 
@@ -66,8 +69,10 @@ impl Statement {
         if self.attempt > 0 {
             subject["attempt"] = self.attempt.into();
         }
-        if !self.replay_id.is_empty() {
-            subject["replay_id"] = self.replay_id.as_str().into();
+        for (name, id) in [("replay_id", &self.replay_id), ("export_id", &self.export_id)] {
+            if !id.is_empty() {
+                subject[name] = id.as_str().into();
+            }
         }
         canonical(&json!({
             "version": "1.0",
@@ -219,6 +224,7 @@ mod tests {
             run_id: "r".into(),
             attempt: 1,
             replay_id: String::new(),
+            export_id: String::new(),
             claims: json!({"proof_status": "VERIFIED", "seal_digests": ["aa", "bb"]}),
             issued_at: Micros(1_000_000),
             key_id: key_id(key.verifying_key().as_bytes()),

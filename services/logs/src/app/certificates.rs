@@ -4,8 +4,8 @@ use bytes::Bytes;
 use contracts_common::common::v1::{CallContext, ContractVerdict};
 use contracts_logs::v1::{
     Certificate, CertificateFormat, CertificateIssued, CertificateKind, CertificateRevoked,
-    CertificateStatus, IssueCertificateResponse, KeyPurpose, ProofStatus, ReplayResult,
-    RevokeCertificateResponse, VerifyTraceResponse,
+    CertificateStatus, ExportScope, ExportState, IssueCertificateResponse, KeyPurpose, ProofStatus,
+    ReplayResult, RevokeCertificateResponse, VerifyTraceResponse,
 };
 use runspine_errors::Fault;
 use runspine_logs_domain::{
@@ -42,6 +42,8 @@ pub struct Issue {
     pub attempt: u32,
     /// The replay; empty for none.
     pub replay_id: String,
+    /// The export; empty for none.
+    pub export_id: String,
     /// How to write it.
     pub format: CertificateFormat,
 }
@@ -58,7 +60,7 @@ impl App {
     ///
     /// # Errors
     /// TRACE_NOT_FOUND, NOT_SEALED, PROOF_NOT_VERIFIED, CONTRACT_INCOMPLETE, REPLAY_NOT_FOUND, REPLAY_NOT_PARITY,
-    /// KEY_UNAVAILABLE, IDEMPOTENCY_MISMATCH, or when the store can't be read or written.
+    /// EXPORT_NOT_FOUND, EXPORT_NOT_READY, EXPORT_INCOMPLETE, KEY_UNAVAILABLE, IDEMPOTENCY_MISMATCH, or when the store can't be read or written.
     pub async fn issue_certificate(&self, call: &CallContext, issue: Issue) -> Result<Bytes, Fault> {
         let Claims { run_id, attempt, claims } = self.claims(&call.tenant_id, &issue).await?;
         let signer = self.keyring.signer(KeyPurpose::Certificate)?;
@@ -70,6 +72,7 @@ impl App {
             run_id: run_id.clone(),
             attempt,
             replay_id: issue.replay_id.clone(),
+            export_id: issue.export_id.clone(),
             claims,
             issued_at,
             key_id: signer.key_id.clone(),
@@ -83,6 +86,7 @@ impl App {
             run_id,
             attempt,
             replay_id: issue.replay_id,
+            export_id: issue.export_id,
             payload,
             signature: Bytes::copy_from_slice(&signature),
             key_id: signer.key_id,
@@ -122,6 +126,7 @@ impl App {
     async fn claims(&self, tenant_id: &str, issue: &Issue) -> Result<Claims, Fault> {
         match issue.kind {
             CertificateKind::PolicyAudit => self.audited(tenant_id, issue).await,
+            CertificateKind::IncidentExport => self.exported(tenant_id, &issue.export_id).await,
             CertificateKind::ReplayProof => self.replayed(tenant_id, &issue.replay_id).await,
             _ => {
                 let proof = self.verify_trace(tenant_id, &issue.run_id, issue.attempt).await?;
@@ -162,6 +167,31 @@ impl App {
             "skipped": totals.skipped,
         });
         Ok(Claims { run_id: replay.run_id, attempt: replay.attempt, claims })
+    }
+
+    /// A report that was made with everything that belongs in it, of an attempt that is still what it says.
+    async fn exported(&self, tenant_id: &str, export_id: &str) -> Result<Claims, Fault> {
+        let export = self.get_export(tenant_id, export_id).await?.export.unwrap_or_default();
+        let subject = format!("exports/{export_id}");
+        if export.scope() != ExportScope::Compliance || export.state() != ExportState::Completed {
+            return Err(Fault::new(&reasons::EXPORT_NOT_READY, "the export is no report that was made")
+                .precondition(subject, "is COMPLETED, with the scope COMPLIANCE"));
+        }
+        if !export.missing_recommended.is_empty() {
+            let lacks = export.missing_recommended.join(", ");
+            return Err(Fault::new(&reasons::EXPORT_INCOMPLETE, format!("the report lacks {lacks}"))
+                .precondition(subject, "has every field"));
+        }
+        let trace = self.find_trace(tenant_id, &export.run_id, export.attempt, 0).await?;
+        let proof = self.verify_trace(tenant_id, &export.run_id, trace.attempt).await?;
+        verified(&proof)?;
+        let seals: Vec<String> = proof.proofs.iter().map(|p| hex::encode(&p.seal_digest)).collect();
+        let claims = json!({
+            "content_hash": hex::encode(&export.content_digest),
+            "proof_status": "VERIFIED",
+            "seal_digests": seals,
+        });
+        Ok(Claims { run_id: export.run_id, attempt: trace.attempt, claims })
     }
 
     async fn audited(&self, tenant_id: &str, issue: &Issue) -> Result<Claims, Fault> {
@@ -312,6 +342,7 @@ fn present(row: CertificateRow, format: CertificateFormat) -> Certificate {
         run_id: row.run_id,
         attempt: row.attempt,
         replay_id: row.replay_id,
+        export_id: row.export_id,
         issued_at: Some(timestamp(row.issued_at)),
         expires_at: Some(timestamp(expires_at(row.issued_at))),
         key_id: row.key_id,

@@ -44,18 +44,31 @@ impl CertificateService for Certificates {
         let mut fields = Fields::new();
         let kind = fields.known::<CertificateKind>("kind", r.kind);
         let format = fields.any::<CertificateFormat>("format", r.format);
-        if kind == CertificateKind::ReplayProof {
-            fields.require(is_uuid(&r.replay_id), "replay_id", "is a UUID");
+        let subjects = [
+            ("replay_id", &r.replay_id, CertificateKind::ReplayProof),
+            ("export_id", &r.export_id, CertificateKind::IncidentExport),
+        ];
+        for (field, id, of) in &subjects {
+            let fits = if kind == *of { is_uuid(id) } else { id.is_empty() };
+            fields.require(fits, field, "is a UUID, for its own kind only");
+        }
+        if subjects.iter().any(|(.., of)| kind == *of) {
             let alone = r.run_id.is_empty() && r.attempt == 0;
-            fields.require(alone, "run_id", "and attempt are those of the replay, and not given");
+            fields.require(alone, "run_id", "and attempt are those of the subject, and not given");
         } else {
             fields.require(is_uuid_v7(&r.run_id), "run_id", "is a UUIDv7");
-            fields.require(r.replay_id.is_empty(), "replay_id", "is given for a REPLAY_PROOF only");
         }
         fields.request_id(r.request_id);
         fields.done().map_err(status)?;
-        let (run_id, attempt, replay_id) = (r.run_id, r.attempt, r.replay_id);
-        let issue = Issue { once, kind, run_id, attempt, replay_id, format };
+        let issue = Issue {
+            once,
+            kind,
+            run_id: r.run_id,
+            attempt: r.attempt,
+            replay_id: r.replay_id,
+            export_id: r.export_id,
+            format,
+        };
         let answer = self.app.issue_certificate(&call, issue).await;
         answer.and_then(|bytes| present::decode(&bytes)).map(Response::new).map_err(status)
     }

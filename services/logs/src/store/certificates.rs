@@ -20,6 +20,8 @@ runspine_db::row! {
         pub attempt: u32,
         /// The replay; empty for none.
         pub replay_id: String,
+        /// The export; empty for none.
+        pub export_id: String,
         /// What was signed.
         pub payload: String,
         /// Ed25519, 64 bytes.
@@ -35,7 +37,7 @@ runspine_db::row! {
     }
 }
 
-const FROM: &str = "SELECT c.id, c.certificate_id, c.kind, c.run_id, c.attempt, c.replay_id, c.payload, c.signature, c.key_id, \
+const FROM: &str = "SELECT c.id, c.certificate_id, c.kind, c.run_id, c.attempt, c.replay_id, c.export_id, c.payload, c.signature, c.key_id, \
                     c.issued_at, e.at AS revoked_at, e.reason AS revocation FROM certificates c \
                     LEFT JOIN certificate_events e ON e.certificate_id = c.certificate_id WHERE c.tenant_id = $1";
 
@@ -53,7 +55,7 @@ pub struct Filter {
 /// Stores a certificate; its number is given by the store.
 pub async fn insert(tx: &mut Tx, tenant_id: &str, row: &CertificateRow) -> Result<(), DbError> {
     let sql = "INSERT INTO certificates (certificate_id, tenant_id, kind, run_id, attempt, payload, signature, key_id, \
-               issued_at, replay_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+               issued_at, replay_id, export_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let args = args![
         &row.certificate_id,
         tenant_id,
@@ -65,6 +67,7 @@ pub async fn insert(tx: &mut Tx, tenant_id: &str, row: &CertificateRow) -> Resul
         &row.key_id,
         row.issued_at,
         &row.replay_id,
+        &row.export_id,
     ];
     tx.execute(sql, args).await?;
     Ok(())

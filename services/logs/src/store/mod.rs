@@ -42,6 +42,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         12 => "0012_archives",
         13 => "0013_replays",
         14 => "0014_purges",
+        15 => "0015_export_certificates",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",

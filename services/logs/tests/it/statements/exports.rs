@@ -227,6 +227,39 @@ on_both_engines! {
         assert_eq!((listed.exports.len(), rest.exports.len(), rest.next_page_token.len()), (1, 1, 0));
     }
 
+    /// Section 17: a report that was made with everything in it is certified, and no other export is.
+    async fn a_complete_report_is_certified(store: TestStore) {
+        let house = House::over(store).await;
+        let certify = async |id: u64, export_id: &str| {
+            let asked = pb::IssueCertificateRequest {
+                request_id: test_id(44, id),
+                kind: pb::CertificateKind::IncidentExport.into(),
+                export_id: export_id.to_owned(),
+                ..Default::default()
+            };
+            let request = house.ask("CertificateService/IssueCertificate", asked);
+            let mut client = pb::certificate_service_client::CertificateServiceClient::new(house.way.clone());
+            client.issue_certificate(request).await.map(|r| r.into_inner().certificate.unwrap())
+        };
+        ended(&house, 1, TerminationReason::BudgetExceeded).await;
+        told(&house, 1, "incidents.IncidentOpened", 1, "the budget is used up").await;
+        ended(&house, 2, TerminationReason::Completed).await;
+        let report = pb::CreateExportRequest { run_id: run(1), ..wanted(1, Scope::Compliance, Format::Json) };
+        let whole = made(&house, &create(&house, report).await.unwrap().export_id).await;
+        assert!(whole.missing_recommended.is_empty(), "{:?}", whole.missing_recommended);
+        let certificate = certify(1, &whole.export_id).await.unwrap();
+        assert_eq!((certificate.run_id, certificate.attempt, &certificate.export_id), (run(1), 1, &whole.export_id));
+        assert!(certificate.payload_json.contains(&hex::encode(&whole.content_digest)));
+        // A report of a run without an incident has no step that violated anything.
+        let report = pb::CreateExportRequest { run_id: run(2), ..wanted(2, Scope::Compliance, Format::Json) };
+        let partial = made(&house, &create(&house, report).await.unwrap().export_id).await;
+        assert_eq!(reason(certify(2, &partial.export_id).await), "EXPORT_INCOMPLETE");
+        let ledger = made(&house, &create(&house, wanted(3, Scope::Audit, Format::Csv)).await.unwrap().export_id).await;
+        assert_eq!(reason(certify(3, &ledger.export_id).await), "EXPORT_NOT_READY");
+        assert_eq!(reason(certify(4, &test_id(45, 1)).await), "EXPORT_NOT_FOUND");
+        assert_eq!(reason(certify(5, "").await), "FIELD_INVALID");
+    }
+
     async fn no_more_than_two_of_a_tenant_are_in_the_making(store: TestStore) {
         let house = House::over(store).await;
         let db = house.db().await;

@@ -1,0 +1,1 @@
+ALTER TABLE certificates ADD COLUMN export_id TEXT NOT NULL DEFAULT '';
