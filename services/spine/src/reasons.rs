@@ -21,6 +21,8 @@ runspine_errors::reasons! { "spine.runspine";
     Aborted: STREAM_SUPERSEDED;
     /// The attempt has ended or is ending.
     Precondition: RUN_ENDED;
+    /// A violation is reported with what shows it.
+    Invalid: EVIDENCE_REQUIRED;
     /// Nobody has said yet how the attempt ends.
     Precondition: RUN_NOT_ENDING;
     /// The run is not paused.

@@ -18,7 +18,10 @@ pub use logs::{
     LogsTraceBridge,
 };
 pub use miss::{Called, Miss};
-pub use policies::{PoliciesApprovalBridge, PoliciesBridge, PoliciesLearningBridge, PoliciesRunBridge};
+pub use policies::{
+    PoliciesApprovalBridge, PoliciesBridge, PoliciesLearningBridge, PoliciesRunBridge,
+    PoliciesViolationBridge,
+};
 use runspine_rpc::Transport;
 
 /// One way to each domain.
@@ -101,6 +104,8 @@ pub struct Bridges {
     pub approvals: PoliciesApprovalBridge,
     /// What runs teach.
     pub lessons: PoliciesLearningBridge,
+    /// Violations.
+    pub violations: PoliciesViolationBridge,
     /// Admissions and holds.
     pub controls: ControlsBridge,
     /// Freezes.
@@ -136,6 +141,7 @@ impl Bridges {
             policy_runs: PoliciesRunBridge::new(to.policies.clone()),
             approvals: PoliciesApprovalBridge::new(to.policies.clone()),
             lessons: PoliciesLearningBridge::new(to.policies.clone()),
+            violations: PoliciesViolationBridge::new(to.policies.clone()),
             controls: ControlsBridge::new(to.controls.clone()),
             freezes: ControlsStopBridge::new(to.controls.clone()),
             settlements: ControlsRunBridge::new(to.controls.clone()),

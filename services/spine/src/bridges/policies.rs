@@ -7,9 +7,9 @@ use contracts_policies::v1::{
     GetDecisionRequest, GetDecisionResponse, GetEvaluationRequest, GetEvaluationResponse,
     GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse, GetViolationRequest, GetViolationResponse,
     ObserveStepsRequest, ObserveStepsResponse, RecordEvaluationRequest, RecordEvaluationResponse,
-    SupersedeEvaluationRequest, SupersedeEvaluationResponse, approval_service_client::ApprovalServiceClient,
-    decision_service_client::DecisionServiceClient, lesson_service_client::LessonServiceClient,
-    violation_service_client::ViolationServiceClient,
+    ReportViolationRequest, ReportViolationResponse, SupersedeEvaluationRequest, SupersedeEvaluationResponse,
+    approval_service_client::ApprovalServiceClient, decision_service_client::DecisionServiceClient,
+    lesson_service_client::LessonServiceClient, violation_service_client::ViolationServiceClient,
 };
 
 use super::bridge;
@@ -40,12 +40,20 @@ bridge! {
             -> GetRunPolicyEvidenceResponse;
         /// One decision.
         decision: DecisionServiceClient.get_decision(GetDecisionRequest) -> GetDecisionResponse;
-        /// One violation fact.
-        violation: ViolationServiceClient.get_violation(GetViolationRequest) -> GetViolationResponse;
         /// Decision rows with their inputs.
         decisions: DecisionServiceClient.export_decisions(ExportDecisionsRequest) -> ExportDecisionsResponse;
         /// How an attempt was judged.
         evaluation: DecisionServiceClient.get_evaluation(GetEvaluationRequest) -> GetEvaluationResponse;
+    }
+}
+
+bridge! {
+    /// Violations: facts that nobody takes back.
+    PoliciesViolationBridge {
+        /// Stores one that somebody found.
+        report: ViolationServiceClient.report_violation(ReportViolationRequest) -> ReportViolationResponse;
+        /// One of them.
+        violation: ViolationServiceClient.get_violation(GetViolationRequest) -> GetViolationResponse;
     }
 }
 

@@ -94,7 +94,11 @@ impl Kernel {
         Ok(Some(run))
     }
 
-    async fn emit(&self, context: &Context, seen: EmitLessonRequest) -> Outcome<EmitLessonResponse> {
+    pub(super) async fn emit(
+        &self,
+        context: &Context,
+        seen: EmitLessonRequest,
+    ) -> Outcome<EmitLessonResponse> {
         let answer = self.bridges.lessons.emit(context, seen).await;
         answer.map_err(|miss| {
             if miss.is_refusal() {
@@ -106,7 +110,7 @@ impl Kernel {
     }
 }
 
-fn of_run(run: Option<&Attempt>, is_synthetic: bool) -> EmitLessonRequest {
+pub(super) fn of_run(run: Option<&Attempt>, is_synthetic: bool) -> EmitLessonRequest {
     let attributes = run.map(|r| &r.attributes);
     EmitLessonRequest {
         source: LessonSource::Run.into(),

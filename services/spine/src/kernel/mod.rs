@@ -39,10 +39,12 @@ mod sessions;
 mod start;
 mod state;
 pub(crate) mod step_check;
+mod taught;
 mod trace;
 pub(crate) mod validate;
 #[cfg(test)]
 mod verdicts;
+mod violations;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contracts_spine::v1::{
     CreatePolicyEvaluationRequest, CreatePolicyEvaluationResponse, EmitCriticalSuccessLessonRequest,
     EmitCriticalSuccessLessonResponse, EmitNearThresholdLessonRequest, EmitNearThresholdLessonResponse,
-    governance_service_server::GovernanceService,
+    ReportViolationRequest, ReportViolationResponse, governance_service_server::GovernanceService,
 };
 use runspine_rpc::context;
 use tonic::{Request, Response, Status};
@@ -51,5 +51,13 @@ impl GovernanceService for GovernanceServer {
     ) -> Result<Response<EmitCriticalSuccessLessonResponse>, Status> {
         let context = context(&request)?;
         answer(self.kernel.emit_critical_success(&context, request.into_inner()).await)
+    }
+
+    async fn report_violation(
+        &self,
+        request: Request<ReportViolationRequest>,
+    ) -> Result<Response<ReportViolationResponse>, Status> {
+        let context = context(&request)?;
+        answer(Box::pin(self.kernel.report_violation(&context, request.into_inner())).await)
     }
 }

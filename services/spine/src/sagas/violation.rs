@@ -11,11 +11,12 @@ use contracts_incidents::v1::{
     TriggerType, VoidIncidentRequest,
 };
 use contracts_logs::v1::{
-    AckSpec, AcknowledgeRequest, AuditContract, ContractKey, ContractState, DeclareExpectationsRequest,
-    ExpectationSpec, GetAuditContractRequest, LinkIncidentRequest, ReconcilePass, ReconcileRequest,
+    AckSpec, AckView, AcknowledgeRequest, AuditContract, ContractKey, ContractState,
+    DeclareExpectationsRequest, ExpectationSpec, GetAuditContractRequest, LinkIncidentRequest, ReconcilePass,
+    ReconcileRequest,
 };
 use contracts_policies::v1::{GetViolationRequest, Violation};
-use contracts_spine::v1::{RunCharter, ViolationPromise, ViolationProof};
+use contracts_spine::v1::{RunCharter, ViolationPromise, ViolationProof, ViolationTruth};
 use prost::Message;
 use runspine_errors::{Kind, Outcome};
 use runspine_rpc::{Context, timestamp};
@@ -76,7 +77,50 @@ impl Untrue {
     }
 }
 
+/// What has become of a violation.
+pub(crate) struct Told {
+    pub incident_id: String,
+    pub evidence_ids: Vec<String>,
+    pub truth: ViolationTruth,
+    pub is_complete: bool,
+}
+
+impl Told {
+    /// Nothing but that it is stored.
+    pub(crate) fn of_fact() -> Self {
+        let truth = ViolationTruth { fact: true, ..ViolationTruth::default() };
+        Self { incident_id: String::new(), evidence_ids: Vec::new(), truth, is_complete: false }
+    }
+}
+
 impl Kernel {
+    /// What the journal of a violation says has become of it.
+    pub(crate) async fn told_of(&self, context: &Context, violation: &Violation) -> Result<Told, Hitch> {
+        let mut told = Told::of_fact();
+        let contract = self.journal_of(context, &violation.violation_id).await?;
+        told.is_complete = contract.state() == ContractState::Closed;
+        let is_open = |ack: &&AckView| ack.status() == AckStatus::Success;
+        let Some(opened) = latest(&contract, OPEN).filter(is_open) else { return Ok(told) };
+        told.incident_id.clone_from(&opened.result_id);
+        let untrue = match latest(&contract, TRUTH) {
+            Some(ack) if ack.status() == AckStatus::Success => None,
+            Some(ack) => Some(ack.error_reason.as_str()),
+            None => return Ok(told),
+        };
+        let holds = |of: Untrue| untrue != Some(of.name());
+        told.truth = ViolationTruth {
+            fact: holds(Untrue::NoFact),
+            incident: holds(Untrue::NoIncident),
+            evidence: holds(Untrue::NoEvidence),
+            unique: holds(Untrue::Several),
+        };
+        let promise = promised(violation);
+        let charter = self.charter_for(context, &promise).await?;
+        // The same answer whenever it is asked for: the evidence is named by nothing else.
+        told.evidence_ids = self.open_incident(context, &promise, &charter).await?.evidence_ids;
+        Ok(told)
+    }
+
     /// Promises the incident of a violation, and does as much about it as can be done now: whoever reads the journal
     /// later does the rest.
     ///
@@ -217,7 +261,7 @@ impl Kernel {
         opened: &OpenViolationIncidentResponse,
     ) -> Result<Option<Untrue>, Hitch> {
         let get = GetViolationRequest { violation_id: promise.violation_id.clone() };
-        match self.bridges.policy_runs.violation(context, get).await {
+        match self.bridges.violations.violation(context, get).await {
             Ok(_) => {}
             Err(miss) if miss.is_not_found() => return Ok(Some(Untrue::NoFact)),
             Err(miss) => return Err(Hitch::forward(&miss)),

@@ -1,11 +1,12 @@
 //! Hears what the domains have published and lets the kernel, or a saga, react: runs that wait for an approval go on,
-//! violations get their incidents, parked sagas are told to people. At least once, and harmless when twice: every
+//! violations get their incidents, parked sagas are told to people, what runs teach becomes lessons. At least once, and harmless when twice: every
 //! reaction has a key of its own.
 
 use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::EventEnvelope;
-use contracts_logs::v1::ContractParked;
+use contracts_controls::v1::SignalRaised;
+use contracts_logs::v1::{ContractParked, TraceSealed};
 use contracts_policies::v1::{ApprovalResolved, ViolationReported};
 use prost::Message;
 use runspine_errors::{Fault, Kind, Outcome};
@@ -23,13 +24,16 @@ pub const CALLS: &[&str] = &[
     "runspine.policies.v1.EventService/AckEvents",
     "runspine.logs.v1.EventService/PullEvents",
     "runspine.logs.v1.EventService/AckEvents",
+    "runspine.controls.v1.EventService/PullEvents",
+    "runspine.controls.v1.EventService/AckEvents",
+    "runspine.policies.v1.LessonService/EmitLesson",
 ];
 
 /// The name under which the outboxes keep this worker's place.
 const CONSUMER: &str = "spine.reactor";
 
 /// The domains whose events it reacts to.
-const LANES: [&str; 2] = ["policies", "logs"];
+const LANES: [&str; 3] = ["policies", "logs", "controls"];
 
 const BATCH: u32 = 100;
 const POLL: Duration = Duration::from_millis(100);
@@ -125,6 +129,20 @@ impl Reactor {
                 let at = event.time.as_ref().map_or(Micros(0), micros);
                 self.kernel.contract_parked(context, &parked, (&event.id, at)).await?;
                 "PARKED"
+            }
+            "logs.TraceSealed" => {
+                let sealed = TraceSealed::decode(data).map_err(unreadable)?;
+                if !self.kernel.attempt_sealed(context, &event.run_id, sealed.attempt).await? {
+                    return Ok(());
+                }
+                "LESSON"
+            }
+            "controls.SignalRaised" => {
+                let signal = SignalRaised::decode(data).map_err(unreadable)?.signal;
+                if !self.kernel.signal_raised(context, &signal.unwrap_or_default()).await? {
+                    return Ok(());
+                }
+                "LESSON"
             }
             _ => return Ok(()),
         };

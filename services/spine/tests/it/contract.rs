@@ -82,6 +82,7 @@ async fn every_operation_is_served() {
         create_policy_evaluation: "CreatePolicyEvaluation" => CreatePolicyEvaluationRequest,
         emit_near_threshold_lesson: "EmitNearThresholdLesson" => EmitNearThresholdLessonRequest,
         emit_critical_success_lesson: "EmitCriticalSuccessLesson" => EmitCriticalSuccessLessonRequest,
+        report_violation: "ReportViolation" => ReportViolationRequest,
     ));
     served.extend(answers!(stack, ReconcilerServiceClient, "ReconcilerService",
         get_reconciler_status: "GetReconcilerStatus" => GetReconcilerStatusRequest,

@@ -8,4 +8,5 @@ mod contract;
 mod deferred;
 mod governance;
 mod sagas;
+mod taught;
 mod told_again;

@@ -8,8 +8,8 @@ use contracts_spine::v1::{
     CancelRunRequest, CreatePolicyEvaluationRequest, EmitCriticalSuccessLessonRequest,
     EmitNearThresholdLessonRequest, ExportRunBundleRequest, GetOperationRequest, GetReconcilerStatusRequest,
     GetRunEvidenceRequest, GetRunProofRequest, GetRunRequest, GovernRunRequest, LessonMetric,
-    ListOperationsRequest, OperationFilter, PauseRunRequest, RenewLeaseRequest, ResumeRunRequest,
-    WatchRunRequest,
+    ListOperationsRequest, OperationFilter, PauseRunRequest, RenewLeaseRequest, ReportViolationRequest,
+    ReportedEvidence, ResumeRunRequest, WatchRunRequest,
 };
 use runspine_e2e::{Agent, Client, Mesh};
 use runspine_types::new_id;
@@ -56,7 +56,7 @@ async fn every_rpc_of_the_spine_is_served() {
     assert!(listed.iter().all(|o| o.served && o.contract.is_some()), "{listed:?}");
     let names: BTreeSet<&str> = listed.iter().filter_map(|o| o.name.rsplit(['/', '.']).next()).collect();
     assert_eq!(names, called.0, "the RPCs that are listed are those that were called");
-    assert_eq!(names.len(), 20);
+    assert_eq!(names.len(), 21);
 }
 
 async fn runs(owner: &Client, called: &mut Called) {
@@ -151,9 +151,23 @@ async fn governance(owner: &Client, run_id: &str, called: &mut Called) {
         ..Default::default()
     };
     called.ok("EmitCriticalSuccessLesson", owner.governance().emit_critical_success_lesson(success).await);
+    let violation = ReportViolationRequest {
+        run_id: run_id.to_owned(),
+        attempt: 1,
+        rule_id: "sys.baseline".to_owned(),
+        rule_code: "BASELINE_GRANT".to_owned(),
+        kind: "PII".to_owned(),
+        severity: "LOW".to_owned(),
+        reason: "a name in the output".to_owned(),
+        evidence: vec![ReportedEvidence { kind: "OUTPUT".to_owned(), ..Default::default() }],
+        ..Default::default()
+    };
+    called.ok("ReportViolation", owner.governance().report_violation(violation).await);
 }
 
 async fn empty_requests(owner: &Client, called: &Called) {
+    let empty = ReportViolationRequest::default();
+    called.refused("ReportViolation", owner.governance().report_violation(empty).await);
     let mut runs = owner.runs();
     called.refused("StartRun", runs.start_run(contracts_spine::v1::StartRunRequest::default()).await);
     called.refused(
