@@ -4,6 +4,7 @@
 
 pub mod app;
 mod config;
+mod metrics;
 pub mod rpc;
 pub mod store;
 pub mod worker;

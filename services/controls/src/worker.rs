@@ -56,7 +56,8 @@ pub async fn judge(app: App, stop: CancellationToken) {
     }
 }
 
-/// Tells until it is stopped of overrides that began or ended and of bypasses that ended. They do so without it.
+/// Tells until it is stopped of overrides that began or ended, of bypasses that ended and of breakers whose time is over.
+/// They do so without it.
 pub async fn tell(app: App, stop: CancellationToken) {
     loop {
         if let Err(fault) = app.tell_overrides().await {
@@ -64,6 +65,9 @@ pub async fn tell(app: App, stop: CancellationToken) {
         }
         if let Err(fault) = app.tell_bypasses().await {
             tracing::warn!(%fault, "bypasses were not told of");
+        }
+        if let Err(fault) = app.tell_breakers().await {
+            tracing::warn!(%fault, "breakers were not told of");
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -59,3 +59,7 @@ pub(crate) static REACTIONS: Counter = Counter::new(
     "runspine_spine_reactions_total",
     "Events that the kernel or a saga reacted to, by reaction",
 );
+
+/// Reports of uses that breakers did not get.
+pub(crate) static UNREPORTED: Counter =
+    Counter::new("runspine_spine_unreported_uses_total", "Reports of uses that breakers did not get");

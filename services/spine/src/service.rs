@@ -23,6 +23,7 @@ use crate::{
         reactor::{self, Reactor},
         reconciler::{self, Reconciler, Tally},
         relay::{self, Relay},
+        uses,
     },
 };
 
@@ -78,6 +79,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     let containing = worker_context(registry, deps, "containment", containment::CALLS)?;
     let containment = Containment::new(Arc::clone(&kernel), containing, replica.clone());
     let reconciling = worker_context(registry, deps, "reconciler", reconciler::CALLS)?;
+    let using = worker_context(registry, deps, "uses", uses::CALLS)?;
     let relaying = worker_context(registry, deps, "relay", relay::CALLS)?;
     let reacting = worker_context(registry, deps, "reactor", &[reactor::CALLS, reconciler::CALLS].concat())?;
     let reactor = Reactor::new(Arc::clone(&kernel), reacting, &targets);
@@ -90,6 +92,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     );
     let relay =
         Relay::new(&targets, relaying, config.relay.clone(), registry, tally, Arc::clone(&deps.clock));
+    let user = Arc::clone(&kernel);
     let (controls, clock) = (targets.controls.clone(), Arc::clone(&deps.clock));
     let doorkeeper = door.clone();
     let service = service
@@ -99,6 +102,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         .worker("containment", move |stop| containment.run(stop))
         .worker("reconciler", move |stop| worker.run(stop))
         .worker("reactor", move |stop| reactor.run(stop))
+        .worker("uses", move |stop| uses::report(user, using, stop))
         .worker("relay", move |stop| relay.run(stop));
     Ok(Spine { service, development_key, kernel })
 }

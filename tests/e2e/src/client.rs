@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use contracts_activity::v1::run_query_service_client::RunQueryServiceClient;
 use contracts_controls::v1::{
-    budget_service_client::BudgetServiceClient, freeze_service_client::FreezeServiceClient,
-    limit_service_client::LimitServiceClient, override_service_client::OverrideServiceClient,
+    breaker_service_client::BreakerServiceClient, budget_service_client::BudgetServiceClient,
+    freeze_service_client::FreezeServiceClient, limit_service_client::LimitServiceClient,
+    override_service_client::OverrideServiceClient,
 };
 use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
 use contracts_logs::v1::{key_service_client::KeyServiceClient, ledger_service_client::LedgerServiceClient};
@@ -104,6 +105,8 @@ impl Client {
         limits: LimitServiceClient;
         /// Budgets.
         budgets: BudgetServiceClient;
+        /// Circuit breakers.
+        breakers: BreakerServiceClient;
         /// Freezes.
         freezes: FreezeServiceClient;
         /// Incidents.

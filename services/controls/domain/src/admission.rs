@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Version of the rules in this file; stands on every evidence row.
-pub const RESOLVER_VERSION: u32 = 3;
+pub const RESOLVER_VERSION: u32 = 4;
 /// When a deferred caller may ask again: escrow can come back at any moment.
 pub const RETRY_AFTER_MS: i64 = 1_000;
 
@@ -77,6 +77,12 @@ pub fn effect(limit: &Limit, phase: Phase, profile: Profile, waited_ms: i64) -> 
         (Enforcement::Reject, Phase::Step) | (Enforcement::Warn, _) => return Effect::Warns,
         (Enforcement::Alert, _) => return Effect::Silent,
     };
+    under(profile, verdict)
+}
+
+/// What a finding that asks for `verdict` comes to under a profile.
+#[must_use]
+pub fn under(profile: Profile, verdict: Verdict) -> Effect {
     match (profile, verdict) {
         (Profile::ObserveOnly, _) => Effect::WouldBlock(verdict),
         (_, Verdict::Modify) => Effect::Degrades,

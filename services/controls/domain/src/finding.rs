@@ -2,6 +2,7 @@
 
 use crate::{
     book::Refusal,
+    breaker::{BreakerCause, BreakerTarget},
     freeze::{Freeze, FreezeEffect},
     limit::Limit,
     rate::{Bucket, Short},
@@ -13,6 +14,8 @@ use crate::{
 pub const FROZEN: &str = "FROZEN";
 /// The run's lease lapsed, or its account is ended.
 pub const LEASE_LAPSED: &str = "LEASE_LAPSED";
+/// The breaker of what the step would use is open.
+pub const BREAKER_OPEN: &str = "BREAKER_OPEN";
 /// A bucket has not enough yet.
 pub const RATE_LIMITED: &str = "RATE_LIMITED";
 /// A bucket never holds so much.
@@ -37,6 +40,8 @@ pub enum Check {
     Freeze,
     /// The lease.
     Lease,
+    /// A circuit breaker.
+    Breaker,
     /// A rate or a number at one time.
     Rate,
     /// A threshold or guardrail.
@@ -52,7 +57,7 @@ impl Check {
         match self {
             Self::Freeze => ("FREEZE", -4),
             Self::Lease => ("LEASE", -2),
-            Self::Rate | Self::Threshold | Self::Budget => ("LIMITS", -1),
+            Self::Breaker | Self::Rate | Self::Threshold | Self::Budget => ("LIMITS", -1),
         }
     }
 }
@@ -200,6 +205,45 @@ pub fn threshold_finding(limit: &Limit, passed: &Passed, verdict: Verdict) -> Fi
     let finding =
         Finding::of_limit(limit, (Check::Threshold, THRESHOLD_EXCEEDED), verdict, (used, most), message);
     Finding { numbers: Some((used, most, passed.bound.unit().name())), ..finding }
+}
+
+/// A breaker that an admission has met, and that does not let it pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutBreaker {
+    /// Its id.
+    pub id: String,
+    /// What is behind it.
+    pub target: BreakerTarget,
+    /// Which one.
+    pub target_id: String,
+    /// Why it is open.
+    pub cause: BreakerCause,
+    /// The model to be used instead. Empty: none.
+    pub fallback_model: String,
+    /// When asking again can help.
+    pub retry_after_ms: Option<i64>,
+}
+
+impl ShutBreaker {
+    /// What it asks for: another model where there is one.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if self.fallback_model.is_empty() { Verdict::Deny } else { Verdict::Modify }
+    }
+}
+
+/// What an open breaker says.
+#[must_use]
+pub fn breaker_finding(shut: &ShutBreaker) -> Finding {
+    let message = format!("the breaker of {} {} is open", shut.target.name(), shut.target_id);
+    let verdict = shut.verdict();
+    let instead = ("use_model", vec![shut.fallback_model.clone()]);
+    Finding {
+        verdict,
+        retry_after_ms: shut.retry_after_ms,
+        obligations: if verdict == Verdict::Modify { vec![instead] } else { Vec::new() },
+        ..Finding::order(Check::Breaker, BREAKER_OPEN, &shut.id, Directive::Continue, message)
+    }
 }
 
 /// What a freeze says.

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod admission;
 pub mod book;
+pub mod breaker;
 pub mod bypass;
 pub mod containment;
 pub mod coordination;

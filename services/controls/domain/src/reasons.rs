@@ -83,6 +83,8 @@ runspine_errors::reasons! { "controls.runspine";
     Precondition: BYPASS_TRANSITION_INVALID;
     /// The tenant has had as many bypasses today as it may have.
     Exhausted: BYPASS_QUOTA;
+    /// Nothing was ever said about a breaker of this target.
+    NotFound: BREAKER_NOT_FOUND;
     /// Nobody was ever granted a lease of this name.
     NotFound: LEASE_NOT_FOUND;
 }

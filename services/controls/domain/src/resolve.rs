@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use runspine_types::Micros;
 
 use crate::{
-    admission::{Answer, Effect, Finding, Phase, combine, effect},
+    admission::{Answer, Effect, Finding, Phase, combine, effect, under},
     finding::{
-        BUDGET_EXCEEDED, Check, DEBT_OUTSTANDING, freeze_order, lapse_finding, rate_finding, slot_finding,
-        suspended_finding, threshold_finding,
+        BUDGET_EXCEEDED, Check, DEBT_OUTSTANDING, ShutBreaker, breaker_finding, freeze_order, lapse_finding,
+        rate_finding, slot_finding, suspended_finding, threshold_finding,
     },
     freeze::FreezeEffect,
     limit::Limit,
@@ -55,6 +55,8 @@ pub struct Readings {
     pub lapsed: bool,
     /// Freezes in scope: id and effect.
     pub freezes: Vec<(String, FreezeEffect)>,
+    /// Breakers that did not let it pass.
+    pub breakers: Vec<ShutBreaker>,
     pub used: Used,
     pub estimate: Used,
     pub limits: Vec<Reading>,
@@ -78,7 +80,8 @@ pub fn resolve(readings: &Readings, known: Known<'_>) -> Option<Answer> {
         return Some(combine(orders.into_iter().map(|f| (f, deny)).collect()));
     }
     let phase = if readings.at_start { Phase::Run } else { Phase::Step };
-    let mut findings = Vec::new();
+    let shut = |b: &ShutBreaker| (breaker_finding(b), under(readings.profile, b.verdict()));
+    let mut findings: Vec<_> = readings.breakers.iter().map(shut).collect();
     for reading in &readings.limits {
         let base = known.get(&(reading.limit_id.clone(), reading.limit_version))?;
         let name = (reading.limit_id.clone(), reading.scope_id.clone());

@@ -94,7 +94,7 @@ impl Desk<'_> {
         if decided.looked {
             self.note_uses(&case, decided.lines.as_deref()).await?;
         }
-        let hold = self.take(&case, &decided)?;
+        let hold = self.take(&case, &decided).await?;
         self.report(&case, decided, hold)
     }
 
@@ -134,6 +134,7 @@ impl Desk<'_> {
             provider: scope.provider.clone(),
             model: scope.model.clone(),
             tool: scope.tool.clone(),
+            breakers: Vec::new(),
         };
         Ok(Case { ask, now, key, lease, scope, amounts, source, limits, waited_ms, inputs })
     }
@@ -157,6 +158,7 @@ impl Desk<'_> {
         let mut takings = Takings::default();
         if case.ask.full {
             takings = self.pass_gates(case, &mut findings);
+            self.pass_breakers(case, &mut findings, &mut takings)?;
             self.pass_thresholds(case, &mut findings);
         }
         self.repay_overridden(case).await?;
@@ -261,9 +263,10 @@ impl Desk<'_> {
     }
 
     /// Puts the hold of an allowed step on the desk, and the lease of an admitted run.
-    fn take(&mut self, case: &Case<'_>, decided: &Decided) -> Result<Option<Hold>, Fault> {
+    async fn take(&mut self, case: &Case<'_>, decided: &Decided) -> Result<Option<Hold>, Fault> {
         let Some(lines) = &decided.lines else { return Ok(None) };
         self.take_gates(case, &decided.takings);
+        self.take_probes(case, &decided.takings).await?;
         let (fence, expires_at, scope) = (case.ask.fence, case.ask.expires_at, case.lease.scope.clone());
         let epoch = self.epoch;
         if case.ask.step.is_none() {

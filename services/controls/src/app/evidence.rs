@@ -39,6 +39,7 @@ impl Desk<'_> {
             inputs.thresholds = thresholds(case);
         }
         inputs.gates.clone_from(&takings.numbers);
+        inputs.breakers.clone_from(&takings.breakers);
         inputs.overrides = self.overrides_of(case);
         if self.confirms_bypass(case) {
             inputs.bypass_id.clone_from(&case.ask.bypass_id);

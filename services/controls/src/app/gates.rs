@@ -27,6 +27,10 @@ pub(super) struct Takings {
     near: Vec<(Arc<Limit>, i64, i64)>,
     /// What was found, before anything was taken.
     pub numbers: Vec<pb::GateNumbers>,
+    /// Breakers that it may try out.
+    pub probes: Vec<Key>,
+    /// Breakers that were met, and not closed.
+    pub breakers: Vec<pb::BreakerMet>,
     /// Envelopes that can't give what is needed: what they could, and whether debt stands in the way.
     pub shorts: Vec<(Key, i64, bool)>,
 }

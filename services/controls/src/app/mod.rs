@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod adjust;
 mod admit;
+pub mod breakers;
 pub mod bypasses;
 mod charge;
 pub mod containment;
@@ -19,6 +20,7 @@ mod prepare;
 mod present;
 pub mod rates;
 pub mod records;
+mod shut;
 pub mod signals;
 mod simulate;
 mod watchers;

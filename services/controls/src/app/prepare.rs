@@ -17,6 +17,7 @@ use crate::{
     rpc::words::amounts_from,
     store::{
         desk::{Desk, RunRef},
+        met,
         rows::LeaseRow,
     },
 };
@@ -77,6 +78,7 @@ impl Desk<'_> {
         let scopes = self.scopes_of(calls)?;
         self.ensure_envelopes(&scopes, now).await?;
         self.prepare_gates(calls, &scopes, &runs, wanted).await?;
+        self.prepare_breakers(calls, &scopes, now).await?;
         self.load_allocations(&runs).await?;
         self.prepare_steps(calls).await
     }
@@ -139,6 +141,26 @@ impl Desk<'_> {
             (buckets.into_iter().collect(), slots.into_iter().collect());
         self.load_envelopes(&buckets).await?;
         self.load_gates(&buckets, &slots).await
+    }
+
+    /// Loads the breakers of what the calls would use, behind the locks of their envelopes.
+    async fn prepare_breakers(
+        &mut self,
+        calls: &[Call],
+        scopes: &[(RunScope, bool)],
+        now: Micros,
+    ) -> Result<(), DbError> {
+        let met: Vec<&RunScope> =
+            scopes.iter().map(|(scope, _)| scope).filter(|scope| met::may_meet(scope)).collect();
+        if met.is_empty() {
+            return Ok(());
+        }
+        let asked = calls.iter().filter_map(|call| match call {
+            Call::Ask(ask) => ask.now,
+            _ => None,
+        });
+        let at = asked.fold(now, Micros::max);
+        self.load_breakers(&met, at).await
     }
 
     /// The buckets of tokens that settling calls may correct.

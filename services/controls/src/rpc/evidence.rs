@@ -7,6 +7,8 @@ use contracts_controls::v1 as pb;
 use prost::Message as _;
 use runspine_controls_domain::{
     admission::{Answer, Finding, RESOLVER_VERSION},
+    breaker::{BreakerCause, BreakerTarget},
+    finding::ShutBreaker,
     freeze::FreezeEffect,
     limit::Limit,
     resolve::{Reading, Readings, resolve},
@@ -228,6 +230,16 @@ fn readings(inputs: &pb::ControlInputs, at_start: bool) -> Option<Readings> {
         scope_id: t.scope_id.clone(),
         ..Reading::default()
     });
+    let shut = inputs.breakers.iter().filter(|b| !b.probe).map(|b| {
+        Some(ShutBreaker {
+            id: b.breaker_id.clone(),
+            target: BreakerTarget::from_code(b.target_type)?,
+            target_id: b.target_id.clone(),
+            cause: BreakerCause::from_code(b.cause)?,
+            fallback_model: b.fallback_model.clone(),
+            retry_after_ms: b.retry_after_ms,
+        })
+    });
     let overrides = inputs.overrides.iter().map(|o| ((o.limit_id.clone(), o.scope_id.clone()), o.value));
     Some(Readings {
         at_start,
@@ -236,6 +248,7 @@ fn readings(inputs: &pb::ControlInputs, at_start: bool) -> Option<Readings> {
         waited_ms: inputs.waited_ms,
         lapsed: inputs.lapsed,
         freezes: effects.collect::<Option<_>>()?,
+        breakers: shut.collect::<Option<_>>()?,
         used: used(&inputs.totals.unwrap_or_default()),
         estimate: Used {
             cost_microusd: amounts.cost_microusd,

@@ -1,6 +1,7 @@
 //! The RPCs: parse, call the use case, present. Holds no rule.
 
 mod admission;
+mod breaker;
 mod budget;
 pub mod budget_views;
 mod bypass;
@@ -20,12 +21,12 @@ pub mod words;
 use std::sync::Arc;
 
 use contracts_controls::v1::{
-    admission_service_server::AdmissionServiceServer, budget_service_server::BudgetServiceServer,
-    bypass_service_server::BypassServiceServer, coordination_service_server::CoordinationServiceServer,
-    event_service_server::EventServiceServer, freeze_service_server::FreezeServiceServer,
-    limit_service_server::LimitServiceServer, override_service_server::OverrideServiceServer,
-    rate_service_server::RateServiceServer, signal_service_server::SignalServiceServer,
-    threshold_service_server::ThresholdServiceServer,
+    admission_service_server::AdmissionServiceServer, breaker_service_server::BreakerServiceServer,
+    budget_service_server::BudgetServiceServer, bypass_service_server::BypassServiceServer,
+    coordination_service_server::CoordinationServiceServer, event_service_server::EventServiceServer,
+    freeze_service_server::FreezeServiceServer, limit_service_server::LimitServiceServer,
+    override_service_server::OverrideServiceServer, rate_service_server::RateServiceServer,
+    signal_service_server::SignalServiceServer, threshold_service_server::ThresholdServiceServer,
 };
 use prost::Message;
 use runspine_errors::{Fault, mesh};
@@ -52,6 +53,7 @@ pub fn routes(app: App) -> Routes {
         .add(LimitServiceServer::from_arc(rpc.clone()))
         .add(RateServiceServer::from_arc(rpc.clone()))
         .add(FreezeServiceServer::from_arc(rpc.clone()))
+        .add(BreakerServiceServer::from_arc(rpc.clone()))
         .add(BypassServiceServer::from_arc(rpc.clone()))
         .add(OverrideServiceServer::from_arc(rpc.clone()))
         .add(CoordinationServiceServer::from_arc(rpc.clone()))

@@ -18,6 +18,7 @@ use runspine_db::{AssertSqlSafe, DbError, Tx, args};
 use runspine_types::{Digest, Micros, PLATFORM_TENANT};
 
 use super::{
+    breakers::BreakerRow,
     caches::{Caches, ControlSet, SetVersion},
     gates::Gates,
     lists::{CHUNK, list},
@@ -76,6 +77,8 @@ pub struct Desk<'a> {
     pub freezes: Arc<Vec<Freeze>>,
     /// The approved bypasses of the mesh.
     pub bypasses: Arc<Vec<Bypass>>,
+    /// Breakers that are not closed, of what the calls would use.
+    pub breakers: BTreeMap<Key, BreakerRow>,
     pub(super) caches: &'a Caches,
     pub(super) sets: HashMap<String, Arc<ControlSet>>,
     pub(super) runs: HashMap<Key, LeaseRow>,
@@ -125,6 +128,7 @@ impl<'a> Desk<'a> {
             epoch: 0,
             freezes: Arc::new(Vec::new()),
             bypasses: Arc::new(Vec::new()),
+            breakers: BTreeMap::new(),
             caches,
             sets: HashMap::new(),
             runs: HashMap::new(),

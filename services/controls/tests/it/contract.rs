@@ -105,6 +105,14 @@ async fn every_operation_is_served() {
         list_evaluation_evidence: "ListEvaluationEvidence" => ListEvaluationEvidenceRequest,
         link_breach_incident: "LinkBreachIncident" => LinkBreachIncidentRequest,
     ));
+    served.extend(answers!(house, breakers, "BreakerService",
+        report_outcome: "ReportOutcome" => ReportOutcomeRequest,
+        check_breaker: "CheckBreaker" => CheckBreakerRequest,
+        open_breaker: "OpenBreaker" => OpenBreakerRequest,
+        close_breaker: "CloseBreaker" => CloseBreakerRequest,
+        get_breaker: "GetBreaker" => GetBreakerRequest,
+        list_breakers: "ListBreakers" => ListBreakersRequest,
+    ));
     served.extend(answers!(house, thresholds, "ThresholdService",
         get_threshold_defaults: "GetThresholdDefaults" => GetThresholdDefaultsRequest,
         validate_thresholds: "ValidateThresholds" => ValidateThresholdsRequest,
@@ -133,6 +141,7 @@ async fn every_operation_is_served() {
         "FreezeService/ListFreezes",
         "OverrideService/ListOverrides",
         "BypassService/ListBypasses",
+        "BreakerService/ListBreakers",
     ];
     for (operation, refusal) in served {
         // An empty request is wrong everywhere but in the lists of everything.
@@ -172,6 +181,7 @@ fn every_reason_has_a_page() {
     let results = [
         "FROZEN",
         "LEASE_LAPSED",
+        "BREAKER_OPEN",
         "RATE_LIMITED",
         "RATE_UNSATISFIABLE",
         "CONCURRENCY_EXCEEDED",

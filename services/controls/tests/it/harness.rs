@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::{Actor, ActorType, Amounts, CallContext, EventEnvelope, Lease};
 use contracts_controls::v1::{
-    self as pb, admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
+    self as pb, admission_service_client::AdmissionServiceClient,
+    breaker_service_client::BreakerServiceClient, budget_service_client::BudgetServiceClient,
     bypass_service_client::BypassServiceClient, coordination_service_client::CoordinationServiceClient,
     event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
     limit_service_client::LimitServiceClient, override_service_client::OverrideServiceClient,
@@ -37,6 +38,7 @@ pub struct House {
     pub thresholds: ThresholdServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
     pub overrides: OverrideServiceClient<Transport>,
+    pub breakers: BreakerServiceClient<Transport>,
     pub bypasses: BypassServiceClient<Transport>,
     pub coordination: CoordinationServiceClient<Transport>,
     pub registry: Registry,
@@ -79,6 +81,7 @@ impl House {
             thresholds: ThresholdServiceClient::new(way.clone()),
             events: EventServiceClient::new(way.clone()),
             overrides: OverrideServiceClient::new(way.clone()),
+            breakers: BreakerServiceClient::new(way.clone()),
             bypasses: BypassServiceClient::new(way.clone()),
             coordination: CoordinationServiceClient::new(way),
             registry: Registry::read(&[contracts_controls::DESCRIPTORS]).unwrap(),
@@ -167,6 +170,18 @@ impl House {
 
     pub async fn step(&self, message: pb::AdmitStepRequest) -> Result<pb::AdmitStepResponse, Status> {
         call!(self, admissions.admit_step, "AdmissionService/AdmitStep", message)
+    }
+
+    /// Extends the lease of run `number` by 30 s.
+    pub async fn renew(&self, number: u64) {
+        let message = pb::RenewRunLeaseRequest {
+            run_id: run(number),
+            attempt: 1,
+            fence: 1,
+            expires_at: Some(timestamp(self.in_ms(30_000))),
+            freeze_epoch_seen: 0,
+        };
+        call!(self, admissions.renew_run_lease, "AdmissionService/RenewRunLease", message).unwrap();
     }
 
     pub async fn settle(&self, message: pb::SettleRequest) -> Result<pb::SettleResponse, Status> {

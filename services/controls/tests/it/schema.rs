@@ -35,6 +35,7 @@ on_both_engines! {
         call!(house, budgets.reverse_settlement, "BudgetService/ReverseSettlement", message).unwrap();
         crate::overrides::used_once(&house, 3).await;
         crate::bypasses::used_once(&house, 3).await;
+        crate::breakers::opened_once(&house).await;
         house.settle_run(3, 1).await.unwrap();
         house.admit(2).await.unwrap();
         let _watch = house.app.watchers.enter("spine-1");

@@ -5,9 +5,10 @@ use contracts_controls::v1::{
     AdmitStepResponse, ExtendRequest, ExtendResponse, GetContainmentRequest, GetContainmentResponse,
     GetRunControlsEvidenceRequest, GetRunControlsEvidenceResponse, RecordBypassUseRequest,
     RecordBypassUseResponse, ReleaseRequest, ReleaseResponse, RenewRunLeaseRequest, RenewRunLeaseResponse,
-    ReverseSettlementRequest, ReverseSettlementResponse, SettleRequest, SettleResponse, SettleRunRequest,
-    SettleRunResponse, SimulateAdmissionRequest, SimulateAdmissionResponse,
-    admission_service_client::AdmissionServiceClient, budget_service_client::BudgetServiceClient,
+    ReportOutcomeRequest, ReportOutcomeResponse, ReverseSettlementRequest, ReverseSettlementResponse,
+    SettleRequest, SettleResponse, SettleRunRequest, SettleRunResponse, SimulateAdmissionRequest,
+    SimulateAdmissionResponse, admission_service_client::AdmissionServiceClient,
+    breaker_service_client::BreakerServiceClient, budget_service_client::BudgetServiceClient,
     bypass_service_client::BypassServiceClient, freeze_service_client::FreezeServiceClient,
     signal_service_client::SignalServiceClient,
 };
@@ -56,5 +57,13 @@ bridge! {
         containment: FreezeServiceClient.get_containment(GetContainmentRequest) -> GetContainmentResponse;
         /// Notes a step that a bypass lets pass.
         pass: BypassServiceClient.record_bypass_use(RecordBypassUseRequest) -> RecordBypassUseResponse;
+    }
+}
+
+bridge! {
+    /// What is behind circuit breakers.
+    ControlsBreakerBridge {
+        /// How uses of a target went.
+        report: BreakerServiceClient.report_outcome(ReportOutcomeRequest) -> ReportOutcomeResponse;
     }
 }

@@ -1,9 +1,10 @@
 //! The spine's view of incidents.
 
 use contracts_incidents::v1::{
-    ListRunIncidentsRequest, ListRunIncidentsResponse, OpenViolationIncidentRequest,
-    OpenViolationIncidentResponse, ReportIncidentRequest, ReportIncidentResponse, ReportRunOutcomeRequest,
-    ReportRunOutcomeResponse, VoidIncidentRequest, VoidIncidentResponse,
+    GetIncidentRequest, GetIncidentResponse, ListRunIncidentsRequest, ListRunIncidentsResponse,
+    OpenViolationIncidentRequest, OpenViolationIncidentResponse, ReportIncidentRequest,
+    ReportIncidentResponse, ReportRunOutcomeRequest, ReportRunOutcomeResponse, ResolveIncidentRequest,
+    ResolveIncidentResponse, VoidIncidentRequest, VoidIncidentResponse,
     incident_report_service_client::IncidentReportServiceClient,
     incident_service_client::IncidentServiceClient,
 };
@@ -25,5 +26,15 @@ bridge! {
         void: IncidentReportServiceClient.void_incident(VoidIncidentRequest) -> VoidIncidentResponse;
         /// Incidents of a run.
         for_run: IncidentServiceClient.list_run_incidents(ListRunIncidentsRequest) -> ListRunIncidentsResponse;
+    }
+}
+
+bridge! {
+    /// Ends of incidents whose cause is gone.
+    IncidentsEndBridge {
+        /// One incident.
+        get: IncidentServiceClient.get_incident(GetIncidentRequest) -> GetIncidentResponse;
+        /// Ends an incident.
+        resolve: IncidentServiceClient.resolve_incident(ResolveIncidentRequest) -> ResolveIncidentResponse;
     }
 }

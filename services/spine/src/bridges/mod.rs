@@ -11,8 +11,8 @@ mod policies;
 pub use activity::{
     ActivityAnswerBridge, ActivityBridge, ActivityLeaseBridge, ActivityStopBridge, ActivityViewBridge,
 };
-pub use controls::{ControlsBridge, ControlsRunBridge, ControlsStopBridge};
-pub use incidents::IncidentsBridge;
+pub use controls::{ControlsBreakerBridge, ControlsBridge, ControlsRunBridge, ControlsStopBridge};
+pub use incidents::{IncidentsBridge, IncidentsEndBridge};
 pub use logs::{
     LogsContractBridge, LogsEvidenceBridge, LogsLedgerBridge, LogsReadBridge, LogsReconcilerBridge,
     LogsTraceBridge,
@@ -108,6 +108,10 @@ pub struct Bridges {
     pub violations: PoliciesViolationBridge,
     /// Admissions and holds.
     pub controls: ControlsBridge,
+    /// Circuit breakers.
+    pub breakers: ControlsBreakerBridge,
+    /// Ends of incidents.
+    pub incident_ends: IncidentsEndBridge,
     /// Freezes.
     pub freezes: ControlsStopBridge,
     /// Settlements.
@@ -143,6 +147,8 @@ impl Bridges {
             lessons: PoliciesLearningBridge::new(to.policies.clone()),
             violations: PoliciesViolationBridge::new(to.policies.clone()),
             controls: ControlsBridge::new(to.controls.clone()),
+            breakers: ControlsBreakerBridge::new(to.controls.clone()),
+            incident_ends: IncidentsEndBridge::new(to.incidents.clone()),
             freezes: ControlsStopBridge::new(to.controls.clone()),
             settlements: ControlsRunBridge::new(to.controls.clone()),
             traces: LogsTraceBridge::new(to.logs.clone()),

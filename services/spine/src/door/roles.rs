@@ -84,6 +84,7 @@ pub fn role_patterns(role: &str) -> Option<&'static [&'static str]> {
             "freezes.write",
             "freezes.lift",
             "overrides.request",
+            "breakers.write",
             "signals.*",
         ],
         "DEVELOPER" => &["runs.execute", "runs.resume", "*.read", "policies.simulate", "violations.report"],

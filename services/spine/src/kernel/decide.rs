@@ -21,7 +21,7 @@ use super::{
     freeze::frozen,
     ledger,
     replay::{decision_key, freeze_over, receipt, revocation_key},
-    session::Step,
+    session::{Calls, Step},
     sessions::Slot,
     state::Attempt,
     step_check, termination,
@@ -57,6 +57,9 @@ impl Kernel {
             resource: step_check::resource_id(ask),
             estimate: Some(estimate),
             arguments_digest: ask.arguments_digest.clone(),
+            provider: ask.provider.clone(),
+            model: ask.model.clone(),
+            tool: ask.tool.clone(),
         };
         let item = RecordItem {
             idempotency_key: decision_key(index, ask.ask),
@@ -152,6 +155,7 @@ impl Kernel {
             name: ask.name.clone(),
             resource: step_check::resource_id(ask),
             arguments_digest: ask.arguments_digest.clone(),
+            calls: Calls { provider: ask.provider.clone(), model: ask.model.clone(), tool: ask.tool.clone() },
             estimate,
             hold_id: hold_id.to_owned(),
             last_try: None,

@@ -41,6 +41,7 @@ mod state;
 pub(crate) mod step_check;
 mod taught;
 mod trace;
+mod uses;
 pub(crate) mod validate;
 #[cfg(test)]
 mod verdicts;
@@ -59,6 +60,7 @@ use runspine_types::{Clock, Micros};
 pub use sessions::Sessions;
 pub(crate) use sessions::Slot;
 pub use state::Attempt;
+pub(crate) use uses::{Uses, Waiting};
 
 use crate::{bridges::Bridges, config::KernelConfig};
 
@@ -69,6 +71,7 @@ pub struct Kernel {
     pub(crate) sessions: Sessions,
     pub(crate) freezes: Arc<FreezeView>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) uses: Uses,
 }
 
 impl Kernel {
@@ -81,7 +84,7 @@ impl Kernel {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let sessions = Sessions::new(config.sessions);
-        Self { bridges, config, sessions, freezes, clock }
+        Self { bridges, config, sessions, freezes, clock, uses: Uses::default() }
     }
 
     /// The bridges, for the coordinators beside the kernel.

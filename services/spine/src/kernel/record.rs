@@ -67,6 +67,7 @@ impl Kernel {
         if !stored.duplicate {
             count(&report, &standing);
             self.remember_step(&mut slot, &report, &standing, &stored);
+            self.uses.note(&context.tenant_id, &report, &standing);
         }
         let totals = slot.session.as_ref().map(|s| s.totals(None, attempt.running_ms(self.now())));
         let settled = self.settle(&context, &report, &standing, totals).await;

@@ -27,12 +27,25 @@ pub struct Step {
     pub resource: String,
     /// Digest of its arguments.
     pub arguments_digest: Bytes,
+    /// What it calls.
+    pub calls: Calls,
     /// What it was expected to use.
     pub estimate: Amounts,
     /// The hold on the budget. Empty: none.
     pub hold_id: String,
     /// Its newest try. `None`: not recorded yet.
     pub last_try: Option<Try>,
+}
+
+/// What a step calls, as it was asked for. Empty: none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Provider of the model.
+    pub provider: String,
+    /// Model.
+    pub model: String,
+    /// Tool.
+    pub tool: String,
 }
 
 /// One try of a step.

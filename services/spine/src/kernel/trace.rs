@@ -12,7 +12,7 @@ use runspine_rpc::Context;
 
 use super::{
     Kernel,
-    session::{Session, Step, Try, Used},
+    session::{Calls, Session, Step, Try, Used},
     sessions::Slot,
     step_check,
 };
@@ -147,6 +147,7 @@ fn fold(session: &mut Session, stored: &StoredRecord) {
                     name: decision.name.clone(),
                     resource: kept.resource,
                     arguments_digest: kept.arguments_digest,
+                    calls: Calls { provider: kept.provider, model: kept.model, tool: kept.tool },
                     estimate: kept.estimate.unwrap_or_default(),
                     hold_id: decision.hold_id.clone(),
                     last_try: None,

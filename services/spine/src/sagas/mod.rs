@@ -1,6 +1,7 @@
 //! Anything over two domains is a saga of the spine: each action beside its undo, both idempotent, journalled in the
 //! audit contract before and after.
 
+mod breaker;
 pub mod completion;
 mod parked;
 pub(crate) mod retry;

@@ -7,6 +7,7 @@ mod projection;
 pub mod reactor;
 pub mod reconciler;
 pub mod relay;
+pub mod uses;
 
 #[cfg(test)]
 mod tests;

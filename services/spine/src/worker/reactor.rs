@@ -1,11 +1,11 @@
 //! Hears what the domains have published and lets the kernel, or a saga, react: runs that wait for an approval go on,
-//! violations get their incidents, parked sagas are told to people, what runs teach becomes lessons. At least once, and harmless when twice: every
+//! violations and open breakers get their incidents, parked sagas are told to people, what runs teach becomes lessons. At least once, and harmless when twice: every
 //! reaction has a key of its own.
 
 use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::EventEnvelope;
-use contracts_controls::v1::SignalRaised;
+use contracts_controls::v1::{BreakerClosed, BreakerOpened, SignalRaised};
 use contracts_logs::v1::{ContractParked, TraceSealed};
 use contracts_policies::v1::{ApprovalResolved, ViolationReported};
 use prost::Message;
@@ -27,6 +27,8 @@ pub const CALLS: &[&str] = &[
     "runspine.controls.v1.EventService/PullEvents",
     "runspine.controls.v1.EventService/AckEvents",
     "runspine.policies.v1.LessonService/EmitLesson",
+    "runspine.incidents.v1.IncidentService/GetIncident",
+    "runspine.incidents.v1.IncidentService/ResolveIncident",
 ];
 
 /// The name under which the outboxes keep this worker's place.
@@ -143,6 +145,16 @@ impl Reactor {
                     return Ok(());
                 }
                 "LESSON"
+            }
+            "controls.BreakerOpened" => {
+                let breaker = BreakerOpened::decode(data).map_err(unreadable)?.breaker;
+                self.kernel.breaker_opened(context, &breaker.unwrap_or_default()).await?;
+                "BREAKER"
+            }
+            "controls.BreakerClosed" => {
+                let closed = BreakerClosed::decode(data).map_err(unreadable)?;
+                self.kernel.breaker_closed(context, &closed).await?;
+                "BREAKER"
             }
             _ => return Ok(()),
         };

@@ -4,6 +4,7 @@
 mod access;
 mod attempts;
 mod bad_input;
+mod breakers;
 mod contracts;
 mod freezes;
 mod govern;

@@ -1,0 +1,197 @@
+//! How providers, models and tools were found to work, on its way to their breakers. Equal outcomes of a target that
+//! follow each other are one report: a busy provider costs a handful of reports a second, not one a step.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use contracts_common::common::v1::{ErrorClass, OutcomeCategory, StepKind, StepOutcome};
+use contracts_controls::v1::{BreakerResult, BreakerTarget};
+use contracts_spine::v1::RecordStepRequest;
+use runspine_types::new_id;
+use tokio::sync::Notify;
+
+use super::report::{Standing, kind};
+
+/// Uses that one report speaks of, at most.
+const MOST_SAMPLES: usize = 64;
+/// Targets whose reports may wait; beyond it uses are not noted: their breakers hear of the next ones.
+const MOST_TARGETS: usize = 10_000;
+
+/// Uses of one target that went the same way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Id of the report.
+    pub(crate) id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) target: BreakerTarget,
+    pub(crate) target_id: String,
+    pub(crate) result: BreakerResult,
+    /// Who made them: `run/attempt/step`.
+    pub(crate) holders: Vec<String>,
+}
+
+type Target = (String, i32, String);
+
+/// The uses of this replica that were not reported yet.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    waiting: Mutex<HashMap<Target, Vec<Waiting>>>,
+    rang: Notify,
+}
+
+impl Uses {
+    /// Notes how a step that was allowed found its target. What no decision allowed moves no breaker.
+    pub(super) fn note(&self, tenant: &str, report: &RecordStepRequest, standing: &Standing) {
+        let Some(step) = standing.step.as_ref().filter(|_| !standing.unauthorized) else { return };
+        let Some(result) = result(report) else { return };
+        let holder = format!("{}/{}/{}", report.run_id, report.attempt, report.step_index);
+        let stated =
+            |said: &str, asked: &str| if said.is_empty() { asked.to_owned() } else { said.to_owned() };
+        let of_model = kind(report, standing) == StepKind::LlmCall;
+        let provider = if of_model { stated(&report.provider, &step.calls.provider) } else { String::new() };
+        let model = if of_model { stated(&report.model, &step.calls.model) } else { String::new() };
+        let targets = [
+            (BreakerTarget::Provider, provider),
+            (BreakerTarget::Model, model),
+            (BreakerTarget::Tool, step.calls.tool.clone()),
+        ];
+        for (target, id) in targets.into_iter().filter(|(_, id)| !id.is_empty()) {
+            self.add(tenant, target, id, result, &holder);
+        }
+    }
+
+    fn add(&self, tenant: &str, target: BreakerTarget, id: String, result: BreakerResult, holder: &str) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (tenant.to_owned(), i32::from(target), id.clone());
+        if waiting.len() >= MOST_TARGETS && !waiting.contains_key(&key) {
+            return;
+        }
+        let reports = waiting.entry(key).or_default();
+        match reports.last_mut() {
+            Some(last) if last.result == result && last.holders.len() < MOST_SAMPLES => {
+                last.holders.push(holder.to_owned());
+            }
+            _ => reports.push(Waiting {
+                id: new_id(),
+                tenant_id: tenant.to_owned(),
+                target,
+                target_id: id,
+                result,
+                holders: vec![holder.to_owned()],
+            }),
+        }
+        drop(waiting);
+        self.rang.notify_one();
+    }
+
+    /// Waits until something is noted.
+    pub(crate) async fn noted(&self) {
+        self.rang.notified().await;
+    }
+
+    /// Takes what waits: of each target in the order in which it was noted.
+    pub(crate) fn take(&self) -> Vec<Vec<Waiting>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *waiting).into_values().collect()
+    }
+}
+
+/// What an outcome says of the target; none: nothing. An error of the tool's own shows that the tool answers.
+fn result(report: &RecordStepRequest) -> Option<BreakerResult> {
+    match (report.outcome(), report.outcome_category()) {
+        (StepOutcome::Success, _) => Some(BreakerResult::Good),
+        (StepOutcome::Skipped | StepOutcome::Unspecified, _) => None,
+        (_, OutcomeCategory::Timeout | OutcomeCategory::Provider) => Some(BreakerResult::Bad),
+        (_, OutcomeCategory::Tool) if report.error_class() == ErrorClass::Transient => {
+            Some(BreakerResult::Bad)
+        }
+        (StepOutcome::Failure, OutcomeCategory::Tool) => Some(BreakerResult::Good),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::session::{Calls, Step};
+
+    fn standing(kind: StepKind) -> Standing {
+        let calls = Calls { provider: "acme".into(), model: "large".into(), tool: "search".into() };
+        Standing {
+            step: Some(Step { decision_id: "d".into(), kind, calls, ..Step::default() }),
+            ..Standing::default()
+        }
+    }
+
+    fn report(outcome: StepOutcome, category: OutcomeCategory, class: ErrorClass) -> RecordStepRequest {
+        RecordStepRequest {
+            run_id: "r".into(),
+            attempt: 1,
+            outcome: outcome.into(),
+            outcome_category: category.into(),
+            error_class: class.into(),
+            ..RecordStepRequest::default()
+        }
+    }
+
+    fn good() -> RecordStepRequest {
+        report(StepOutcome::Success, OutcomeCategory::Unspecified, ErrorClass::Unspecified)
+    }
+
+    #[test]
+    fn what_an_outcome_says_of_its_target() {
+        use BreakerResult::{Bad, Good};
+        use OutcomeCategory::{Execution, Policy, Provider, Timeout, Tool};
+        use StepOutcome::{Ambiguous, Failure, Retried, Skipped, Success};
+        let rows = [
+            (Success, Execution, ErrorClass::Unspecified, Some(Good)),
+            (Failure, Provider, ErrorClass::Permanent, Some(Bad)),
+            (Retried, Timeout, ErrorClass::Transient, Some(Bad)),
+            (Ambiguous, Timeout, ErrorClass::Unspecified, Some(Bad)),
+            (Failure, Tool, ErrorClass::Transient, Some(Bad)),
+            (Failure, Tool, ErrorClass::Permanent, Some(Good)),
+            (Failure, Execution, ErrorClass::Unknown, None),
+            (Failure, Policy, ErrorClass::PolicyViolation, None),
+            (Skipped, Timeout, ErrorClass::Transient, None),
+        ];
+        for (outcome, category, class, expected) in rows {
+            assert_eq!(
+                result(&report(outcome, category, class)),
+                expected,
+                "{outcome:?} {category:?} {class:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn equal_outcomes_are_one_report_and_their_order_stays() {
+        let uses = Uses::default();
+        let bad = report(StepOutcome::Failure, OutcomeCategory::Timeout, ErrorClass::Transient);
+        for said in [&good(), &good(), &bad, &good()] {
+            uses.note("t", said, &standing(StepKind::ToolCall));
+        }
+        let taken = uses.take();
+        assert_eq!(taken.len(), 1, "a tool has no provider");
+        let told: Vec<_> = taken[0].iter().map(|w| (w.target, w.result, w.holders.len())).collect();
+        let tool = BreakerTarget::Tool;
+        assert_eq!(
+            told,
+            [(tool, BreakerResult::Good, 2), (tool, BreakerResult::Bad, 1), (tool, BreakerResult::Good, 1)]
+        );
+        assert!(uses.take().is_empty());
+        (0..65).for_each(|_| uses.note("t", &good(), &standing(StepKind::LlmCall)));
+        let mut sizes: Vec<usize> = uses.take().into_iter().flatten().map(|w| w.holders.len()).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [1, 1, 1, 64, 64, 64], "provider, model and tool, 64 uses a report");
+    }
+
+    #[test]
+    fn what_no_decision_allowed_moves_no_breaker() {
+        let uses = Uses::default();
+        uses.note("t", &good(), &Standing { unauthorized: true, ..standing(StepKind::LlmCall) });
+        uses.note("t", &good(), &Standing::default());
+        assert!(uses.take().is_empty());
+    }
+}
