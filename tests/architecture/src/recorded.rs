@@ -99,6 +99,10 @@ pub const RECORDS: &[(&str, Record)] = &[
     ("controls.v1.OverrideService/RejectOverride", Entry("controls.OverrideRejected")),
     ("controls.v1.OverrideService/RequestOverride", Entry("controls.OverrideRequested")),
     ("controls.v1.RateService/ResetBucket", Entry("controls.BucketReset")),
+    ("controls.v1.ScopeService/ConsumeScope", Entry("controls.ScopeConsumed")),
+    ("controls.v1.ScopeService/CreateScope", Entry("controls.ScopeCreated")),
+    ("controls.v1.ScopeService/RevokeScope", Entry("controls.ScopeRevoked")),
+    ("controls.v1.ScopeService/SettleScopeUse", Entry("controls.ScopeSettled")),
     (
         "controls.v1.SignalService/LinkBreachIncident",
         Elsewhere("repeats what the incident's own entry says (incidents.IncidentOpened, IncidentLinked)"),

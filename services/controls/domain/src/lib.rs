@@ -11,6 +11,7 @@ pub mod bypass;
 pub mod containment;
 pub mod coordination;
 pub mod estimate;
+pub mod execution;
 pub mod finding;
 pub mod freeze;
 pub mod hold;

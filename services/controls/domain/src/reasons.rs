@@ -85,6 +85,24 @@ runspine_errors::reasons! { "controls.runspine";
     Exhausted: BYPASS_QUOTA;
     /// Nothing was ever said about a breaker of this target.
     NotFound: BREAKER_NOT_FOUND;
+    /// No scope with this id.
+    NotFound: SCOPE_NOT_FOUND;
+    /// No scope was used under this attempt.
+    NotFound: SCOPE_USE_NOT_FOUND;
+    /// The scope was taken back.
+    Precondition: SCOPE_REVOKED;
+    /// The time of the scope is over.
+    Precondition: SCOPE_EXPIRED;
+    /// The attempts or the cost of the scope are used up.
+    Precondition: SCOPE_EXHAUSTED;
+    /// The scope is for another incident.
+    Precondition: SCOPE_INCIDENT_MISMATCH;
+    /// The scope is for another action, or for less risk.
+    Precondition: SCOPE_ACTION_MISMATCH;
+    /// An action of this risk runs under a scope only.
+    Precondition: SCOPE_REQUIRED;
+    /// What is left of the scope's cost does not suffice, or a use is under way.
+    Exhausted: SCOPE_COST_EXCEEDED;
     /// Nobody was ever granted a lease of this name.
     NotFound: LEASE_NOT_FOUND;
 }

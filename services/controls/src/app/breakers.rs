@@ -165,8 +165,7 @@ pub(super) async fn grant(
     now: Micros,
 ) -> Result<(), Fault> {
     let mut breaker = row.subject()?;
-    let moved: Vec<Transition> = breaker.advance(now).into_iter().collect();
-    breaker.grant(holder, now);
+    let moved: Vec<Transition> = breaker.grant(holder, now).into_iter().collect();
     row.take(&breaker);
     record(tx, caller, row, &moved, "", now).await?;
     Ok(store::save(tx, row).await?)

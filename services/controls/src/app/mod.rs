@@ -20,6 +20,7 @@ mod prepare;
 mod present;
 pub mod rates;
 pub mod records;
+pub mod scopes;
 mod shut;
 pub mod signals;
 mod simulate;

@@ -14,6 +14,7 @@ mod freeze;
 mod limit;
 mod overrides;
 mod rate;
+mod scope;
 mod signal;
 mod threshold;
 pub mod words;
@@ -26,7 +27,8 @@ use contracts_controls::v1::{
     coordination_service_server::CoordinationServiceServer, event_service_server::EventServiceServer,
     freeze_service_server::FreezeServiceServer, limit_service_server::LimitServiceServer,
     override_service_server::OverrideServiceServer, rate_service_server::RateServiceServer,
-    signal_service_server::SignalServiceServer, threshold_service_server::ThresholdServiceServer,
+    scope_service_server::ScopeServiceServer, signal_service_server::SignalServiceServer,
+    threshold_service_server::ThresholdServiceServer,
 };
 use prost::Message;
 use runspine_errors::{Fault, mesh};
@@ -57,6 +59,7 @@ pub fn routes(app: App) -> Routes {
         .add(BypassServiceServer::from_arc(rpc.clone()))
         .add(OverrideServiceServer::from_arc(rpc.clone()))
         .add(CoordinationServiceServer::from_arc(rpc.clone()))
+        .add(ScopeServiceServer::from_arc(rpc.clone()))
         .add(SignalServiceServer::from_arc(rpc.clone()))
         .add(ThresholdServiceServer::from_arc(rpc.clone()))
         .add(EventServiceServer::from_arc(rpc))

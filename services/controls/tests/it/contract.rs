@@ -113,6 +113,14 @@ async fn every_operation_is_served() {
         get_breaker: "GetBreaker" => GetBreakerRequest,
         list_breakers: "ListBreakers" => ListBreakersRequest,
     ));
+    served.extend(answers!(house, scopes, "ScopeService",
+        create_scope: "CreateScope" => CreateScopeRequest,
+        consume_scope: "ConsumeScope" => ConsumeScopeRequest,
+        settle_scope_use: "SettleScopeUse" => SettleScopeUseRequest,
+        revoke_scope: "RevokeScope" => RevokeScopeRequest,
+        get_scope: "GetScope" => GetScopeRequest,
+        list_scopes: "ListScopes" => ListScopesRequest,
+    ));
     served.extend(answers!(house, thresholds, "ThresholdService",
         get_threshold_defaults: "GetThresholdDefaults" => GetThresholdDefaultsRequest,
         validate_thresholds: "ValidateThresholds" => ValidateThresholdsRequest,
@@ -142,6 +150,7 @@ async fn every_operation_is_served() {
         "OverrideService/ListOverrides",
         "BypassService/ListBypasses",
         "BreakerService/ListBreakers",
+        "ScopeService/ListScopes",
     ];
     for (operation, refusal) in served {
         // An empty request is wrong everywhere but in the lists of everything.

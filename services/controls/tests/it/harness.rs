@@ -9,8 +9,8 @@ use contracts_controls::v1::{
     bypass_service_client::BypassServiceClient, coordination_service_client::CoordinationServiceClient,
     event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
     limit_service_client::LimitServiceClient, override_service_client::OverrideServiceClient,
-    rate_service_client::RateServiceClient, signal_service_client::SignalServiceClient,
-    threshold_service_client::ThresholdServiceClient,
+    rate_service_client::RateServiceClient, scope_service_client::ScopeServiceClient,
+    signal_service_client::SignalServiceClient, threshold_service_client::ThresholdServiceClient,
 };
 use runspine_boot::{Deps, Service};
 use runspine_controls::{app::App, rpc, store::MIGRATIONS};
@@ -39,6 +39,7 @@ pub struct House {
     pub events: EventServiceClient<Transport>,
     pub overrides: OverrideServiceClient<Transport>,
     pub breakers: BreakerServiceClient<Transport>,
+    pub scopes: ScopeServiceClient<Transport>,
     pub bypasses: BypassServiceClient<Transport>,
     pub coordination: CoordinationServiceClient<Transport>,
     pub registry: Registry,
@@ -82,6 +83,7 @@ impl House {
             events: EventServiceClient::new(way.clone()),
             overrides: OverrideServiceClient::new(way.clone()),
             breakers: BreakerServiceClient::new(way.clone()),
+            scopes: ScopeServiceClient::new(way.clone()),
             bypasses: BypassServiceClient::new(way.clone()),
             coordination: CoordinationServiceClient::new(way),
             registry: Registry::read(&[contracts_controls::DESCRIPTORS]).unwrap(),

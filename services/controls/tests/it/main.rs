@@ -19,4 +19,5 @@ mod overrides;
 mod rates;
 mod replicas;
 mod schema;
+mod scopes;
 mod signals;

@@ -85,6 +85,7 @@ pub fn role_patterns(role: &str) -> Option<&'static [&'static str]> {
             "freezes.lift",
             "overrides.request",
             "breakers.write",
+            "scopes.write",
             "signals.*",
         ],
         "DEVELOPER" => &["runs.execute", "runs.resume", "*.read", "policies.simulate", "violations.report"],

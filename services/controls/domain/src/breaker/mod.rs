@@ -279,11 +279,14 @@ impl Breaker {
         }
     }
 
-    /// Gives `holder` the trial. It ends with its report, or after 30 s.
-    pub fn grant(&mut self, holder: &str, now: Micros) {
+    /// Takes over the state that the time has brought, and gives `holder` the trial. It ends with its report, or after
+    /// 30 s.
+    pub fn grant(&mut self, holder: &str, now: Micros) -> Option<Transition> {
+        let moved = self.advance(now);
         if self.kind == BreakerKind::Fault {
             self.probe = Some(Probe { holder: holder.to_owned(), until: now.plus_millis(PROBE_MS) });
         }
+        moved
     }
 
     /// Opens by order, until a time or until it is closed by order.

@@ -10,6 +10,8 @@ use super::desk::{BEA, Desk};
 const LIMITS: &str = "controls.v1.LimitService";
 const BUDGETS: &str = "controls.v1.BudgetService";
 const FREEZES: &str = "controls.v1.FreezeService";
+const BREAKERS: &str = "controls.v1.BreakerService";
+const SCOPES: &str = "controls.v1.ScopeService";
 const BYPASSES: &str = "controls.v1.BypassService";
 const OVERRIDES: &str = "controls.v1.OverrideService";
 const WHY: &str = "because the test wants it";
@@ -63,7 +65,64 @@ pub async fn acts(desk: &Desk) {
     limits(desk, &limit).await;
     overrides(desk, &limit).await;
     bypasses(desk).await;
+    breakers(desk).await;
+    scopes(desk).await;
     freezes(desk).await;
+}
+
+async fn breakers(desk: &Desk) {
+    let (target_type, target_id) = (pb::BreakerTarget::Tool.into(), "search".to_owned());
+    let report = pb::ReportOutcomeRequest {
+        report_id: new_id(),
+        kind: pb::BreakerKind::Fault.into(),
+        target_type,
+        target_id: target_id.clone(),
+        result: pb::BreakerResult::Bad.into(),
+        sample_count: 5,
+        ..pb::ReportOutcomeRequest::default()
+    };
+    let _: pb::ReportOutcomeResponse = desk.act(&format!("{BREAKERS}/ReportOutcome"), report).await;
+    let open = pb::OpenBreakerRequest {
+        request_id: new_id(),
+        target_type,
+        target_id: target_id.clone(),
+        reason: WHY.into(),
+        ..pb::OpenBreakerRequest::default()
+    };
+    let _: pb::OpenBreakerResponse = desk.act(&format!("{BREAKERS}/OpenBreaker"), open).await;
+    let kind = pb::BreakerKind::Manual.into();
+    let close =
+        pb::CloseBreakerRequest { request_id: new_id(), kind, target_type, target_id, reason: WHY.into() };
+    let _: pb::CloseBreakerResponse = desk.act(&format!("{BREAKERS}/CloseBreaker"), close).await;
+}
+
+async fn scopes(desk: &Desk) {
+    let (incident_id, attempt_id, risk) = (new_id(), new_id(), pb::ActionRisk::Medium.into());
+    let create = pb::CreateScopeRequest {
+        request_id: new_id(),
+        incident_id: incident_id.clone(),
+        action: "restart".into(),
+        intent: WHY.into(),
+        risk,
+        max_attempts: 2,
+        ..pb::CreateScopeRequest::default()
+    };
+    let made: pb::CreateScopeResponse = desk.act(&format!("{SCOPES}/CreateScope"), create).await;
+    let scope_id = made.scope.unwrap().scope_id;
+    let consume = pb::ConsumeScopeRequest {
+        scope_id: scope_id.clone(),
+        attempt_id: attempt_id.clone(),
+        incident_id,
+        action: "restart".into(),
+        risk,
+        estimate_microusd: 1,
+    };
+    let _: pb::ConsumeScopeResponse = desk.act(&format!("{SCOPES}/ConsumeScope"), consume).await;
+    let outcome = pb::ScopeUseOutcome::Success.into();
+    let settle = pb::SettleScopeUseRequest { attempt_id, actual_microusd: 1, outcome };
+    let _: pb::SettleScopeUseResponse = desk.act(&format!("{SCOPES}/SettleScopeUse"), settle).await;
+    let revoke = pb::RevokeScopeRequest { request_id: new_id(), scope_id, reason: WHY.into() };
+    let _: pb::RevokeScopeResponse = desk.act(&format!("{SCOPES}/RevokeScope"), revoke).await;
 }
 
 async fn bypasses(desk: &Desk) {
