@@ -209,46 +209,39 @@ async fn change(
     if !limits::change(tx, &tenant, &after, &reason, &keyed.caller.actor_id).await? {
         return Err(Fault::new(&reasons::VERSION_CONFLICT, "the limit was changed in the meantime"));
     }
-    repay(tx, &tenant, after.key, now).await?;
-    if after.spec.max_value > before.spec.max_value {
-        recover(tx, &tenant, after.key, now).await?;
-    }
+    let raised = after.spec.max_value > before.spec.max_value;
+    settle_up(tx, &tenant, after.key, raised, now).await?;
     publish_change(tx, &keyed.caller, &act, (&before, &after), &reason, now);
     let response = pb::UpdateLimitResponse { limit: Some(limit_to(&after)) };
     keyed.keep(tx, &response, now).await?;
     Ok(response)
 }
 
-/// Breaches of a raised limit are over where use is below its warning now.
-async fn recover(tx: &mut Tx, tenant: &str, limit_key: i64, now: Micros) -> Result<(), Fault> {
-    let periods = limits::breached(tx, limit_key).await?;
-    if periods.is_empty() {
+/// What a changed limit makes available pays debt first; breaches of a raised one are over where use is below its warning
+/// now.
+async fn settle_up(
+    tx: &mut Tx,
+    tenant: &str,
+    limit_key: i64,
+    raised: bool,
+    now: Micros,
+) -> Result<(), Fault> {
+    let owing = limits::indebted(tx, limit_key).await?;
+    let breached = if raised { limits::breached(tx, limit_key).await? } else { Vec::new() };
+    if owing.is_empty() && breached.is_empty() {
         return Ok(());
     }
     let caches = Caches::default();
     let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded, now).await?;
-    let envelopes: Vec<i64> = periods.iter().map(|p| p.0).collect();
+    let envelopes: Vec<i64> = owing.iter().chain(&breached).map(|period| period.0).collect();
     desk.load_envelopes(&envelopes).await?;
-    for key in periods {
-        if desk.with_book(|book| book.below_warning(key)).await? {
-            desk.recover_period(key, "BELOW_WARNING", now).await?;
-        }
-    }
-    Ok(desk.flush(now).await?)
-}
-
-/// What a raised limit makes available pays debt first.
-async fn repay(tx: &mut Tx, tenant: &str, limit_key: i64, now: Micros) -> Result<(), Fault> {
-    let periods = limits::indebted(tx, limit_key).await?;
-    if periods.is_empty() {
-        return Ok(());
-    }
-    let caches = Caches::default();
-    let mut desk = Desk::open(tx, &caches, &[tenant], Locking::AsNeeded, now).await?;
-    let envelopes: Vec<i64> = periods.iter().map(|p| p.0).collect();
-    desk.load_envelopes(&envelopes).await?;
-    for period in periods {
+    for period in owing {
         desk.with_book(|book| book.limit_changed(period)).await?;
+    }
+    for period in breached {
+        if desk.with_book(|book| book.below_warning(period)).await? {
+            desk.recover_period(period, "BELOW_WARNING", now).await?;
+        }
     }
     Ok(desk.flush(now).await?)
 }

@@ -30,6 +30,7 @@ const NAMED_ONLY: [&str; 1] = ["payloads.read"];
 /// | role | for |
 /// |---|---|
 /// | OWNER | everything of the tenant |
+/// | SECURITY_ADMIN | stops, bypasses, policies, approvals and payloads; doesn't run agents |
 /// | ADMIN | settings, limits, people, and stopping runs; doesn't run agents |
 /// | POLICY_AUTHOR | writes rules and proposals, tries them out, and decides about lessons |
 /// | POLICY_REVIEWER | the same, approves proposals and puts rules in force |
@@ -43,6 +44,18 @@ const NAMED_ONLY: [&str; 1] = ["payloads.read"];
 pub fn role_patterns(role: &str) -> Option<&'static [&'static str]> {
     Some(match role {
         "OWNER" => &["*.*", "payloads.read"],
+        "SECURITY_ADMIN" => &[
+            "*.read",
+            "*.audit",
+            "*.verify",
+            "freezes.*",
+            "bypasses.*",
+            "policies.*",
+            "overrides.approve",
+            "approvals.*",
+            "api_keys.*",
+            "payloads.*",
+        ],
         "ADMIN" => &[
             "*.read",
             "*.write",
@@ -157,8 +170,9 @@ pub fn human_only(permission: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ROLES: [&str; 10] = [
+    const ROLES: [&str; 11] = [
         "OWNER",
+        "SECURITY_ADMIN",
         "ADMIN",
         "POLICY_AUTHOR",
         "POLICY_REVIEWER",
@@ -176,17 +190,31 @@ mod tests {
 
     #[test]
     fn the_matrix_of_the_permissions_that_matter_most() {
-        let readers = ["OWNER", "ADMIN", "OPERATOR", "DEVELOPER", "AUDITOR", "VIEWER", "PLATFORM_OPERATOR"];
+        let readers = [
+            "OWNER",
+            "SECURITY_ADMIN",
+            "ADMIN",
+            "OPERATOR",
+            "DEVELOPER",
+            "AUDITOR",
+            "VIEWER",
+            "PLATFORM_OPERATOR",
+        ];
         assert_eq!(holders("traces.read"), readers);
         assert_eq!(holders("runs.execute"), ["OWNER", "OPERATOR", "DEVELOPER", "AGENT"]);
         assert_eq!(holders("runs.cancel"), ["OWNER", "ADMIN", "OPERATOR", "PLATFORM_OPERATOR"]);
-        assert_eq!(holders("policies.write"), ["OWNER", "ADMIN", "POLICY_AUTHOR", "POLICY_REVIEWER"]);
-        assert_eq!(holders("policies.activate"), ["OWNER", "ADMIN", "POLICY_REVIEWER"]);
+        let writers = ["OWNER", "SECURITY_ADMIN", "ADMIN", "POLICY_AUTHOR", "POLICY_REVIEWER"];
+        assert_eq!(holders("policies.write"), writers);
+        assert_eq!(holders("policies.activate"), ["OWNER", "SECURITY_ADMIN", "ADMIN", "POLICY_REVIEWER"]);
         assert_eq!(holders("proposals.review"), ["OWNER", "POLICY_REVIEWER"]);
         assert_eq!(holders("lessons.decide"), ["OWNER", "POLICY_AUTHOR", "POLICY_REVIEWER"]);
-        assert_eq!(holders("runs.verify"), ["OWNER", "OPERATOR", "AUDITOR"]);
+        assert_eq!(holders("runs.verify"), ["OWNER", "SECURITY_ADMIN", "OPERATOR", "AUDITOR"]);
+        assert_eq!(holders("bypasses.approve"), ["OWNER", "SECURITY_ADMIN"]);
+        assert_eq!(holders("breakers.write"), ["OWNER", "ADMIN", "OPERATOR"]);
+        assert_eq!(holders("scopes.write"), ["OWNER", "ADMIN", "OPERATOR"]);
+        assert_eq!(holders("policies.global"), ["PLATFORM_OPERATOR"]);
         assert_eq!(holders("ops.read"), ["PLATFORM_OPERATOR"]);
-        assert_eq!(holders("payloads.read"), ["OWNER"]);
+        assert_eq!(holders("payloads.read"), ["OWNER", "SECURITY_ADMIN"]);
         assert_eq!(holders("keys.rotate"), ["PLATFORM_OPERATOR"]);
         assert_eq!(holders("keys.revoke"), ["PLATFORM_OPERATOR"]);
         assert_eq!(holders("keys.read"), readers);
