@@ -45,6 +45,8 @@ pub struct KernelConfig {
     pub start_patience_ms: u64,
     /// How long the freeze watch may be silent before freezes are unknown, in milliseconds. Default 5,000.
     pub freeze_confirmed_ms: i64,
+    /// Whether STANDARD refuses while freezes are unknown, as STRICT always does. Default false: it goes on, degraded.
+    pub freeze_fail_closed: bool,
     /// How long steps in flight may take after a stop, in milliseconds. 0 to 60,000, default 5,000.
     pub drain_ms: i64,
     /// How long a pause that names no time may last, in seconds. 60 to 86,400, default 3,600.
@@ -73,6 +75,7 @@ impl Default for KernelConfig {
             contract_deadline_ms: 5_000,
             start_patience_ms: 30_000,
             freeze_confirmed_ms: 5_000,
+            freeze_fail_closed: false,
             drain_ms: 5_000,
             pause_sla_s: 3_600,
             known_agents: Vec::new(),

@@ -209,9 +209,8 @@ impl Kernel {
         now: Micros,
     ) -> Vec<Finding> {
         let subject = Self::subject(context, attempt);
-        let window = self.config.freeze_confirmed_ms;
         vec![
-            self.freezes.check(subject, attempt.profile(), now, window),
+            self.freeze_finding(subject, attempt.profile()),
             run_finding(attempt, now),
             lease_finding(ask, attempt, slot, now),
         ]

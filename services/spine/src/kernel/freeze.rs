@@ -10,7 +10,10 @@ use runspine_rpc::micros;
 use runspine_types::Micros;
 use tokio::sync::watch;
 
-use super::combine::{Check, Finding};
+use super::{
+    Kernel,
+    combine::{Check, Finding},
+};
 
 /// Whom a call is about, for the scope of a freeze.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +28,15 @@ pub struct Subject<'a> {
     pub api_key: &'a str,
     /// Run.
     pub run: &'a str,
+}
+
+/// When what is known of freezes is too old to go by, and what counts then.
+#[derive(Debug, Clone, Copy)]
+pub struct Doubt {
+    /// How long the watch may be silent, in milliseconds.
+    pub after_ms: i64,
+    /// STANDARD refuses then, too.
+    pub fail_closed: bool,
 }
 
 /// Freezes in force, as this replica has confirmed them.
@@ -163,15 +175,28 @@ impl FreezeView {
         subject: Subject<'_>,
         profile: GovernanceProfile,
         now: Micros,
-        window_ms: i64,
+        doubt: Doubt,
     ) -> Finding {
         if let Some(freeze) = self.covering(subject, now) {
             return frozen(&freeze);
         }
-        if self.is_confirmed(now, window_ms) {
+        if self.is_confirmed(now, doubt.after_ms) {
             return Finding::allow(Check::Freeze);
         }
+        let profile = match profile {
+            GovernanceProfile::Standard if doubt.fail_closed => GovernanceProfile::Strict,
+            as_it_is => as_it_is,
+        };
         Finding::undecided(Check::Freeze, profile, "FREEZE_STATE_UNKNOWN")
+    }
+}
+
+impl Kernel {
+    /// What is known of freezes says this.
+    pub(super) fn freeze_finding(&self, subject: Subject<'_>, profile: GovernanceProfile) -> Finding {
+        let config = &self.config;
+        let doubt = Doubt { after_ms: config.freeze_confirmed_ms, fail_closed: config.freeze_fail_closed };
+        self.freezes.check(subject, profile, self.now(), doubt)
     }
 }
 
@@ -215,6 +240,7 @@ mod tests {
     use super::*;
 
     const NOW: Micros = Micros(1_000_000_000);
+    const DOUBT: Doubt = Doubt { after_ms: 5_000, fail_closed: false };
 
     fn subject<'a>() -> Subject<'a> {
         Subject { tenant: "t", project: "p", agent: "a", api_key: "k", run: "r" }
@@ -317,18 +343,30 @@ mod tests {
             freeze(FreezeScope::Run, "r", FreezeEffect::Terminate),
             freeze(FreezeScope::Tenant, "", FreezeEffect::Pause),
         ];
-        let finding = view(both).check(subject(), GovernanceProfile::ObserveOnly, NOW, 5_000);
+        let finding = view(both).check(subject(), GovernanceProfile::ObserveOnly, NOW, DOUBT);
         assert_eq!(finding.directive, Directive::Terminate);
         assert!(finding.order);
     }
 
     #[test]
     fn a_silent_watch_is_not_an_empty_list() {
+        use GovernanceProfile::{ObserveOnly, Standard, Strict};
+        use contracts_common::common::v1::Verdict::{Allow, Deny};
         let view = view(Vec::new());
         let late = NOW.plus_millis(5_001);
-        let strict = view.check(subject(), GovernanceProfile::Strict, late, 5_000);
-        assert_eq!(strict.verdict, contracts_common::common::v1::Verdict::Deny);
-        assert!(view.check(subject(), GovernanceProfile::Standard, late, 5_000).degraded);
-        assert!(!view.check(subject(), GovernanceProfile::Standard, NOW, 5_000).degraded);
+        let rows = [
+            (Strict, false, Deny),
+            (Strict, true, Deny),
+            (Standard, false, Allow),
+            (Standard, true, Deny),
+            (ObserveOnly, false, Allow),
+            (ObserveOnly, true, Allow),
+        ];
+        for (profile, fail_closed, verdict) in rows {
+            let doubt = Doubt { fail_closed, ..DOUBT };
+            let found = view.check(subject(), profile, late, doubt);
+            assert_eq!((found.verdict, found.degraded), (verdict, true), "{profile:?} {fail_closed}");
+            assert!(!view.check(subject(), profile, NOW, doubt).degraded, "{profile:?} {fail_closed}");
+        }
     }
 }

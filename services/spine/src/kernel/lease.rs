@@ -114,12 +114,7 @@ impl Kernel {
         renewed: Option<&contracts_common::common::v1::Lease>,
     ) -> RenewLeaseResponse {
         let now = self.now();
-        let frozen = self.freezes.check(
-            Self::subject(context, attempt),
-            attempt.profile(),
-            now,
-            self.config.freeze_confirmed_ms,
-        );
+        let frozen = self.freeze_finding(Self::subject(context, attempt), attempt.profile());
         let stopping = attempt.state.stop.is_some() || attempt.is_timed_out(now);
         let directive = if stopping {
             Directive::Terminate

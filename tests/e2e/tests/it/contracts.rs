@@ -159,7 +159,11 @@ async fn governance(owner: &Client, run_id: &str, called: &mut Called) {
         kind: "PII".to_owned(),
         severity: "LOW".to_owned(),
         reason: "a name in the output".to_owned(),
-        evidence: vec![ReportedEvidence { kind: "OUTPUT".to_owned(), ..Default::default() }],
+        evidence: vec![ReportedEvidence {
+            kind: "OUTPUT".to_owned(),
+            digest: vec![7; 32].into(),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     called.ok("ReportViolation", owner.governance().report_violation(violation).await);

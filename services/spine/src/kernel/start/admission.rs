@@ -61,7 +61,7 @@ impl Kernel {
             api_key: &charter.credential_id,
             run: &charter.run_id,
         };
-        let freeze = self.freezes.check(subject, profile, now, self.config.freeze_confirmed_ms);
+        let freeze = self.freeze_finding(subject, profile);
         let limits = limits.unwrap_or_else(|| step_check::controls_silent(profile));
         let combined = combine(&[freeze, limits, rules], profile);
         let decision_id = evaluated.decision.as_ref().map_or(decision_id, |d| d.decision_id.clone());

@@ -80,8 +80,7 @@ impl Kernel {
         let evaluated = self.bridges.policies.evaluate_run(context, evaluate).await;
         let evaluated = evaluated.map_err(|miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
         let decision = evaluated.decision.clone().unwrap_or_default();
-        let window = self.config.freeze_confirmed_ms;
-        let freeze = self.freezes.check(Self::subject(context, attempt), profile, now, window);
+        let freeze = self.freeze_finding(Self::subject(context, attempt), profile);
         let combined = combine(&[freeze, step_check::policy_finding(&decision)], profile);
         let decided = StartDecision { combined, evaluated, decision_id: decision.decision_id };
         self.append_start(context, charter, &decided, ask).await?;
