@@ -169,7 +169,8 @@ class Verifier:
             self.ledger()
             unsealed = self.traces(contracts, evidence)
             self.documents()
-        except (Broken, KeyError, IndexError, ValueError) as error:
+        # AttributeError and TypeError: a number where bytes belong.
+        except (Broken, KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             self.fail("MALFORMED", error)
             return "FAILED"
         if self.found:

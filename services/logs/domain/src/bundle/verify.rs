@@ -73,11 +73,15 @@ impl Verifier<'_> {
     fn item(&mut self, line: &Line) -> Option<bool> {
         let bytes = line.bytes()?;
         match line.s.as_str() {
-            "manifest" => return Some(self.manifest(line, bytes)),
+            // What the other digests hang on stands once: a second one would be covered by nothing.
+            "manifest" => {
+                let first = self.manifest.is_none();
+                return Some(self.manifest(line, bytes) && first);
+            }
             "manifest_signature" => {
                 let plain = line.a.is_none() && line.d.is_none() && line.l.is_none();
-                self.signature = Some((line.t.clone()?, bytes));
-                return Some(plain);
+                let first = self.signature.replace((line.t.clone()?, bytes)).is_none();
+                return Some(plain && first);
             }
             _ => {}
         }

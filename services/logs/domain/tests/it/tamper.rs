@@ -294,3 +294,17 @@ fn what_nobody_touched_raises_no_alarm() {
         assert!(report.findings.is_empty(), "{n}: {:?}", report.findings);
     }
 }
+
+#[test]
+fn a_second_manifest_or_signature_is_one_too_many() {
+    let world = World::new();
+    let whole = String::from_utf8(world.clean(1)).unwrap();
+    for at in [0, 1] {
+        let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+        lines.insert(at + 1, lines[at].clone());
+        renumber(&mut lines).unwrap();
+        let file: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let report = verify_bundle(file.as_bytes(), &world.options()).unwrap();
+        assert_eq!(report.verdict, Verdict::Failed, "line {at} twice");
+    }
+}
