@@ -2,7 +2,7 @@
 
 use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
-    breaker::{Breaker, BreakerKind, BreakerState, Passage, Report, Rules, Transition},
+    breaker::{Breaker, BreakerCause, BreakerKind, BreakerState, Passage, Report, Rules, Transition},
     reasons,
 };
 use runspine_db::Tx;
@@ -244,7 +244,7 @@ async fn record(
 ) -> Result<(), Fault> {
     for transition in moved {
         row.events += 1;
-        let ordered = transition.cause == runspine_controls_domain::breaker::BreakerCause::Order;
+        let ordered = transition.cause == BreakerCause::Order;
         let (actor, note) = if ordered { (caller.actor_id.as_str(), note) } else { ("", "") };
         store::event(tx, row, *transition, (actor, note), now).await?;
         let about = About {
