@@ -149,7 +149,12 @@ impl Kernel {
             request_digest: digest_of(request).to_vec(),
             ..Ending::new(OpenedBy::Resumed)
         };
-        self.end(context, run_id, number, ending).await.map(|_| ())
+        let order = ending.request_digest.clone();
+        let first = self.end(context, run_id, number, ending).await?;
+        if first.request_digest != order {
+            return Err(Fault::new(&reasons::RUN_ENDED, "the attempt was ended otherwise meanwhile"));
+        }
+        Ok(())
     }
 
     /// Drives the ended attempt, and the making of the next, as far as the deadline allows; the reconciler does the rest.
@@ -161,15 +166,7 @@ impl Kernel {
     ) -> Outcome<ResumeRunResponse> {
         let run_id = &request.run_id;
         self.drive(context, run_id, ended).await?;
-        let said = LedgerNote {
-            event: "spine.RunResumed",
-            run_id,
-            attempt: ended,
-            key: &request.request_id,
-            reason: &request.note,
-            ..LedgerNote::default()
-        };
-        self.tell_ledger(context, &said).await?;
+        self.tell_resumed(context, ended, request).await?;
         let next = self.attempt(context, run_id, 0).await?;
         let next_attempt = (next.state.attempt > ended)
             .then(|| NextAttempt { attempt: ended + 1, not_before: next.state.next_attempt_at });
@@ -208,18 +205,22 @@ impl Kernel {
                 }
                 None => self.tell_control(context, run_id, number, &key, action, reference).await?,
             }
-            let said = LedgerNote {
-                event: "spine.RunResumed",
-                run_id,
-                attempt: number,
-                key: &request.request_id,
-                reason: &request.note,
-                ..LedgerNote::default()
-            };
-            self.tell_ledger(context, &said).await?;
+            self.tell_resumed(context, number, request).await?;
         }
         let names = |pauses: &[Pause]| pauses.iter().map(|p| present::pause_reason(p.reason())).collect();
         Ok((names(&answer.cleared), names(&answer.left)))
+    }
+
+    async fn tell_resumed(&self, context: &Context, attempt: u32, request: &ResumeRunRequest) -> Outcome<()> {
+        let said = LedgerNote {
+            event: "spine.RunResumed",
+            run_id: &request.run_id,
+            attempt,
+            key: &request.request_id,
+            reason: &request.note,
+            ..LedgerNote::default()
+        };
+        self.tell_ledger(context, &said).await.map(|_| ())
     }
 
     async fn refuse_resume(
@@ -239,10 +240,11 @@ impl Kernel {
             ..LedgerNote::default()
         };
         match self.tell_ledger(context, &said).await {
-            Ok(_) => {
-                Fault::new(&reasons::RESUME_NOT_AUTHORIZED, "the caller may clear no reason of this pause")
-                    .with("authority", name)
-            }
+            Ok(_) => Fault::new(
+                &reasons::RESUME_NOT_AUTHORIZED,
+                "the caller may not clear what the run is paused for",
+            )
+            .with("authority", name),
             Err(fault) => fault,
         }
     }

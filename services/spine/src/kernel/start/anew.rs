@@ -41,7 +41,7 @@ impl Kernel {
             return Ok(Anew::Waits(decided.combined.retry_after_ms));
         }
         if decided.waits_for_approval() {
-            self.hold(context, &charter, &decided).await?;
+            Box::pin(self.hold(context, &charter, &decided)).await?;
             return Ok(Anew::Waits(0));
         }
         if !decided.combined.permits() {
