@@ -76,6 +76,7 @@ pub fn charter(
         config_version: context.config_version.clone(),
         config_digest: context.config_digest.clone(),
         correlation_id: context.correlation_id.clone(),
+        declared_tools: request.declared_tools.clone(),
     }
 }
 

@@ -10,6 +10,8 @@ pub const GOAL: usize = 8_000;
 pub const LABELS: (usize, usize, usize) = (32, 63, 256);
 /// Most declared tools.
 pub const TOOLS: usize = 256;
+/// Bytes of a start's labels and declared tools: with the rest of its charter they fit an expectation's input of 16 KiB.
+pub const START_WORDS: usize = 12 * 1024;
 /// Most selected arguments, and most bytes of them together.
 pub const ARGUMENTS: (usize, usize) = (64, 16 * 1024);
 /// Most bytes of one text argument, and most values of a list.

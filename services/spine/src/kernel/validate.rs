@@ -118,6 +118,10 @@ pub fn start(r: &StartRunRequest) -> Outcome<()> {
     for (i, tool) in r.declared_tools.iter().enumerate() {
         c.text(&format!("declared_tools[{i}]"), tool, 1..=limits::NAME);
     }
+    let tools = r.declared_tools.iter().map(String::len);
+    let words: usize = r.labels.iter().map(|(k, v)| k.len() + v.len()).chain(tools).sum();
+    let what = "with the labels at most 12 KiB";
+    c.0.require(words <= limits::START_WORDS, "declared_tools", INVALID, what);
     let known = r.environment.as_ref().is_none_or(super::environment::is_known);
     let what = "sdk_mode INLINE, ASYNC, DEGRADED or OFFLINE; environment PROD, STAGING, DEV or SANDBOX";
     c.0.require(known, "environment", "ENUM_UNKNOWN", what);

@@ -17,7 +17,7 @@ use runspine_spine::{
     worker::{reactor, reconciler},
 };
 use runspine_testkit::{eventually, until_ok};
-use runspine_types::{Clock as _, SystemClock, new_id};
+use runspine_types::{Clock, FixedClock, SystemClock, new_id};
 use tonic::Request;
 
 use crate::{contract::domains, deferred::written};
@@ -42,14 +42,14 @@ impl Drop for House {
 
 impl House {
     async fn with_rule(slug: &str, policy: &str) -> Self {
-        let house = Self::open().await;
+        let house = Self::open(Arc::new(SystemClock)).await;
         house.rule(slug, policy).await;
         house
     }
 
-    async fn open() -> Self {
+    async fn open(clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let deps = Deps::for_tests(folder.path()).unwrap();
+        let deps = Deps::for_tests(folder.path()).unwrap().with_clock(clock);
         let domains = domains(&deps).await;
         let mesh = domains.iter().fold(runspine_rpc::Mesh::new(), |mesh, d| mesh.local(&d.stack));
         let spine =
@@ -215,6 +215,10 @@ impl House {
     }
 
     async fn claim(&self, run_id: &str) -> u64 {
+        self.try_claim(run_id).await.lease.expect("a lease").fence
+    }
+
+    async fn try_claim(&self, run_id: &str) -> pb::RenewLeaseResponse {
         let claim = pb::RenewLeaseRequest {
             request_id: new_id(),
             run_id: run_id.to_owned(),
@@ -222,8 +226,7 @@ impl House {
             claim: true,
             ..Default::default()
         };
-        let claimed = self.runs().renew_lease(self.ask("RenewLease", claim)).await.unwrap();
-        claimed.into_inner().lease.expect("a lease").fence
+        self.runs().renew_lease(self.ask("RenewLease", claim)).await.unwrap().into_inner()
     }
 }
 
@@ -307,15 +310,19 @@ async fn a_start_waits_for_a_person() {
 /// A start that was put off until it needs a person: each question about it has a number of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_was_put_off_waits_for_a_person() {
-    let house = House::open().await;
-    let over = written(SystemClock.now().plus_millis(8_000));
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    let house = House::open(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let over = written(clock.now().plus_millis(1_500));
     let start = START.trim_end_matches(';');
     let later = "@outcome(\"defer\") @obligations(\"retry_after(1000)\")";
     house.rule_that("later", later, &format!("{start} when {{ context.now.at < {over} }};")).await;
     house.rule("start", &format!("{start} when {{ context.now.at >= {over} }};")).await;
     let run_id = house.start().await.run.unwrap().run_id;
-    let run = eventually_pending(&house, &run_id).await;
-    assert_eq!(run.phase(), RunPhase::Created);
+    for status in [RunStatus::Queued, RunStatus::PendingApproval] {
+        clock.advance(Duration::from_millis(1_000));
+        assert!(house.try_claim(&run_id).await.lease.is_none());
+        house.until(&run_id, RunPhase::Created, status).await;
+    }
     let approvals = policies::ListApprovalsRequest { run_id: run_id.clone(), ..Default::default() };
     let listed = house.judge("ApprovalService/ListApprovals", "bob", approvals);
     let asked = house.approvals().list_approvals(listed).await.unwrap().into_inner().approvals;
@@ -323,24 +330,4 @@ async fn a_start_that_was_put_off_waits_for_a_person() {
     house.approve(&approval.approval_id).await;
     house.until(&run_id, RunPhase::Authorized, RunStatus::Queued).await;
     assert!(house.claim(&run_id).await >= 1);
-}
-
-/// Comes for a run as often as it is told to, until it waits for a person.
-async fn eventually_pending(house: &House, run_id: &str) -> pb::Run {
-    loop {
-        let claim = pb::RenewLeaseRequest {
-            request_id: new_id(),
-            run_id: run_id.to_owned(),
-            attempt: 1,
-            claim: true,
-            ..Default::default()
-        };
-        let told = house.runs().renew_lease(house.ask("RenewLease", claim)).await.unwrap().into_inner();
-        let run = house.run(run_id).await;
-        if run.status() == RunStatus::PendingApproval {
-            return run;
-        }
-        assert!(told.lease.is_none() && run.status() == RunStatus::Queued, "{told:?}");
-        tokio::time::sleep(Duration::from_millis(told.retry_after_ms)).await;
-    }
 }

@@ -26,7 +26,6 @@ impl Kernel {
         &self,
         context: &Context,
         charter: &RunCharter,
-        declared_tools: &[String],
         claim: bool,
     ) -> Outcome<StartDecision> {
         let now = self.now();
@@ -37,10 +36,7 @@ impl Kernel {
             ..contracts_activity::v1::RunState::default()
         })
         .profile();
-        let evaluate = EvaluateRunRequest {
-            declared_tools: declared_tools.to_vec(),
-            ..self.start_question(charter, &run, &decision_id, now)
-        };
+        let evaluate = self.start_question(charter, &run, &decision_id, now);
         let evaluated = self.bridges.policies.evaluate_run(context, evaluate).await.map_err(|miss| {
             if miss.is_refusal() {
                 crate::kernel::refuse::as_callers_fault(miss)
@@ -86,6 +82,7 @@ impl Kernel {
             api_key: step_check::named(&run.credential_id),
             human: step_check::human(charter),
             goal_digest: charter.goal_digest.clone(),
+            declared_tools: charter.declared_tools.clone(),
             requested: charter.requested,
             run: Some(step_check::run_facts(run, 0)),
             now: Some(timestamp(now)),

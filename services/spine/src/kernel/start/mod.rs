@@ -83,7 +83,7 @@ impl Kernel {
             return self.deferred(&context, &request, wait).await;
         }
         let contract = self.declare(&context, &mut charter).await?;
-        let decided = self.decide_start(&context, &charter, &request.declared_tools, claim).await?;
+        let decided = self.decide_start(&context, &charter, claim).await?;
         let trace = self.begin_trace(&context, &charter, &decided).await?;
         let evidence = self.capture_environment(&context, &charter, &request).await?;
         let created = self.create(&context, &charter, &decided, &trace.trace_id).await?;

@@ -29,7 +29,7 @@ impl Kernel {
         let agent = first.attributes.credential_agent_id;
         let context = &context.with(|call| call.agent_id = agent);
         self.declare(context, &mut charter).await?;
-        let decided = self.decide_start(context, &charter, &[], false).await?;
+        let decided = self.decide_start(context, &charter, false).await?;
         let trace = self.begin_trace(context, &charter, &decided).await?;
         let request = CreateAttemptRequest {
             run_id: charter.run_id.clone(),

@@ -18,7 +18,7 @@ use runspine_spine::{
     worker::{reactor, reconciler},
 };
 use runspine_testkit::until_ok;
-use runspine_types::{Clock as _, SystemClock, new_id};
+use runspine_types::{Clock, SystemClock, new_id};
 use tokio::time::Instant;
 use tonic::{Status, client::Grpc};
 use tonic_prost::ProstCodec;
@@ -43,8 +43,12 @@ pub struct House {
 
 impl House {
     pub async fn open() -> Self {
+        Self::with_clock(Arc::new(SystemClock)).await
+    }
+
+    pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let deps = Deps::for_tests(folder.path()).unwrap();
+        let deps = Deps::for_tests(folder.path()).unwrap().with_clock(clock);
         let domains = domains(&deps).await;
         let mesh = domains.iter().fold(Mesh::new(), |mesh, d| mesh.local(&d.stack));
         let config = runspine_spine::Config { kernel: config(), ..deps.settings.section("spine").unwrap() };
