@@ -1,5 +1,6 @@
 //! IncidentService.
 
+use contracts_common::common::v1::ActorType;
 use contracts_incidents::v1::{self as pb, incident_service_server::IncidentService};
 use runspine_errors::Outcome;
 use runspine_rpc::{Context, context, status};
@@ -40,8 +41,10 @@ impl IncidentService for Rpc {
         &self,
         request: Request<pb::ResolveIncidentRequest>,
     ) -> Result<Response<pb::ResolveIncidentResponse>, Status> {
-        let order = parse::resolve(request.get_ref());
-        let incident = self.change(&context(&request)?, order).await?;
+        let context = context(&request)?;
+        let by_mesh = context.actor.as_ref().is_some_and(|actor| actor.r#type() == ActorType::System);
+        let order = parse::resolve(request.get_ref(), by_mesh);
+        let incident = self.change(&context, order).await?;
         Ok(Response::new(pb::ResolveIncidentResponse { incident }))
     }
 

@@ -1,5 +1,6 @@
 //! What people do to incidents.
 
+use contracts_common::common::v1::ActorType;
 use contracts_incidents::v1::{self as pb, CloseReason, IncidentStatus, Severity};
 use runspine_errors::mesh;
 use runspine_incidents_domain::reasons;
@@ -35,6 +36,20 @@ async fn resolve(house: &House, id: &str, version: i64, call: u64) -> Result<pb:
         request_id: request_id(call),
     };
     let request = house.ask("IncidentService/ResolveIncident", message);
+    Ok(house.incidents.clone().resolve_incident(request).await?.into_inner().incident.unwrap())
+}
+
+/// Ends it by itself, as who is of a kind.
+async fn end_by_itself(house: &House, kind: ActorType, id: &str) -> Result<pb::Incident, Status> {
+    let message = pb::ResolveIncidentRequest {
+        incident_id: id.to_owned(),
+        expected_version: 1,
+        resolution_method: pb::ResolutionMethod::Auto as i32,
+        resolution_type: pb::ResolutionType::Recovered as i32,
+        summary: "its breaker closed".into(),
+        request_id: request_id(1),
+    };
+    let request = house.ask_of(1, (kind, "x"), "IncidentService/ResolveIncident", message);
     Ok(house.incidents.clone().resolve_incident(request).await?.into_inner().incident.unwrap())
 }
 
@@ -102,6 +117,19 @@ on_both_engines! {
             "IncidentOpened", "IncidentLinked", "IncidentAcknowledged", "SeverityRaised", "IncidentResolved",
             "IncidentReopened", "IncidentClosed",
         ]);
+    }
+
+    /// AUTO is the word of the mesh alone.
+    async fn nobody_says_that_it_ended_by_itself(store: TestStore) {
+        let house = House::over(store).await;
+        let id = house.report(failed(1)).await.unwrap().incident_id;
+        for kind in [ActorType::Human, ActorType::Service, ActorType::Agent] {
+            refused(end_by_itself(&house, kind, &id).await, &mesh::FIELD_INVALID);
+        }
+        let ended = end_by_itself(&house, ActorType::System, &id).await.unwrap();
+        assert_eq!((ended.status, ended.resolution_method), (3, pb::ResolutionMethod::Auto as i32));
+        let kinds: Vec<_> = house.history(&id).await.iter().map(|e| e.kind).collect();
+        assert_eq!(kinds, [1, 10], "OPENED, AUTO_RESOLVED");
     }
 
     /// The same call again has the first answer, another body is refused, and an old version too.

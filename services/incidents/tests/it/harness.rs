@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use contracts_common::common::v1::{Actor, CallContext, EventEnvelope, Totals};
+use contracts_common::common::v1::{Actor, ActorType, CallContext, EventEnvelope, Totals};
 use contracts_incidents::v1::{
     self as pb, event_service_client::EventServiceClient,
     incident_report_service_client::IncidentReportServiceClient,
@@ -72,11 +72,21 @@ impl House {
     }
 
     pub fn ask_as<M>(&self, tenant_number: u64, actor: &str, operation: &str, message: M) -> Request<M> {
+        self.ask_of(tenant_number, (ActorType::Human, actor), operation, message)
+    }
+
+    pub fn ask_of<M>(
+        &self,
+        tenant_number: u64,
+        (kind, actor): (ActorType, &str),
+        operation: &str,
+        message: M,
+    ) -> Request<M> {
         let name = format!("runspine.incidents.v1.{operation}");
         let operation = self.registry.operation(&name).expect("a known operation");
         let call = CallContext {
             tenant_id: tenant(tenant_number),
-            actor: Some(Actor { r#type: 1, id: actor.to_owned() }),
+            actor: Some(Actor { r#type: kind.into(), id: actor.to_owned() }),
             correlation_id: "corr".to_owned(),
             ..CallContext::default()
         };

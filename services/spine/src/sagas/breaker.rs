@@ -22,6 +22,11 @@ fn said(cause: BreakerCause, reason: &str) -> String {
     format!("{cause} {reason}").trim_end().to_owned()
 }
 
+/// What its target's good answers closed may open again soon, and is the same incident then.
+fn method(cause: BreakerCause) -> ResolutionMethod {
+    if cause == BreakerCause::Order { ResolutionMethod::Manual } else { ResolutionMethod::Auto }
+}
+
 /// Names an opening: reported again it is the same occurrence.
 fn fact(breaker: &Breaker) -> String {
     format!("breaker/{}/{}", breaker.breaker_id, breaker.openings)
@@ -79,7 +84,7 @@ impl Kernel {
         let resolve = ResolveIncidentRequest {
             incident_id: incident.incident_id,
             expected_version: incident.version,
-            resolution_method: ResolutionMethod::Manual.into(),
+            resolution_method: method(closed.cause()).into(),
             resolution_type: ResolutionType::Recovered.into(),
             summary: format!("The breaker closed: {}", said(closed.cause(), &closed.reason)),
             request_id: derived_id(Hasher::new("runspine.breaker.v1").sized(seed.as_bytes()).finish()),

@@ -58,15 +58,15 @@ pub fn acknowledge(r: &pb::AcknowledgeIncidentRequest) -> Outcome<Order> {
     order(c, r, target!(r), Some(Command::Acknowledge { note: r.note.clone() }))
 }
 
-/// End it with a resolution.
+/// End it with a resolution; `by_mesh`: nobody orders it.
 ///
 /// # Errors
 /// With every field that is wrong.
-pub fn resolve(r: &pb::ResolveIncidentRequest) -> Outcome<Order> {
+pub fn resolve(r: &pb::ResolveIncidentRequest, by_mesh: bool) -> Outcome<Order> {
     let mut c = Checks::default();
     let method = c.word("resolution_method", r.resolution_method, ResolutionMethod::of);
-    let by_hand = method != Some(ResolutionMethod::Auto);
-    c.require(by_hand, &mesh::FIELD_INVALID, "resolution_method", "AUTO is not for people");
+    let fits = by_mesh || method != Some(ResolutionMethod::Auto);
+    c.require(fits, &mesh::FIELD_INVALID, "resolution_method", "AUTO is the mesh's own");
     let kind = c.word("resolution_type", r.resolution_type, ResolutionType::of);
     c.required(&reasons::REASON_REQUIRED, "summary", &r.summary, MAX_NOTE);
     let summary = r.summary.clone();
