@@ -57,6 +57,13 @@ pub const RECORDS: &[(&str, Record)] = &[
     ("controls.v1.AdmissionService/AdmitRun", Entry("controls.AdmissionDenied")),
     ("controls.v1.AdmissionService/AdmitStep", Entry("controls.AdmissionDenied")),
     ("controls.v1.AdmissionService/RenewRunLease", Elsewhere(LEASE)),
+    (
+        "controls.v1.AlertService/DecideAlert",
+        Elsewhere(
+            "is an append-only row about telling people of something; what it is about has a record of its own",
+        ),
+    ),
+    ("controls.v1.AlertService/SetAlertSettings", Entry("controls.AlertSettingsChanged")),
     ("controls.v1.BreakerService/CheckBreaker", Elsewhere("grants a trial of 30 s, whose outcome is told")),
     ("controls.v1.BreakerService/CloseBreaker", Entry("controls.BreakerClosed")),
     ("controls.v1.BreakerService/OpenBreaker", Entry("controls.BreakerOpened")),

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod adjust;
 mod admit;
+pub mod alerts;
 pub mod breakers;
 pub mod bypasses;
 mod charge;
@@ -21,6 +22,7 @@ mod present;
 pub mod rates;
 pub mod records;
 pub mod scopes;
+pub mod settings;
 mod shut;
 pub mod signals;
 mod simulate;

@@ -1,6 +1,7 @@
 //! The RPCs: parse, call the use case, present. Holds no rule.
 
 mod admission;
+mod alert;
 mod breaker;
 mod budget;
 pub mod budget_views;
@@ -22,13 +23,13 @@ pub mod words;
 use std::sync::Arc;
 
 use contracts_controls::v1::{
-    admission_service_server::AdmissionServiceServer, breaker_service_server::BreakerServiceServer,
-    budget_service_server::BudgetServiceServer, bypass_service_server::BypassServiceServer,
-    coordination_service_server::CoordinationServiceServer, event_service_server::EventServiceServer,
-    freeze_service_server::FreezeServiceServer, limit_service_server::LimitServiceServer,
-    override_service_server::OverrideServiceServer, rate_service_server::RateServiceServer,
-    scope_service_server::ScopeServiceServer, signal_service_server::SignalServiceServer,
-    threshold_service_server::ThresholdServiceServer,
+    admission_service_server::AdmissionServiceServer, alert_service_server::AlertServiceServer,
+    breaker_service_server::BreakerServiceServer, budget_service_server::BudgetServiceServer,
+    bypass_service_server::BypassServiceServer, coordination_service_server::CoordinationServiceServer,
+    event_service_server::EventServiceServer, freeze_service_server::FreezeServiceServer,
+    limit_service_server::LimitServiceServer, override_service_server::OverrideServiceServer,
+    rate_service_server::RateServiceServer, scope_service_server::ScopeServiceServer,
+    signal_service_server::SignalServiceServer, threshold_service_server::ThresholdServiceServer,
 };
 use prost::Message;
 use runspine_errors::{Fault, mesh};
@@ -51,6 +52,7 @@ pub fn routes(app: App) -> Routes {
     let rpc = Arc::new(Rpc { app });
     Routes::new()
         .add(AdmissionServiceServer::from_arc(rpc.clone()))
+        .add(AlertServiceServer::from_arc(rpc.clone()))
         .add(BudgetServiceServer::from_arc(rpc.clone()))
         .add(LimitServiceServer::from_arc(rpc.clone()))
         .add(RateServiceServer::from_arc(rpc.clone()))

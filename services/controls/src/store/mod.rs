@@ -1,6 +1,7 @@
 //! The store of `controls`. Nothing is decided here.
 
 pub mod adjustments;
+pub mod alerts;
 pub mod breakers;
 pub mod bypasses;
 pub mod caches;
@@ -23,6 +24,7 @@ pub mod overrides;
 pub mod rates;
 pub mod rows;
 pub mod scopes;
+pub mod settings;
 pub mod signals;
 pub mod views;
 
@@ -33,13 +35,13 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
     steps: [
         1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments",
         6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases", 9 => "0009_bypasses", 10 => "0010_evidence_of_tenant",
-        11 => "0011_breakers", 12 => "0012_scopes",
+        11 => "0011_breakers", 12 => "0012_scopes", 13 => "0013_alerts",
     ],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",
         "breaches", "freeze_events", "unfreeze_requests", "control_sets", "signals", "breach_recoveries",
         "breach_incidents", "adjustments", "adjustment_approvals", "freeze_runs", "freeze_replicas",
         "containment_acks", "containments", "override_events", "override_uses", "bypass_events", "bypass_uses",
-        "breaker_events", "scope_uses", "scope_use_ends",
+        "breaker_events", "scope_uses", "scope_use_ends", "alert_decisions",
     ],
 };

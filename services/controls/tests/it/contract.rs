@@ -127,6 +127,12 @@ async fn every_operation_is_served() {
         get_effective_thresholds: "GetEffectiveThresholds" => GetEffectiveThresholdsRequest,
         evaluate_run_thresholds: "EvaluateRunThresholds" => EvaluateRunThresholdsRequest,
     ));
+    served.extend(answers!(house, alerts, "AlertService",
+        decide_alert: "DecideAlert" => DecideAlertRequest,
+        get_alert_settings: "GetAlertSettings" => GetAlertSettingsRequest,
+        set_alert_settings: "SetAlertSettings" => SetAlertSettingsRequest,
+        list_alert_decisions: "ListAlertDecisions" => ListAlertDecisionsRequest,
+    ));
     served.extend(answers!(house, events, "EventService",
         pull_events: "PullEvents" => PullEventsRequest,
         ack_events: "AckEvents" => AckEventsRequest,
@@ -151,6 +157,8 @@ async fn every_operation_is_served() {
         "BypassService/ListBypasses",
         "BreakerService/ListBreakers",
         "ScopeService/ListScopes",
+        "AlertService/GetAlertSettings",
+        "AlertService/ListAlertDecisions",
     ];
     for (operation, refusal) in served {
         // An empty request is wrong everywhere but in the lists of everything.

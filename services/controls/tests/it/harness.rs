@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::{Actor, ActorType, Amounts, CallContext, EventEnvelope, Lease};
 use contracts_controls::v1::{
-    self as pb, admission_service_client::AdmissionServiceClient,
+    self as pb, admission_service_client::AdmissionServiceClient, alert_service_client::AlertServiceClient,
     breaker_service_client::BreakerServiceClient, budget_service_client::BudgetServiceClient,
     bypass_service_client::BypassServiceClient, coordination_service_client::CoordinationServiceClient,
     event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
@@ -42,6 +42,7 @@ pub struct House {
     pub scopes: ScopeServiceClient<Transport>,
     pub bypasses: BypassServiceClient<Transport>,
     pub coordination: CoordinationServiceClient<Transport>,
+    pub alerts: AlertServiceClient<Transport>,
     pub registry: Registry,
     store: TestStore,
     dir: tempfile::TempDir,
@@ -85,7 +86,8 @@ impl House {
             breakers: BreakerServiceClient::new(way.clone()),
             scopes: ScopeServiceClient::new(way.clone()),
             bypasses: BypassServiceClient::new(way.clone()),
-            coordination: CoordinationServiceClient::new(way),
+            coordination: CoordinationServiceClient::new(way.clone()),
+            alerts: AlertServiceClient::new(way),
             registry: Registry::read(&[contracts_controls::DESCRIPTORS]).unwrap(),
             store,
             dir,
@@ -116,8 +118,24 @@ impl House {
         self.ask_of(tenant_id, (ActorType::Human, actor), operation, message)
     }
 
+    /// `message` as tenant 1 and `kim`, under a governance profile.
+    pub fn ask_under<M>(&self, profile: i32, operation: &str, message: M) -> Request<M> {
+        self.ask_in(profile, &tenant(1), (ActorType::Human, "kim"), operation, message)
+    }
+
     fn ask_of<M>(
         &self,
+        tenant_id: &str,
+        actor: (ActorType, &str),
+        operation: &str,
+        message: M,
+    ) -> Request<M> {
+        self.ask_in(2, tenant_id, actor, operation, message)
+    }
+
+    fn ask_in<M>(
+        &self,
+        profile: i32,
         tenant_id: &str,
         (kind, actor): (ActorType, &str),
         operation: &str,
@@ -129,7 +147,7 @@ impl House {
             tenant_id: tenant_id.to_owned(),
             actor: Some(Actor { r#type: kind.into(), id: actor.to_owned() }),
             correlation_id: "corr".to_owned(),
-            profile: 2,
+            profile,
             ..CallContext::default()
         };
         Context::serving(operation, call, None).request(message)

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod adjustments;
+mod alerts;
 mod breakers;
 mod bypasses;
 mod concurrency;

@@ -37,6 +37,7 @@ on_both_engines! {
         crate::bypasses::used_once(&house, 3).await;
         crate::breakers::opened_once(&house).await;
         crate::scopes::settled_once(&house).await;
+        crate::alerts::decided_once(&house).await;
         house.settle_run(3, 1).await.unwrap();
         house.admit(2).await.unwrap();
         let _watch = house.app.watchers.enter("spine-1");

@@ -11,6 +11,7 @@ const LIMITS: &str = "controls.v1.LimitService";
 const BUDGETS: &str = "controls.v1.BudgetService";
 const FREEZES: &str = "controls.v1.FreezeService";
 const BREAKERS: &str = "controls.v1.BreakerService";
+const ALERTS: &str = "controls.v1.AlertService";
 const SCOPES: &str = "controls.v1.ScopeService";
 const BYPASSES: &str = "controls.v1.BypassService";
 const OVERRIDES: &str = "controls.v1.OverrideService";
@@ -67,7 +68,20 @@ pub async fn acts(desk: &Desk) {
     bypasses(desk).await;
     breakers(desk).await;
     scopes(desk).await;
+    alerts(desk).await;
     freezes(desk).await;
+}
+
+async fn alerts(desk: &Desk) {
+    let get = pb::GetAlertSettingsRequest::default();
+    let found: pb::GetAlertSettingsResponse = desk.act(&format!("{ALERTS}/GetAlertSettings"), get).await;
+    let set = pb::SetAlertSettingsRequest {
+        request_id: new_id(),
+        expected_version: 0,
+        settings: found.settings,
+        reason: WHY.into(),
+    };
+    let _: pb::SetAlertSettingsResponse = desk.act(&format!("{ALERTS}/SetAlertSettings"), set).await;
 }
 
 async fn breakers(desk: &Desk) {
