@@ -1,6 +1,7 @@
 //! Settings under `controls.…`.
 
 use runspine_boot::{BootError, ConfigProblem};
+use runspine_controls_domain::costsim::CostSimSettings;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the service; the defaults are the specified ones.
@@ -10,11 +11,59 @@ pub struct Config {
     /// How often lapsed leases are looked for, milliseconds. 100 to 5,000, default 500: a hold is gone 10 s after its
     /// lease lapsed, whatever happens.
     pub sweep_ms: u64,
+    /// What is wanted of the candidate for the next cost model while a tenant has set nothing.
+    pub costsim: CostSimConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { sweep_ms: 500 }
+        Self { sweep_ms: 500, costsim: CostSimConfig::default() }
+    }
+}
+
+/// Settings under `controls.costsim.…`: ranges and meaning are those of `CostSimSettings` in the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct CostSimConfig {
+    pub sandbox_enabled: bool,
+    pub drift_permille: u32,
+    pub drift_warning_permille: u32,
+    pub failure_threshold: u32,
+    pub schema_error_threshold: u32,
+    pub auto_disable: bool,
+    pub auto_recover: bool,
+    pub disable_ttl_hours: u32,
+}
+
+impl Default for CostSimConfig {
+    fn default() -> Self {
+        let usual = CostSimSettings::default();
+        Self {
+            sandbox_enabled: usual.sandbox_enabled,
+            drift_permille: usual.drift_permille,
+            drift_warning_permille: usual.drift_warning_permille,
+            failure_threshold: usual.failure_threshold,
+            schema_error_threshold: usual.schema_error_threshold,
+            auto_disable: usual.auto_disable,
+            auto_recover: usual.auto_recover,
+            disable_ttl_hours: usual.disable_ttl_hours,
+        }
+    }
+}
+
+impl From<CostSimConfig> for CostSimSettings {
+    fn from(config: CostSimConfig) -> Self {
+        Self {
+            sandbox_enabled: config.sandbox_enabled,
+            drift_permille: config.drift_permille,
+            drift_warning_permille: config.drift_warning_permille,
+            failure_threshold: config.failure_threshold,
+            schema_error_threshold: config.schema_error_threshold,
+            auto_disable: config.auto_disable,
+            auto_recover: config.auto_recover,
+            disable_ttl_hours: config.disable_ttl_hours,
+        }
     }
 }
 
@@ -24,10 +73,16 @@ impl Config {
     /// # Errors
     /// With everything that is not.
     pub fn check(&self) -> Result<(), BootError> {
-        if (100..=5_000).contains(&self.sweep_ms) {
+        let mut wrong: Vec<(String, &str)> = Vec::new();
+        if !(100..=5_000).contains(&self.sweep_ms) {
+            wrong.push(("controls.sweep_ms".to_owned(), "must be 100 to 5,000"));
+        }
+        let costsim = CostSimSettings::from(self.costsim).wrong().into_iter();
+        wrong.extend(costsim.map(|(field, what)| (format!("controls.costsim.{field}"), what)));
+        if wrong.is_empty() {
             return Ok(());
         }
-        let text = "must be 100 to 5,000";
-        Err(BootError::Config(vec![ConfigProblem::new("controls.sweep_ms", "CONFIG_OUT_OF_RANGE", text)]))
+        let problem = |(key, what): (String, &str)| ConfigProblem::new(&key, "CONFIG_OUT_OF_RANGE", what);
+        Err(BootError::Config(wrong.into_iter().map(problem).collect()))
     }
 }

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use runspine_boot::{BootError, Deps, Service};
 use runspine_db::Db;
 
-pub use config::Config;
+pub use config::{Config, CostSimConfig};
 
 use crate::app::App;
 
@@ -26,7 +26,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     config.check()?;
     let opened = Db::open(&deps.store, "controls", store::MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of controls", error.into()))?;
-    let app = App::new(db.clone(), Arc::clone(&deps.clock));
+    let app = App::new(db.clone(), Arc::clone(&deps.clock)).with_costsim(config.costsim.into());
     let (probed, closed, swept) = (db.clone(), db, app.clone());
     let (judging, noting, telling) = (app.clone(), app.clone(), app.clone());
     let every = Duration::from_millis(config.sweep_ms);

@@ -86,6 +86,7 @@ pub const RECORDS: &[(&str, Record)] = &[
     ("controls.v1.CoordinationService/AcquireLease", Elsewhere(LEASE_OF_SCHEDULE)),
     ("controls.v1.CoordinationService/ReleaseLease", Elsewhere(LEASE_OF_SCHEDULE)),
     ("controls.v1.CoordinationService/RenewLease", Elsewhere(LEASE_OF_SCHEDULE)),
+    ("controls.v1.CostSimService/SetCostSimSettings", Entry("controls.CostSimSettingsChanged")),
     ("controls.v1.EventService/AckEvents", Elsewhere(PLACE)),
     (
         "controls.v1.FreezeService/AckContainment",

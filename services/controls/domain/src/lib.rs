@@ -11,6 +11,7 @@ pub mod breaker;
 pub mod bypass;
 pub mod containment;
 pub mod coordination;
+pub mod costsim;
 pub mod estimate;
 pub mod execution;
 pub mod finding;

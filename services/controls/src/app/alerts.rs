@@ -18,6 +18,14 @@ use crate::{
 };
 
 impl App {
+    /// What a tenant wants of its alerts.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn alert_settings(&self, tenant: &str) -> Result<pb::AlertSettings, Fault> {
+        settings::in_force(self.db.read(), tenant, defaults()).await
+    }
+
     /// Decides about an alert.
     ///
     /// # Errors
@@ -54,7 +62,7 @@ async fn decide(
     now: Micros,
 ) -> Result<(pb::DecideAlertResponse, Option<AlertResult>), Fault> {
     let tenant = keyed.caller.tenant_id.as_str();
-    let kept: pb::AlertSettings = settings::locked(tx, tenant).await?;
+    let kept = settings::locked(tx, tenant, defaults()).await?;
     // After the lock: whoever asked first at the same time has answered by now.
     if let Some(first) = keyed.first(tx).await? {
         return Ok((first, None));
@@ -84,7 +92,7 @@ async fn set(
     if let Some(first) = keyed.first(tx).await? {
         return Ok(first);
     }
-    let settings = settings::change(tx, &keyed.caller, change, now).await?;
+    let settings = settings::change(tx, &keyed.caller, defaults(), change, now).await?;
     let response = pb::SetAlertSettingsResponse { settings: Some(settings) };
     keyed.keep(tx, &response, now).await?;
     Ok(response)
@@ -95,10 +103,6 @@ impl Settings for pb::AlertSettings {
     const ENTITY: &'static str = "alert_settings";
     const CHANGED: &'static str = "AlertSettingsChanged";
     type Changed = pb::AlertSettingsChanged;
-
-    fn defaults() -> Self {
-        settings_to(&AlertSettings::default())
-    }
 
     fn versioned(self, version: u64) -> Self {
         Self { version, ..self }
@@ -138,7 +142,9 @@ pub fn settings_from(settings: &pb::AlertSettings) -> Option<AlertSettings> {
     })
 }
 
-fn settings_to(settings: &AlertSettings) -> pb::AlertSettings {
+/// What is in force while nobody has set anything.
+fn defaults() -> pb::AlertSettings {
+    let settings = AlertSettings::default();
     pb::AlertSettings {
         version: 0,
         near: settings.near,

@@ -2,7 +2,8 @@
 
 use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
-    breaker::{Breaker, BreakerCause, BreakerKind, BreakerState, Passage, Report, Rules, Transition},
+    breaker::{Breaker, BreakerCause, BreakerKind, BreakerState, Passage, Report, Transition},
+    costsim::CostSimSettings,
     reasons,
 };
 use runspine_db::Tx;
@@ -10,7 +11,7 @@ use runspine_errors::Fault;
 use runspine_rpc::timestamp;
 use runspine_types::Micros;
 
-use super::{App, limits::Keyed, records::Caller};
+use super::{App, costsim::rules_of, limits::Keyed, records::Caller};
 use crate::{
     metrics,
     rpc::words::optional,
@@ -43,8 +44,10 @@ impl App {
         name: BreakerName,
         report: Report,
     ) -> Result<pb::ReportOutcomeResponse, Fault> {
-        let now = self.clock.now();
-        self.db.write("report_outcome", move |tx| Box::pin(count(tx, keyed, name, report, now))).await
+        let (now, defaults) = (self.clock.now(), self.costsim);
+        self.db
+            .write("report_outcome", move |tx| Box::pin(count(tx, keyed, name, report, defaults, now)))
+            .await
     }
 
     /// Says whether a target may be used, and grants its trial.
@@ -104,14 +107,16 @@ async fn count(
     keyed: Keyed,
     name: BreakerName,
     report: Report,
+    defaults: CostSimSettings,
     now: Micros,
 ) -> Result<pb::ReportOutcomeResponse, Fault> {
     if let Some(first) = keyed.first(tx).await? {
         return Ok(first);
     }
+    let rules = rules_of(tx, &name, &defaults).await?;
     let mut row = store::ensure(tx, &name).await?;
     let mut breaker = row.subject()?;
-    let applied = breaker.report(&report, &Rules::default(), now);
+    let applied = breaker.report(&report, &rules, now);
     row.take(&breaker);
     row.reported_at = Some(now);
     row.drift_permille = report.drift_permille.or(row.drift_permille);
@@ -223,14 +228,25 @@ async fn tell(tx: &mut Tx, now: Micros) -> Result<usize, Fault> {
     let found = store::untold(tx, now, TOLD).await?;
     let count = found.len();
     for mut row in found {
-        let mut breaker = row.subject()?;
-        let moved: Vec<Transition> = breaker.advance(now).into_iter().collect();
-        row.take(&breaker);
         let caller = Caller::mesh(&row.tenant_id);
-        record(tx, &caller, &mut row, &moved, "", now).await?;
+        advance(tx, &caller, &mut row, now).await?;
         store::save(tx, &row).await?;
     }
     Ok(count)
+}
+
+/// Takes over what the time has brought to a breaker, and tells of it. The caller saves it.
+pub(super) async fn advance(
+    tx: &mut Tx,
+    caller: &Caller,
+    row: &mut BreakerRow,
+    now: Micros,
+) -> Result<Breaker, Fault> {
+    let mut breaker = row.subject()?;
+    let moved: Vec<Transition> = breaker.advance(now).into_iter().collect();
+    row.take(&breaker);
+    record(tx, caller, row, &moved, "", now).await?;
+    Ok(breaker)
 }
 
 /// Notes changes of state, and tells of them. `row` is the breaker after them.

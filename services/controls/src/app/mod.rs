@@ -9,6 +9,7 @@ pub mod bypasses;
 mod charge;
 pub mod containment;
 pub mod coordination;
+pub mod costsim;
 mod ends;
 pub mod epochs;
 mod evidence;
@@ -30,6 +31,7 @@ mod watchers;
 
 use std::sync::Arc;
 
+use runspine_controls_domain::costsim::CostSimSettings;
 use runspine_db::{Batcher, Db};
 use runspine_errors::{Fault, mesh};
 use runspine_types::Clock;
@@ -49,6 +51,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Replicas of the spine that follow the epoch here.
     pub watchers: Watchers,
+    /// What is wanted of the candidate for the next cost model while a tenant has set nothing.
+    pub costsim: CostSimSettings,
 }
 
 impl App {
@@ -56,7 +60,13 @@ impl App {
     #[must_use]
     pub fn new(db: Db, clock: Arc<dyn Clock>) -> Self {
         let accounts = db.batcher(Accounts::new(clock.clone()));
-        Self { db, accounts, clock, watchers: Watchers::default() }
+        Self { db, accounts, clock, watchers: Watchers::default(), costsim: CostSimSettings::default() }
+    }
+
+    /// With other defaults for the candidate.
+    #[must_use]
+    pub fn with_costsim(self, costsim: CostSimSettings) -> Self {
+        Self { costsim, ..self }
     }
 }
 

@@ -24,8 +24,6 @@ pub trait Settings: Message + Default + Clone {
     /// That event's message.
     type Changed: Message;
 
-    /// What is in force while nobody has set anything.
-    fn defaults() -> Self;
     /// The same under a version.
     #[must_use]
     fn versioned(self, version: u64) -> Self;
@@ -35,14 +33,14 @@ pub trait Settings: Message + Default + Clone {
     fn changed(self) -> Self::Changed;
 }
 
-/// The settings in force.
+/// The settings in force: the defaults while nobody has set anything.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn in_force<S: Settings>(read: &Read, tenant: &str) -> Result<S, Fault> {
+pub async fn in_force<S: Settings>(read: &Read, tenant: &str, defaults: S) -> Result<S, Fault> {
     match store::shown(read, S::TABLE, tenant).await? {
-        Some(kept) => decoded(kept),
-        None => Ok(S::defaults()),
+        Some(kept) => decoded(kept, defaults),
+        None => Ok(defaults),
     }
 }
 
@@ -50,13 +48,13 @@ pub async fn in_force<S: Settings>(read: &Read, tenant: &str) -> Result<S, Fault
 ///
 /// # Errors
 /// When the store fails.
-pub async fn locked<S: Settings>(tx: &mut Tx, tenant: &str) -> Result<S, Fault> {
-    decoded(store::locked(tx, S::TABLE, tenant).await?)
+pub async fn locked<S: Settings>(tx: &mut Tx, tenant: &str, defaults: S) -> Result<S, Fault> {
+    decoded(store::locked(tx, S::TABLE, tenant).await?, defaults)
 }
 
-fn decoded<S: Settings>((version, body): (u64, Bytes)) -> Result<S, Fault> {
+fn decoded<S: Settings>((version, body): (u64, Bytes), defaults: S) -> Result<S, Fault> {
     if version == 0 {
-        return Ok(S::defaults());
+        return Ok(defaults);
     }
     let kept = S::decode(body).map_err(|_| defect("kept settings can't be read"))?;
     Ok(kept.versioned(version))
@@ -80,6 +78,7 @@ pub struct Change<S> {
 pub async fn change<S: Settings>(
     tx: &mut Tx,
     caller: &Caller,
+    defaults: S,
     change: Change<S>,
     now: Micros,
 ) -> Result<S, Fault> {
@@ -89,7 +88,7 @@ pub async fn change<S: Settings>(
         let text = "the settings were changed since they were read";
         return Err(Fault::new(&reasons::VERSION_CONFLICT, text).with("version", version.to_string()));
     }
-    let (before, next) = (decoded::<S>(kept)?, version.saturating_add(1));
+    let (before, next) = (decoded(kept, defaults)?, version.saturating_add(1));
     let after = change.settings.versioned(next);
     store::put(tx, S::TABLE, &caller.tenant_id, next, after.encode_to_vec().into()).await?;
     let about = About {

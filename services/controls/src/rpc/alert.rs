@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Rpc, after, checks::Checks, cut, keyed, query_of};
 use crate::{
-    app::settings::{Change, in_force},
+    app::settings::Change,
     store::alerts::{self as store, AlertFilter, AlertRow},
 };
 
@@ -37,7 +37,7 @@ impl AlertService for Rpc {
         request: Request<pb::GetAlertSettingsRequest>,
     ) -> Result<Response<pb::GetAlertSettingsResponse>, Status> {
         let context = context(&request)?;
-        let settings = in_force(self.app.db.read(), &context.tenant_id).await.map_err(status)?;
+        let settings = self.app.alert_settings(&context.tenant_id).await.map_err(status)?;
         Ok(Response::new(pb::GetAlertSettingsResponse { settings: Some(settings) }))
     }
 

@@ -8,6 +8,7 @@ pub mod budget_views;
 mod bypass;
 mod checks;
 mod coordination;
+mod costsim;
 mod effective;
 mod events;
 mod evidence;
@@ -26,10 +27,11 @@ use contracts_controls::v1::{
     admission_service_server::AdmissionServiceServer, alert_service_server::AlertServiceServer,
     breaker_service_server::BreakerServiceServer, budget_service_server::BudgetServiceServer,
     bypass_service_server::BypassServiceServer, coordination_service_server::CoordinationServiceServer,
-    event_service_server::EventServiceServer, freeze_service_server::FreezeServiceServer,
-    limit_service_server::LimitServiceServer, override_service_server::OverrideServiceServer,
-    rate_service_server::RateServiceServer, scope_service_server::ScopeServiceServer,
-    signal_service_server::SignalServiceServer, threshold_service_server::ThresholdServiceServer,
+    cost_sim_service_server::CostSimServiceServer, event_service_server::EventServiceServer,
+    freeze_service_server::FreezeServiceServer, limit_service_server::LimitServiceServer,
+    override_service_server::OverrideServiceServer, rate_service_server::RateServiceServer,
+    scope_service_server::ScopeServiceServer, signal_service_server::SignalServiceServer,
+    threshold_service_server::ThresholdServiceServer,
 };
 use prost::Message;
 use runspine_errors::{Fault, mesh};
@@ -61,6 +63,7 @@ pub fn routes(app: App) -> Routes {
         .add(BypassServiceServer::from_arc(rpc.clone()))
         .add(OverrideServiceServer::from_arc(rpc.clone()))
         .add(CoordinationServiceServer::from_arc(rpc.clone()))
+        .add(CostSimServiceServer::from_arc(rpc.clone()))
         .add(ScopeServiceServer::from_arc(rpc.clone()))
         .add(SignalServiceServer::from_arc(rpc.clone()))
         .add(ThresholdServiceServer::from_arc(rpc.clone()))

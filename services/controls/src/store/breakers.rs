@@ -219,10 +219,7 @@ pub async fn ensure(tx: &mut Tx, name: &BreakerName) -> Result<BreakerRow, DbErr
 /// When the store fails.
 pub async fn one(tx: &mut Tx, name: &BreakerName) -> Result<Option<BreakerRow>, DbError> {
     let lock = tx.dialect().pick("", " FOR UPDATE");
-    let sql = format!(
-        "SELECT {} FROM breakers WHERE tenant_id = $1 AND kind = $2 AND target_type = $3 AND target_id = $4{lock}",
-        BreakerRow::COLUMNS
-    );
+    let sql = format!("SELECT {} FROM breakers WHERE {NAMED}{lock}", BreakerRow::COLUMNS);
     tx.fetch_optional(AssertSqlSafe(sql), named(name)).await
 }
 
@@ -297,6 +294,17 @@ pub async fn untold(tx: &mut Tx, now: Micros, most: i64) -> Result<Vec<BreakerRo
     tx.fetch_all(AssertSqlSafe(sql), args![now, most]).await
 }
 
+const NAMED: &str = "tenant_id = $1 AND kind = $2 AND target_type = $3 AND target_id = $4";
+
+/// A breaker as it was seen last, if anything was ever said about it.
+///
+/// # Errors
+/// When the store fails.
+pub async fn peek(read: &Read, name: &BreakerName) -> Result<Option<BreakerRow>, DbError> {
+    let sql = format!("SELECT {} FROM breakers WHERE {NAMED}", BreakerRow::COLUMNS);
+    read.fetch_optional(AssertSqlSafe(sql), named(name)).await
+}
+
 /// One breaker with what happened to it, newest first.
 ///
 /// # Errors
@@ -306,10 +314,7 @@ pub async fn shown(
     name: &BreakerName,
 ) -> Result<Option<(BreakerRow, Vec<BreakerEventRow>)>, DbError> {
     let mut snapshot = read.snapshot().await?;
-    let sql = format!(
-        "SELECT {} FROM breakers WHERE tenant_id = $1 AND kind = $2 AND target_type = $3 AND target_id = $4",
-        BreakerRow::COLUMNS
-    );
+    let sql = format!("SELECT {} FROM breakers WHERE {NAMED}", BreakerRow::COLUMNS);
     let found: Option<BreakerRow> = snapshot.fetch_optional(AssertSqlSafe(sql), named(name)).await?;
     let Some(row) = found else { return Ok(None) };
     let sql = format!(

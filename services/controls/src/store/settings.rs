@@ -8,12 +8,15 @@ use runspine_db::{AssertSqlSafe, DbError, Read, Tx, args};
 pub enum Table {
     /// Of alerts.
     Alerts,
+    /// Of the candidate for the next cost model.
+    CostSim,
 }
 
 impl Table {
     fn name(self) -> &'static str {
         match self {
             Self::Alerts => "alert_settings",
+            Self::CostSim => "costsim_settings",
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::{
 };
 
 const BAD: i32 = pb::BreakerResult::Bad as i32;
-const GOOD: i32 = pb::BreakerResult::Good as i32;
-const SCHEMA: i32 = pb::BreakerResult::SchemaError as i32;
+pub const GOOD: i32 = pb::BreakerResult::Good as i32;
+pub const SCHEMA: i32 = pb::BreakerResult::SchemaError as i32;
 
 fn fault(number: u64, result: i32) -> pb::ReportOutcomeRequest {
     pb::ReportOutcomeRequest {
@@ -30,7 +30,7 @@ fn fault(number: u64, result: i32) -> pb::ReportOutcomeRequest {
     }
 }
 
-fn drift(number: u64, result: i32, permille: Option<u32>) -> pb::ReportOutcomeRequest {
+pub fn drift(number: u64, result: i32, permille: Option<u32>) -> pb::ReportOutcomeRequest {
     pb::ReportOutcomeRequest {
         kind: pb::BreakerKind::Drift as i32,
         target_type: pb::BreakerTarget::Feature as i32,
@@ -51,7 +51,7 @@ fn opening(number: u64, target_type: pb::BreakerTarget, target_id: &str) -> pb::
 }
 
 impl House {
-    async fn report(&self, message: pb::ReportOutcomeRequest) -> pb::Breaker {
+    pub async fn report(&self, message: pb::ReportOutcomeRequest) -> pb::Breaker {
         let answer = insist(|| async {
             call!(self, breakers.report_outcome, "BreakerService/ReportOutcome", message.clone())
         });
@@ -75,7 +75,7 @@ impl House {
         call!(self, breakers.open_breaker, "BreakerService/OpenBreaker", message)
     }
 
-    async fn shown(&self, of: &pb::Breaker) -> Result<pb::GetBreakerResponse, Status> {
+    pub async fn shown(&self, of: &pb::Breaker) -> Result<pb::GetBreakerResponse, Status> {
         let (target_type, target_id) = (of.target_type, of.target_id.clone());
         let message = pb::GetBreakerRequest { kind: of.kind, target_type, target_id };
         call!(self, breakers.get_breaker, "BreakerService/GetBreaker", message)

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use contracts_controls::v1 as pb;
 use runspine_boot::Deps;
-use runspine_controls::Config;
+use runspine_controls::{Config, CostSimConfig};
 use runspine_controls_domain::reasons;
 use runspine_rpc::Registry;
 use runspine_testkit::TestStore;
@@ -133,6 +133,11 @@ async fn every_operation_is_served() {
         set_alert_settings: "SetAlertSettings" => SetAlertSettingsRequest,
         list_alert_decisions: "ListAlertDecisions" => ListAlertDecisionsRequest,
     ));
+    served.extend(answers!(house, costsim, "CostSimService",
+        get_cost_sim_settings: "GetCostSimSettings" => GetCostSimSettingsRequest,
+        set_cost_sim_settings: "SetCostSimSettings" => SetCostSimSettingsRequest,
+        get_cost_sim_status: "GetCostSimStatus" => GetCostSimStatusRequest,
+    ));
     served.extend(answers!(house, events, "EventService",
         pull_events: "PullEvents" => PullEventsRequest,
         ack_events: "AckEvents" => AckEventsRequest,
@@ -158,6 +163,8 @@ async fn every_operation_is_served() {
         "BreakerService/ListBreakers",
         "ScopeService/ListScopes",
         "AlertService/GetAlertSettings",
+        "CostSimService/GetCostSimSettings",
+        "CostSimService/GetCostSimStatus",
         "AlertService/ListAlertDecisions",
     ];
     for (operation, refusal) in served {
@@ -174,7 +181,12 @@ async fn the_service_starts() {
     let deps = Deps::for_tests(dir.path()).unwrap();
     let service = runspine_controls::service(Config::default(), &deps).await.unwrap();
     assert_eq!(service.name, "controls");
-    assert!(runspine_controls::service(Config { sweep_ms: 1 }, &deps).await.is_err());
+    let costsim = CostSimConfig { drift_permille: 100, disable_ttl_hours: 169, ..CostSimConfig::default() };
+    let told =
+        runspine_controls::service(Config { sweep_ms: 1, costsim }, &deps).await.err().unwrap().to_string();
+    for key in ["sweep_ms", "costsim.drift_warning_permille", "costsim.disable_ttl_hours"] {
+        assert!(told.contains(&format!("controls.{key}")), "{told}");
+    }
 }
 
 /// A store that fails answers UNAVAILABLE: never an allowed step, never an empty list.

@@ -7,10 +7,11 @@ use contracts_controls::v1::{
     self as pb, admission_service_client::AdmissionServiceClient, alert_service_client::AlertServiceClient,
     breaker_service_client::BreakerServiceClient, budget_service_client::BudgetServiceClient,
     bypass_service_client::BypassServiceClient, coordination_service_client::CoordinationServiceClient,
-    event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
-    limit_service_client::LimitServiceClient, override_service_client::OverrideServiceClient,
-    rate_service_client::RateServiceClient, scope_service_client::ScopeServiceClient,
-    signal_service_client::SignalServiceClient, threshold_service_client::ThresholdServiceClient,
+    cost_sim_service_client::CostSimServiceClient, event_service_client::EventServiceClient,
+    freeze_service_client::FreezeServiceClient, limit_service_client::LimitServiceClient,
+    override_service_client::OverrideServiceClient, rate_service_client::RateServiceClient,
+    scope_service_client::ScopeServiceClient, signal_service_client::SignalServiceClient,
+    threshold_service_client::ThresholdServiceClient,
 };
 use runspine_boot::{Deps, Service};
 use runspine_controls::{app::App, rpc, store::MIGRATIONS};
@@ -43,6 +44,7 @@ pub struct House {
     pub bypasses: BypassServiceClient<Transport>,
     pub coordination: CoordinationServiceClient<Transport>,
     pub alerts: AlertServiceClient<Transport>,
+    pub costsim: CostSimServiceClient<Transport>,
     pub registry: Registry,
     store: TestStore,
     dir: tempfile::TempDir,
@@ -87,7 +89,8 @@ impl House {
             scopes: ScopeServiceClient::new(way.clone()),
             bypasses: BypassServiceClient::new(way.clone()),
             coordination: CoordinationServiceClient::new(way.clone()),
-            alerts: AlertServiceClient::new(way),
+            alerts: AlertServiceClient::new(way.clone()),
+            costsim: CostSimServiceClient::new(way),
             registry: Registry::read(&[contracts_controls::DESCRIPTORS]).unwrap(),
             store,
             dir,

@@ -10,6 +10,7 @@ mod concurrency;
 mod containment;
 mod contract;
 mod coordination;
+mod costsim;
 mod evidence;
 mod freezes;
 mod harness;

@@ -123,6 +123,10 @@ pub struct Rules {
     pub drift_open_ms: i64,
     /// Good trials that close it.
     pub probes: u32,
+    /// DRIFT: whether reports open it while it is closed.
+    pub opens: bool,
+    /// DRIFT: whether it is tried out by itself when its time is over; else it stays open until an order closes it.
+    pub recovers: bool,
 }
 
 impl Default for Rules {
@@ -137,6 +141,8 @@ impl Default for Rules {
             schema_errors: 5,
             drift_open_ms: 24 * 3_600_000,
             probes: 3,
+            opens: true,
+            recovers: true,
         }
     }
 }
@@ -307,6 +313,13 @@ impl Breaker {
         Some(Transition { from, to: BreakerState::Closed, cause: BreakerCause::Order })
     }
 
+    /// Whether a breaker of drift that is open is tried out by itself when its time is over.
+    pub fn recover(&mut self, recovers: bool) {
+        if self.kind == BreakerKind::Drift && self.stored == BreakerState::Open {
+            self.until = recovers.then(|| self.opened_at.plus_millis(self.open_ms));
+        }
+    }
+
     fn shut(&mut self, cause: BreakerCause, severity: BreakerSeverity, now: Micros) {
         self.stored = BreakerState::Open;
         (self.cause, self.severity) = (cause, severity);
@@ -329,6 +342,7 @@ impl Breaker {
         self.open_ms = if self.open_ms == 0 { first } else { self.open_ms.saturating_mul(2).min(most) };
         self.shut(cause, severity, now);
         self.until = Some(now.plus_millis(self.open_ms));
+        self.recover(rules.recovers);
         Transition { from, to: BreakerState::Open, cause }
     }
 

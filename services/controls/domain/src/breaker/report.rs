@@ -27,7 +27,7 @@ pub struct Report {
 pub struct Applied {
     /// Changes of state, in order.
     pub transitions: Vec<Transition>,
-    /// Whether it drifts so far that somebody should look, and not so far that it counts.
+    /// Whether somebody should look: it drifts, and not so far that it counts, or it would be open if reports opened it.
     pub warned: bool,
 }
 
@@ -51,7 +51,11 @@ impl Breaker {
         let next = match (self.stored, self.kind) {
             (_, BreakerKind::Manual) | (BreakerState::Open, _) => None,
             (BreakerState::Closed, BreakerKind::Fault) => self.fault(&counted, report.samples, rules, now),
-            (BreakerState::Closed, BreakerKind::Drift) => self.drift(&counted, report.samples, rules, now),
+            (BreakerState::Closed, BreakerKind::Drift) => {
+                let cause = self.drift(&counted, report.samples, rules, now);
+                applied.warned = cause.is_some() && !rules.opens;
+                cause.filter(|_| rules.opens).map(|cause| self.open(rules, cause, now))
+            }
             (BreakerState::HalfOpen, _) => self.tried(&counted, report, rules, now),
         };
         applied.transitions.extend(next);
@@ -71,22 +75,35 @@ impl Breaker {
         many.then(|| self.open(rules, (BreakerCause::FailureRate, BreakerSeverity::P1), now))
     }
 
-    fn drift(&mut self, counted: &Counted, samples: u32, rules: &Rules, now: Micros) -> Option<Transition> {
+    /// Counts it, and says what opens the breaker by now.
+    fn drift(
+        &mut self,
+        counted: &Counted,
+        samples: u32,
+        rules: &Rules,
+        now: Micros,
+    ) -> Option<(BreakerCause, BreakerSeverity)> {
         match counted {
-            Counted::Good => self.in_a_row = 0,
+            Counted::Good => {
+                self.in_a_row = 0;
+                return None;
+            }
             Counted::Bad => self.in_a_row = self.in_a_row.saturating_add(samples),
             Counted::Schema => {
                 self.schema_errors.retain(|at| now.millis_since(*at) < DAY_MS);
                 let most = samples.min(rules.schema_errors);
                 self.schema_errors.extend((0..most).map(|_| now));
+                let kept = usize::try_from(rules.schema_errors).unwrap_or(usize::MAX);
+                let over = self.schema_errors.len().saturating_sub(kept);
+                self.schema_errors.drain(..over);
             }
             Counted::Warning => {}
         }
         if self.in_a_row >= rules.drifts {
-            return Some(self.open(rules, (BreakerCause::Drift, BreakerSeverity::P1), now));
+            return Some((BreakerCause::Drift, BreakerSeverity::P1));
         }
         let many = self.schema_errors.len() >= usize::try_from(rules.schema_errors).unwrap_or(usize::MAX);
-        many.then(|| self.open(rules, (BreakerCause::SchemaErrors, BreakerSeverity::P3), now))
+        many.then_some((BreakerCause::SchemaErrors, BreakerSeverity::P3))
     }
 
     /// A trial. Of calls only the one that was granted it counts: others began before it opened, or without leave.

@@ -226,3 +226,57 @@ fn counts_are_stored_as_they_are() {
     assert_eq!(Counts::from_text(""), Some(Counts::default()));
     assert_eq!(Counts::from_text("1:2"), None);
 }
+
+/// Reports that may not open it are counted, and open it as soon as they may.
+#[test]
+fn what_may_not_open_warns() {
+    let told = Rules { opens: false, schema_errors: 2, ..Rules::default() };
+    let mut breaker = Breaker::new(Drift);
+    for number in 1..=4 {
+        let applied = breaker.report(&drifting(201), &told, NOW);
+        assert_eq!((applied.transitions, applied.warned), (vec![], number >= 3));
+    }
+    assert!(!breaker.report(&drifting(150), &told, NOW).warned);
+    for _ in 0..1_000 {
+        breaker.report(&report(SchemaError), &told, NOW);
+    }
+    assert_eq!(
+        (breaker.stored, breaker.schema_errors.len()),
+        (Closed, 2),
+        "no more than what counts is kept"
+    );
+    assert!(!breaker.report(&drifting(0), &told, NOW).warned, "a good one is no reason to look");
+    let opened = breaker.report(&report(SchemaError), &Rules { opens: true, ..told }, NOW);
+    assert_eq!((opened.transitions[0].cause, opened.warned), (Cause::SchemaErrors, false));
+}
+
+/// One that does not recover by itself is open until an order; whether it does can be changed while it is open.
+#[test]
+fn what_may_not_recover_stays_open() {
+    let rules = Rules { recovers: false, drift_open_ms: 3_600_000, ..Rules::default() };
+    let mut breaker = Breaker::new(Drift);
+    for _ in 0..3 {
+        breaker.report(&drifting(201), &rules, NOW);
+    }
+    let years = NOW.plus_millis(100 * 365 * 86_400_000);
+    assert_eq!((breaker.until, breaker.state(years)), (None, Open));
+    breaker.recover(true);
+    let until = NOW.plus_millis(3_600_000);
+    assert_eq!((breaker.until, breaker.state(until)), (Some(until), HalfOpen));
+    breaker.recover(false);
+    assert_eq!(breaker.state(years), Open);
+    assert!(breaker.order_close(years).is_some());
+    let mut manual = at(Manual, Open);
+    manual.recover(true);
+    assert_eq!(manual.until, None, "an order ends as it was given");
+}
+
+/// The numbers of the rules are the ones that count.
+#[test]
+fn other_rules_open_at_other_numbers() {
+    let rules = Rules { drifts: 1, drift_permille: 50, drift_warning_permille: 20, ..Rules::default() };
+    let mut breaker = Breaker::new(Drift);
+    assert!(breaker.report(&drifting(21), &rules, NOW).warned);
+    assert!(breaker.report(&drifting(20), &rules, NOW).transitions.is_empty());
+    assert_eq!(breaker.report(&drifting(51), &rules, NOW).transitions.len(), 1);
+}

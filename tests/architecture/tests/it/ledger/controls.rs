@@ -12,6 +12,7 @@ const BUDGETS: &str = "controls.v1.BudgetService";
 const FREEZES: &str = "controls.v1.FreezeService";
 const BREAKERS: &str = "controls.v1.BreakerService";
 const ALERTS: &str = "controls.v1.AlertService";
+const COSTSIM: &str = "controls.v1.CostSimService";
 const SCOPES: &str = "controls.v1.ScopeService";
 const BYPASSES: &str = "controls.v1.BypassService";
 const OVERRIDES: &str = "controls.v1.OverrideService";
@@ -69,6 +70,7 @@ pub async fn acts(desk: &Desk) {
     breakers(desk).await;
     scopes(desk).await;
     alerts(desk).await;
+    costsim(desk).await;
     freezes(desk).await;
 }
 
@@ -82,6 +84,18 @@ async fn alerts(desk: &Desk) {
         reason: WHY.into(),
     };
     let _: pb::SetAlertSettingsResponse = desk.act(&format!("{ALERTS}/SetAlertSettings"), set).await;
+}
+
+async fn costsim(desk: &Desk) {
+    let get = pb::GetCostSimSettingsRequest::default();
+    let found: pb::GetCostSimSettingsResponse = desk.act(&format!("{COSTSIM}/GetCostSimSettings"), get).await;
+    let set = pb::SetCostSimSettingsRequest {
+        request_id: new_id(),
+        expected_version: 0,
+        settings: found.settings,
+        reason: WHY.into(),
+    };
+    let _: pb::SetCostSimSettingsResponse = desk.act(&format!("{COSTSIM}/SetCostSimSettings"), set).await;
 }
 
 async fn breakers(desk: &Desk) {
