@@ -14,7 +14,7 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{App, freezes::record};
+use super::{App, freezes::record, watchers::Watch};
 use crate::{
     rpc::Epochs,
     store::{bypasses as store, views},
@@ -33,8 +33,17 @@ type Message = Result<pb::WatchEpochResponse, Status>;
 
 /// Opens a stream.
 pub fn open(app: App, replica: &str) -> Epochs {
-    let (sender, messages) = mpsc::channel(16);
     let watch = app.watchers.enter(replica);
+    begin(app, Some(watch))
+}
+
+/// A stream that nobody is to wait for: no freeze has to be told to who follows it.
+pub fn unnamed(app: App) -> Epochs {
+    begin(app, None)
+}
+
+fn begin(app: App, watch: Option<Watch>) -> Epochs {
+    let (sender, messages) = mpsc::channel(16);
     tokio::spawn(async move {
         run(app, sender).await;
         drop(watch);

@@ -15,6 +15,7 @@ pub mod epochs;
 mod evidence;
 pub mod freezes;
 mod gates;
+pub mod health;
 pub mod limits;
 mod overridden;
 pub mod overrides;
@@ -31,6 +32,7 @@ mod watchers;
 
 use std::sync::Arc;
 
+use runspine_boot::Parts;
 use runspine_controls_domain::costsim::CostSimSettings;
 use runspine_db::{Batcher, Db};
 use runspine_errors::{Fault, mesh};
@@ -51,6 +53,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Replicas of the spine that follow the epoch here.
     pub watchers: Watchers,
+    /// When each part of the domain worked last.
+    pub parts: Arc<Parts>,
     /// What is wanted of the candidate for the next cost model while a tenant has set nothing.
     pub costsim: CostSimSettings,
 }
@@ -60,7 +64,14 @@ impl App {
     #[must_use]
     pub fn new(db: Db, clock: Arc<dyn Clock>) -> Self {
         let accounts = db.batcher(Accounts::new(clock.clone()));
-        Self { db, accounts, clock, watchers: Watchers::default(), costsim: CostSimSettings::default() }
+        Self {
+            db,
+            accounts,
+            clock,
+            watchers: Watchers::default(),
+            parts: Arc::default(),
+            costsim: CostSimSettings::default(),
+        }
     }
 
     /// With other defaults for the candidate.

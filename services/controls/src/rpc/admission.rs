@@ -67,6 +67,14 @@ impl AdmissionService for Rpc {
         let ask = parse_simulation(&context, request.into_inner()).map_err(status)?;
         self.app.simulate(ask).await.map(Response::new).map_err(status)
     }
+
+    async fn get_controls_health(
+        &self,
+        request: Request<pb::GetControlsHealthRequest>,
+    ) -> Result<Response<pb::GetControlsHealthResponse>, Status> {
+        context(&request)?;
+        Ok(Response::new(self.app.health().await))
+    }
 }
 
 fn parse_run(context: &Context, request: pb::AdmitRunRequest) -> Result<Ask, Fault> {

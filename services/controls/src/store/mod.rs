@@ -13,6 +13,7 @@ pub mod events;
 pub mod evidence;
 mod flush;
 pub mod gates;
+pub mod health;
 
 pub mod freezes;
 mod holds;
@@ -35,7 +36,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
     steps: [
         1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments",
         6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases", 9 => "0009_bypasses", 10 => "0010_evidence_of_tenant",
-        11 => "0011_breakers", 12 => "0012_scopes", 13 => "0013_alerts", 14 => "0014_costsim",
+        11 => "0011_breakers", 12 => "0012_scopes", 13 => "0013_alerts", 14 => "0014_costsim", 15 => "0015_health",
     ],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",

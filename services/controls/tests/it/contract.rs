@@ -35,6 +35,7 @@ async fn every_operation_is_served() {
         admit_step: "AdmitStep" => AdmitStepRequest,
         renew_run_lease: "RenewRunLease" => RenewRunLeaseRequest,
         simulate_admission: "SimulateAdmission" => SimulateAdmissionRequest,
+        get_controls_health: "GetControlsHealth" => GetControlsHealthRequest,
     );
     served.extend(answers!(house, budgets, "BudgetService",
         reserve: "Reserve" => ReserveRequest,
@@ -147,6 +148,7 @@ async fn every_operation_is_served() {
     let called: BTreeSet<String> = served.iter().map(|(n, _)| format!("runspine.controls.v1.{n}")).collect();
     assert_eq!(known, called);
     let lists = [
+        "AdmissionService/GetControlsHealth",
         "BudgetService/ListEnvelopes",
         "BudgetService/ListBudgetEntries",
         "LimitService/ListLimits",

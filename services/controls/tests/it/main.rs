@@ -14,6 +14,7 @@ mod costsim;
 mod evidence;
 mod freezes;
 mod harness;
+mod health;
 mod histories;
 mod leases;
 mod limits;

@@ -72,7 +72,8 @@ impl Subsystem {
     }
 
     /// Microseconds from which on the probe is too slow; `None`: its time says nothing.
-    const fn slow_us(self) -> Option<i64> {
+    #[must_use]
+    pub const fn slow_us(self) -> Option<i64> {
         match self {
             Self::Evaluator => Some(1_000),
             Self::DecisionStore => Some(50_000),
@@ -80,74 +81,21 @@ impl Subsystem {
             _ => None,
         }
     }
-}
 
-/// What a probe that went through found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// That it works.
-    Works,
-    /// Works, but something is wrong with it.
-    Flawed(String),
-    /// Questions, and how many of them were answered from memory.
-    Hits {
-        /// All of them.
-        asked: u64,
-        /// Those that were.
-        hit: u64,
-    },
-    /// What has waited longest, microseconds; `None`: nothing waits.
-    Waiting(Option<i64>),
-}
-
-/// How a part is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Status {
-    /// It works.
-    Available,
-    /// Slower or later than it should.
-    Degraded,
-    /// It does not work.
-    Unavailable,
-}
-
-impl Status {
-    /// Its number in the contract.
+    /// Microseconds that the oldest may wait, of a part in which something does.
     #[must_use]
-    pub const fn code(self) -> i32 {
+    pub const fn patience_us(self) -> i64 {
         match self {
-            Self::Available => 1,
-            Self::Degraded => 2,
-            Self::Unavailable => 3,
+            Self::Outbox => 10_000_000,
+            _ => 60_000_000,
         }
     }
 }
 
-/// How a part is after a probe that took so many microseconds, and why. An error is what the probe failed with.
+/// Whether enough of the slices that were asked for were kept.
 #[must_use]
-pub fn grade(of: Subsystem, took_us: i64, found: Result<Found, String>) -> (Status, String) {
-    let found = match found {
-        Ok(found) => found,
-        Err(why) => return (Status::Unavailable, why),
-    };
-    if let Some(most) = of.slow_us().filter(|most| took_us > *most) {
-        return (Status::Degraded, format!("the probe took {took_us} µs, more than {most}"));
-    }
-    let graded = |fine: bool, text: String| (if fine { Status::Available } else { Status::Degraded }, text);
-    match found {
-        Found::Works => graded(true, String::new()),
-        Found::Flawed(text) => graded(false, text),
-        Found::Hits { asked, hit } => {
-            let permille = hit.saturating_mul(1_000) / asked.max(1);
-            let text = format!("{hit} of {asked} slices of the last 5 minutes were kept");
-            graded(asked < MIN_ASKED || permille >= 800, text)
-        }
-        Found::Waiting(None) => graded(true, "nothing waits".to_owned()),
-        Found::Waiting(Some(age)) => {
-            let most = if of == Subsystem::Outbox { 10_000_000 } else { 60_000_000 };
-            graded(age <= most, format!("the oldest waits for {} ms", age / 1_000))
-        }
-    }
+pub fn enough_kept(asked: u64, hit: u64) -> bool {
+    asked < MIN_ASKED || hit.saturating_mul(1_000) / asked.max(1) >= 800
 }
 
 /// The fixed snapshot: everything is open but one tool above a cost.
@@ -244,31 +192,15 @@ mod tests {
     }
 
     #[test]
-    fn each_part_is_degraded_by_its_own_bound() {
-        let waits = |s: i64| Ok(Found::Waiting(Some(s * 1_000_000)));
-        let hits = |asked, hit| Ok(Found::Hits { asked, hit });
-        let table = [
-            (Subsystem::Evaluator, 1_000, Ok(Found::Works), Status::Available),
-            (Subsystem::Evaluator, 1_001, Ok(Found::Works), Status::Degraded),
-            (Subsystem::DecisionStore, 50_000, Ok(Found::Works), Status::Available),
-            (Subsystem::DecisionStore, 50_001, Ok(Found::Works), Status::Degraded),
-            (Subsystem::Monitors, 20_001, Ok(Found::Works), Status::Degraded),
-            (Subsystem::SnapshotStore, 900_000, Ok(Found::Works), Status::Available),
-            (Subsystem::SnapshotStore, 0, Ok(Found::Flawed("t".to_owned())), Status::Degraded),
-            (Subsystem::SliceCache, 0, hits(99, 0), Status::Available),
-            (Subsystem::SliceCache, 0, hits(1_000, 800), Status::Available),
-            (Subsystem::SliceCache, 0, hits(1_000, 799), Status::Degraded),
-            (Subsystem::Approvals, 0, waits(60), Status::Available),
-            (Subsystem::Approvals, 0, waits(61), Status::Degraded),
-            (Subsystem::Lessons, 0, Ok(Found::Waiting(None)), Status::Available),
-            (Subsystem::Sandbox, 0, waits(61), Status::Degraded),
-            (Subsystem::Outbox, 0, waits(10), Status::Available),
-            (Subsystem::Outbox, 0, waits(11), Status::Degraded),
-            (Subsystem::Outbox, 0, Err("gone".to_owned()), Status::Unavailable),
-        ];
-        for (of, took, found, expected) in table {
-            let said = format!("{of:?} {took} {found:?}");
-            assert_eq!(grade(of, took, found).0, expected, "{said}");
+    fn each_part_has_its_own_bounds() {
+        let slow = Subsystem::ALL.map(|of| of.slow_us().unwrap_or(0));
+        assert_eq!(slow, [1_000, 50_000, 0, 0, 20_000, 0, 0, 0, 0]);
+        assert_eq!(
+            (Subsystem::Outbox.patience_us(), Subsystem::Lessons.patience_us()),
+            (10_000_000, 60_000_000)
+        );
+        for (asked, hit, enough) in [(99, 0, true), (1_000, 800, true), (1_000, 799, false)] {
+            assert_eq!(enough_kept(asked, hit), enough, "{hit} of {asked}");
         }
     }
 }

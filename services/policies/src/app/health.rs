@@ -1,18 +1,14 @@
 //! GetPolicyHealth: every part is probed, all at once, each for a time of its own.
 
-use std::{
-    collections::BTreeMap,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::sync::OnceLock;
 
 use contracts_policies::v1 as pb;
 use futures::future::join_all;
-use parking_lot::Mutex;
+use runspine_boot::{Found, Part};
 use runspine_errors::Fault;
 use runspine_policies_domain::{
     compile::CompiledSnapshot,
-    health::{Found, Status, Subsystem, grade, probe, probed},
+    health::{Subsystem, enough_kept, probe, probed},
     snapshot::snapshot_digest,
 };
 use runspine_rpc::timestamp;
@@ -20,12 +16,6 @@ use runspine_types::Micros;
 
 use super::{App, Who, cache::LoadError};
 use crate::store::{health, snapshots};
-
-/// What a probe may take: the answer is due within two seconds, whatever stands still.
-const PATIENCE: Duration = Duration::from_millis(1_500);
-
-/// When each part was last found to work.
-pub(crate) type LastSuccess = Mutex<BTreeMap<Subsystem, Micros>>;
 
 impl App {
     /// Probes every part.
@@ -42,40 +32,32 @@ impl App {
     }
 
     async fn probed(&self, who: &Who, of: Subsystem, at: Micros) -> pb::SubsystemHealth {
-        let begun = Instant::now();
-        let found = match tokio::time::timeout(PATIENCE, self.probe_of(who, of, at)).await {
-            Ok(found) => found.map_err(|fault| fault.to_string()),
-            Err(_) => Err(format!("no answer within {} ms", PATIENCE.as_millis())),
-        };
-        let took_us = i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX);
-        let (status, detail) = grade(of, took_us, found);
-        let last = {
-            let mut last = self.last_success.lock();
-            if status != Status::Unavailable {
-                last.insert(of, at);
-            }
-            last.get(&of).copied()
-        };
+        let part = Part { name: of.as_str(), slow_us: of.slow_us() };
+        let found = self.probes.probe(part, at, self.probe_of(who, of, at)).await;
         pb::SubsystemHealth {
-            name: of.as_str().to_owned(),
-            status: status.code(),
-            latency_ms: took_us.saturating_add(999) / 1_000,
-            last_success: last.map(timestamp),
-            detail,
+            name: found.name.to_owned(),
+            status: found.health as i32,
+            latency_ms: found.latency_ms,
+            last_success: found.last_success.map(timestamp),
+            detail: found.detail,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 
     async fn probe_of(&self, who: &Who, of: Subsystem, at: Micros) -> Result<Found, Fault> {
         let read = self.db.read();
-        let age = |since: Option<Micros>| Found::Waiting(since.map(|s| at.0.saturating_sub(s.0).max(0)));
+        let age = |since: Option<Micros>| Found::Waiting {
+            us: since.map(|s| at.0.saturating_sub(s.0).max(0)),
+            most_us: of.patience_us(),
+        };
         Ok(match of {
             Subsystem::Evaluator => evaluator()?,
             Subsystem::DecisionStore => self.write_and_read(at).await?,
             Subsystem::SnapshotStore => self.load_in_force(who).await?,
             Subsystem::SliceCache => {
                 let (asked, hit) = self.hits.recent();
-                Found::Hits { asked, hit }
+                let text = format!("{hit} of {asked} slices of the last 5 minutes were kept");
+                if enough_kept(asked, hit) { Found::Works(text) } else { Found::Flawed(text) }
             }
             Subsystem::Monitors => self.lock_a_state(who).await?,
             Subsystem::Approvals => age(health::waiting(read, health::APPROVALS, at).await?),
@@ -90,7 +72,7 @@ impl App {
             .write("policies.probe", move |tx| Box::pin(async move { Ok(health::write(tx, at).await?) }))
             .await?;
         Ok(match health::read(self.db.read()).await? {
-            Some(stored) if stored >= at => Found::Works,
+            Some(stored) if stored >= at => Found::Works(String::new()),
             _ => Found::Flawed("the row that was written is not what is read".to_owned()),
         })
     }
@@ -102,13 +84,13 @@ impl App {
             return Ok(Found::Flawed(format!("{invalid} tenants stand on a snapshot that is INVALID")));
         }
         let Some(row) = snapshots::in_force(self.db.read(), &who.tenant).await? else {
-            return Ok(Found::Works);
+            return Ok(Found::Works(String::new()));
         };
         if snapshot_digest(&row.bytes) != row.digest {
             return Ok(Found::Flawed("the bytes of the snapshot in force do not fit its digest".to_owned()));
         }
         match self.cache.snapshot(&self.db, &who.tenant, row.digest).await {
-            Ok(_) => Ok(Found::Works),
+            Ok(_) => Ok(Found::Works(String::new())),
             Err(LoadError::Store(fault)) => Err(fault),
             Err(wrong) => Ok(Found::Flawed(wrong.into_fault().to_string())),
         }
@@ -119,13 +101,13 @@ impl App {
         let lock = self.db.write("policies.probe", |tx| Box::pin(async move { Ok(health::lock(tx).await?) }));
         lock.await?;
         health::state(self.db.read()).await?;
-        Ok(Found::Works)
+        Ok(Found::Works(String::new()))
     }
 }
 
 fn evaluator() -> Result<Found, Fault> {
     match fixed().as_ref().map_err(Clone::clone).and_then(probe) {
-        Ok(()) => Ok(Found::Works),
+        Ok(()) => Ok(Found::Works(String::new())),
         Err(what) => Err(Fault::new(&runspine_errors::mesh::INTERNAL, what)),
     }
 }

@@ -90,7 +90,7 @@ pub(crate) struct App {
     pub backtests: tokio::sync::watch::Sender<u64>,
     pub shadows: sandbox::tap::Shadows,
     pub hits: hits::Hits,
-    pub last_success: health::LastSuccess,
+    pub probes: runspine_boot::Parts,
 }
 
 impl App {
@@ -108,7 +108,7 @@ impl App {
             backtests: tokio::sync::watch::Sender::new(0),
             shadows: sandbox::tap::Shadows::new(),
             hits: hits::Hits::new(),
-            last_success: health::LastSuccess::default(),
+            probes: runspine_boot::Parts::default(),
         }
     }
 
