@@ -7,17 +7,14 @@ use runspine_policies_domain::{
     SEMANTICS_VERSION,
     sandbox::{
         backtest::Range,
-        tally::{Cell, Diff, Tally},
+        tally::{Cell, Tally},
     },
     words::{ShadowState, Verdict},
 };
 use runspine_rpc::timestamp;
 use runspine_types::{Digest, Micros, hash};
 
-use crate::store::{
-    backtests::{BacktestRow, DiffRow},
-    shadows::ShadowRow,
-};
+use crate::store::{backtests::BacktestRow, diffs::DiffRow, shadows::ShadowRow};
 
 /// A back-test.
 pub(crate) fn backtest(row: &BacktestRow, range: Range, report: Option<pb::SandboxReport>) -> pb::Backtest {
@@ -90,7 +87,7 @@ pub(crate) fn report(candidate: Digest, range: &Range, tally: &Tally) -> pb::San
                 count,
             })
             .collect(),
-        examples: tally.examples().map(diff).collect(),
+        examples: tally.examples().map(|d| diff(d.into())).collect(),
         runs_affected: tally.runs_affected,
         cost_microusd_affected: tally.cost_affected,
         report_digest: bytes::Bytes::new(),
@@ -108,26 +105,8 @@ fn matrix_cell((recorded, candidate, cell): (Verdict, Verdict, Cell)) -> pb::Mat
     }
 }
 
-fn diff(d: &Diff) -> pb::DecisionDiff {
-    pb::DecisionDiff {
-        decision_id: d.decision_id.clone(),
-        run_id: d.run_id.clone(),
-        attempt: d.attempt,
-        step_index: d.step_index,
-        recorded: d.recorded.code(),
-        candidate: d.candidate.code(),
-        recorded_code: d.recorded_code.clone(),
-        recorded_rule_id: d.recorded_rule.clone(),
-        candidate_code: d.candidate_code.clone(),
-        candidate_rule_id: d.candidate_rule.clone(),
-        counterfactual: d.counterfactual,
-        agent_id: d.agent.clone(),
-        resource: d.resource.clone(),
-    }
-}
-
-/// A stored diff.
-pub(crate) fn diff_row(r: DiffRow) -> pb::DecisionDiff {
+/// What a candidate decides otherwise.
+pub(crate) fn diff(r: DiffRow) -> pb::DecisionDiff {
     pb::DecisionDiff {
         decision_id: r.decision_id,
         run_id: r.run_id,

@@ -14,19 +14,17 @@ use super::{
 };
 use crate::store::{
     lists::Filter,
-    preventions::{self, Prevented, PreventionRow},
+    preventions::{self, PreventionRow},
 };
 
 /// The records of a decision.
 pub(crate) fn of_decision(
-    who: &Who,
     d: &pb::Decision,
     ruling: &Ruling,
     is_synthetic: bool,
     at: Micros,
-) -> Vec<Prevented> {
-    let one = |(m, outcome): (&runspine_policies_domain::decide::Match, PreventionOutcome)| Prevented {
-        tenant: who.tenant.clone(),
+) -> Vec<PreventionRow> {
+    let one = |(m, outcome): (&runspine_policies_domain::decide::Match, PreventionOutcome)| PreventionRow {
         prevention_id: new_id(),
         decision_id: d.decision_id.clone(),
         rule_id: m.rule_id.clone(),
@@ -36,16 +34,15 @@ pub(crate) fn of_decision(
         attempt: d.attempt,
         step_index: d.step_index.map_or(-1, i64::from),
         outcome: outcome.code(),
-        incident_id: String::new(),
-        of_prevention: String::new(),
         is_synthetic,
         at,
+        ..PreventionRow::default()
     };
     ruling.preventions().map(one).collect()
 }
 
 /// What is told of a record.
-pub(crate) fn told(who: &Who, p: &Prevented) -> OutboxEvent {
+pub(crate) fn told(who: &Who, p: &PreventionRow) -> OutboxEvent {
     let about = About {
         entity_type: "prevention",
         entity_id: p.prevention_id.clone(),
@@ -65,7 +62,7 @@ pub(crate) fn told(who: &Who, p: &Prevented) -> OutboxEvent {
     event(who, "PreventionRecorded", about, &data, p.at)
 }
 
-fn present(p: &Prevented, rule_at: Option<Micros>) -> pb::Prevention {
+fn present(p: &PreventionRow) -> pb::Prevention {
     pb::Prevention {
         prevention_id: p.prevention_id.clone(),
         rule_id: p.rule_id.clone(),
@@ -76,30 +73,11 @@ fn present(p: &Prevented, rule_at: Option<Micros>) -> pb::Prevention {
         attempt: p.attempt,
         step_index: u32::try_from(p.step_index).ok(),
         outcome: p.outcome,
-        rule_age_s: rule_at.map_or(0, |from| p.at.millis_since(from) / 1_000),
+        rule_age_s: p.rule_at.map_or(0, |from| p.at.millis_since(from) / 1_000),
         incident_id: p.incident_id.clone(),
         of_prevention_id: p.of_prevention.clone(),
         is_synthetic: p.is_synthetic,
         at: Some(timestamp(p.at)),
-    }
-}
-
-fn stored(r: PreventionRow) -> Prevented {
-    Prevented {
-        tenant: String::new(),
-        prevention_id: r.prevention_id,
-        decision_id: r.decision_id,
-        rule_id: r.rule_id,
-        version: r.version,
-        signature: r.signature,
-        run_id: r.run_id,
-        attempt: r.attempt,
-        step_index: r.step_index,
-        outcome: r.outcome,
-        incident_id: r.incident_id,
-        of_prevention: r.of_prevention,
-        is_synthetic: r.is_synthetic,
-        at: r.at,
     }
 }
 
@@ -116,25 +94,21 @@ impl App {
             Box::pin(async move {
                 let run = (r.run_id.as_str(), r.attempt);
                 let standing = preventions::standing(tx, &who_.tenant, run, &r.signature).await?;
-                let failed = |row: PreventionRow| {
-                    let (rule_at, of) = (row.rule_at, row.prevention_id.clone());
-                    let record = Prevented {
-                        tenant: who_.tenant.clone(),
-                        prevention_id: new_id(),
-                        outcome: PreventionOutcome::Failed.code(),
-                        incident_id: r.incident_id.clone(),
-                        of_prevention: of,
-                        at,
-                        ..stored(row)
-                    };
-                    (record, rule_at)
+                let failed = |row: PreventionRow| PreventionRow {
+                    of_prevention: row.prevention_id.clone(),
+                    prevention_id: new_id(),
+                    outcome: PreventionOutcome::Failed.code(),
+                    incident_id: r.incident_id.clone(),
+                    at,
+                    ..row
                 };
-                let failed: Vec<(Prevented, Option<Micros>)> = standing.into_iter().map(failed).collect();
-                let preventions = failed.iter().map(|(p, rule_at)| present(p, *rule_at)).collect();
-                for (record, _) in &failed {
+                let failed: Vec<PreventionRow> = standing.into_iter().map(failed).collect();
+                let preventions = failed.iter().map(present).collect();
+                for record in &failed {
                     tx.emit_raw(told(&who_, record));
                 }
-                preventions::insert(tx, failed.into_iter().map(|(p, _)| p).collect()).await?;
+                let tenant = who_.tenant.as_str();
+                preventions::insert(tx, failed.into_iter().map(|p| (tenant, p))).await?;
                 Ok(pb::RecordPreventionOutcomeResponse { preventions })
             })
         })
@@ -159,10 +133,6 @@ impl App {
             .any_of("p.outcome", &request.outcomes);
         let rows: Vec<PreventionRow> =
             filter.fetch(self.db.read(), preventions::PREVENTION, "p.id DESC", page.limit).await?;
-        Ok(rows
-            .into_iter()
-            .map(|r| (r.id, r.rule_at, stored(r)))
-            .map(|(id, at, p)| (id, present(&p, at)))
-            .collect())
+        Ok(rows.iter().map(|r| (r.id, present(r))).collect())
     }
 }

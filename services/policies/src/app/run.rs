@@ -169,7 +169,7 @@ impl App {
             inspection: Some(present::inspection(settings)),
             monitored_metrics: settings.monitored_metrics.clone(),
         }));
-        let prevented = preventions::of_decision(who, &decision, &judged.ruling, judged.run.is_synthetic, at);
+        let prevented = preventions::of_decision(&decision, &judged.ruling, judged.run.is_synthetic, at);
         let mut events = decision_events(who, &decision, &judged.ruling, at);
         events.extend(prevented.iter().map(|p| preventions::told(who, p)));
         let had = under.handle.as_ref().map(|h| h.taints.as_slice()).unwrap_or_default();

@@ -223,7 +223,7 @@ impl App {
         more.extend(judged.ruling.taints_added.iter().cloned());
         let stored = gained(&handle.taints, &more);
         let after: Option<Vec<String>> = stored.as_deref().and_then(|t| serde_json::from_str(t).ok());
-        let prevented = preventions::of_decision(who, &decision, &judged.ruling, judged.run.is_synthetic, at);
+        let prevented = preventions::of_decision(&decision, &judged.ruling, judged.run.is_synthetic, at);
         let mut events = decision_events(who, &decision, &judged.ruling, at);
         events.extend(prevented.iter().map(|p| preventions::told(who, p)));
         let mut violations = observed.violations.clone();

@@ -5,6 +5,8 @@ use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, args, row};
 use runspine_policies_domain::{sandbox::tally::Diff, words::BacktestState};
 use runspine_types::{Digest, Micros};
 
+use super::diffs::{self, DiffRow};
+
 row! {
     /// A back-test.
     #[derive(Debug, Clone)]
@@ -28,27 +30,6 @@ row! {
         pub created_at: Micros,
         pub started_at: Micros,
         pub ended_at: Micros,
-    }
-}
-
-row! {
-    /// A changed decision.
-    #[derive(Debug, Clone)]
-    pub(crate) struct DiffRow {
-        pub id: i64,
-        pub decision_id: String,
-        pub run_id: String,
-        pub attempt: u32,
-        pub step_index: i64,
-        pub recorded: i32,
-        pub candidate: i32,
-        pub recorded_code: String,
-        pub recorded_rule: String,
-        pub candidate_code: String,
-        pub candidate_rule: String,
-        pub counterfactual: bool,
-        pub agent_id: String,
-        pub resource: String,
     }
 }
 
@@ -204,44 +185,11 @@ pub(crate) async fn cancel(tx: &mut Tx, row: &BacktestRow, at: Micros) -> Result
     Ok(tx.execute(sql, values).await? == 1)
 }
 
-pub(crate) async fn insert_diffs(tx: &mut Tx, key: (i64, i64), diffs: &[Diff]) -> Result<(), DbError> {
-    let columns = [
-        "backtest_key",
-        "claim",
-        "decision_id",
-        "run_id",
-        "attempt",
-        "step_index",
-        "recorded",
-        "candidate",
-        "recorded_code",
-        "recorded_rule",
-        "candidate_code",
-        "candidate_rule",
-        "counterfactual",
-        "agent_id",
-        "resource",
-    ];
-    let row = |d: &Diff| {
-        args![
-            key.0,
-            key.1,
-            &d.decision_id,
-            &d.run_id,
-            d.attempt,
-            d.step_index.map_or(-1, i64::from),
-            d.recorded.code(),
-            d.candidate.code(),
-            &d.recorded_code,
-            &d.recorded_rule,
-            &d.candidate_code,
-            &d.candidate_rule,
-            d.counterfactual,
-            &d.agent,
-            &d.resource,
-        ]
-    };
-    tx.insert_rows("backtest_diffs", &columns, diffs.iter().map(row).collect(), "").await?;
+/// Stores changed decisions under a claim.
+pub(crate) async fn insert_diffs(tx: &mut Tx, key: (i64, i64), found: &[Diff]) -> Result<(), DbError> {
+    let row = |d: &Diff| DiffRow::from(d).values(args![key.0, key.1]);
+    let columns = diffs::columns(&["backtest_key", "claim"]);
+    tx.insert_rows("backtest_diffs", &columns, found.iter().map(row).collect(), "").await?;
     Ok(())
 }
 

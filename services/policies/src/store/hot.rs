@@ -14,7 +14,7 @@ use runspine_types::{Digest, Micros};
 use super::{
     approval_part::{self, ApprovalPart},
     monitors::{Locked, Moved},
-    preventions::{self, Prevented},
+    preventions::{self, PreventionRow},
 };
 use crate::app::metrics;
 
@@ -72,7 +72,7 @@ pub(crate) struct Decided {
     pub inputs_digest: Digest,
     pub inputs: Bytes,
     pub enforcements: Vec<Enforced>,
-    pub preventions: Vec<Prevented>,
+    pub preventions: Vec<PreventionRow>,
     pub answer: Answer,
 }
 
@@ -172,7 +172,7 @@ struct Group {
     decisions: Vec<Args>,
     inputs: Vec<Args>,
     enforcements: Vec<Args>,
-    preventions: Vec<Prevented>,
+    preventions: Vec<(String, PreventionRow)>,
     facts: Vec<Args>,
     raised: Vec<(i64, Raised)>,
     events: Vec<OutboxEvent>,
@@ -294,7 +294,7 @@ impl Group {
             item.at,
         ]);
         self.inputs.push(args![item.run_key, d.step_index, d.ask, d.inputs_digest, &d.inputs]);
-        self.preventions.extend(d.preventions.iter().cloned());
+        self.preventions.extend(d.preventions.iter().map(|p| (item.tenant.clone(), p.clone())));
         self.enforcements.extend(d.enforcements.iter().map(|e| {
             args![
                 item.run_key,

@@ -3,6 +3,7 @@
 pub(crate) mod approval_part;
 pub(crate) mod approvals;
 pub(crate) mod backtests;
+pub(crate) mod diffs;
 pub(crate) mod evaluations;
 pub(crate) mod findings;
 pub(crate) mod health;

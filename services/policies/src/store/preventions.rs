@@ -4,8 +4,8 @@ use runspine_db::{Args, DbError, Tx, args, row};
 use runspine_types::Micros;
 
 row! {
-    /// A record, with the age of its rule.
-    #[derive(Debug, Clone)]
+    /// A record. `id` and `rule_at`, when its rule was written, come from the store: a new record has neither.
+    #[derive(Debug, Clone, Default)]
     pub(crate) struct PreventionRow {
         pub id: i64,
         pub prevention_id: String,
@@ -25,37 +25,25 @@ row! {
     }
 }
 
-/// A record to store.
-#[derive(Debug, Clone)]
-pub(crate) struct Prevented {
-    pub tenant: String,
-    pub prevention_id: String,
-    pub decision_id: String,
-    pub rule_id: String,
-    pub version: u32,
-    pub signature: String,
-    pub run_id: String,
-    pub attempt: u32,
-    pub step_index: i64,
-    pub outcome: i32,
-    pub incident_id: String,
-    pub of_prevention: String,
-    pub is_synthetic: bool,
-    pub at: Micros,
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT p.id, p.prevention_id, p.decision_id, p.rule_id, p.version, p.signature, p.run_id, p.attempt, ",
+            "p.step_index, p.outcome, p.incident_id, p.of_prevention, p.is_synthetic, p.at, ",
+            "v.created_at AS rule_at FROM preventions p LEFT JOIN rule_versions v ",
+            "ON v.tenant_id = p.tenant_id AND v.rule_id = p.rule_id AND v.version = p.version",
+            $tail
+        )
+    };
 }
 
-pub(crate) const PREVENTION: &str = "SELECT p.id, p.prevention_id, p.decision_id, p.rule_id, p.version, p.signature, \
-     p.run_id, p.attempt, p.step_index, p.outcome, p.incident_id, p.of_prevention, p.is_synthetic, p.at, \
-     v.created_at AS rule_at FROM preventions p \
-     LEFT JOIN rule_versions v ON v.tenant_id = p.tenant_id AND v.rule_id = p.rule_id AND v.version = p.version";
+pub(crate) const PREVENTION: &str = select!("");
 /// Those of an attempt with a signature, that no later record follows.
-pub(crate) const STANDING: &str = "SELECT p.id, p.prevention_id, p.decision_id, p.rule_id, p.version, p.signature, \
-     p.run_id, p.attempt, p.step_index, p.outcome, p.incident_id, p.of_prevention, p.is_synthetic, p.at, \
-     v.created_at AS rule_at FROM preventions p \
-     LEFT JOIN rule_versions v ON v.tenant_id = p.tenant_id AND v.rule_id = p.rule_id AND v.version = p.version \
-     WHERE p.tenant_id = $1 AND p.run_id = $2 AND p.attempt = $3 AND p.signature = $4 AND p.outcome <> 3 \
+pub(crate) const STANDING: &str = select!(
+    " WHERE p.tenant_id = $1 AND p.run_id = $2 AND p.attempt = $3 AND p.signature = $4 AND p.outcome <> 3 \
      AND NOT EXISTS (SELECT 1 FROM preventions f WHERE f.decision_id = p.decision_id AND f.rule_id = p.rule_id \
-     AND f.outcome = 3) ORDER BY p.id";
+     AND f.outcome = 3) ORDER BY p.id"
+);
 
 const COLUMNS: [&str; 14] = [
     "tenant_id",
@@ -83,11 +71,14 @@ pub(crate) async fn standing(
     tx.fetch_all(STANDING, args![tenant, run.0, run.1, signature]).await
 }
 
-/// Stores records; one of the same decision, rule and outcome stays.
-pub(crate) async fn insert(tx: &mut Tx, all: Vec<Prevented>) -> Result<(), DbError> {
-    let row = |p: Prevented| -> Args {
+/// Stores records, each of a tenant; one of the same decision, rule and outcome stays.
+pub(crate) async fn insert<T: AsRef<str>>(
+    tx: &mut Tx,
+    all: impl IntoIterator<Item = (T, PreventionRow)>,
+) -> Result<(), DbError> {
+    let row = |(tenant, p): (T, PreventionRow)| -> Args {
         args![
-            p.tenant,
+            tenant.as_ref(),
             p.prevention_id,
             p.decision_id,
             p.rule_id,

@@ -5,6 +5,8 @@ use runspine_db::{DbError, Read, Tx, args, row};
 use runspine_policies_domain::words::ShadowState;
 use runspine_types::{Digest, Micros};
 
+use super::diffs::{self, DiffRow};
+
 row! {
     /// A shadow.
     #[derive(Debug, Clone)]
@@ -107,72 +109,22 @@ pub(crate) async fn dropped(tx: &mut Tx, key: i64, more: u64) -> Result<(), DbEr
     Ok(())
 }
 
-row! {
-    /// What a shadow saw of one decision.
-    #[derive(Debug, Clone)]
-    pub(crate) struct SeenRow {
-        pub step_index: i64,
-        pub decision_id: String,
-        pub run_id: String,
-        pub attempt: u32,
-        pub refused: i32,
-        pub detail: String,
-        pub recorded: i32,
-        pub candidate: i32,
-        pub recorded_code: String,
-        pub recorded_rule: String,
-        pub candidate_code: String,
-        pub candidate_rule: String,
-        pub counterfactual: bool,
-        pub agent_id: String,
-        pub resource: String,
-    }
+/// What a shadow saw of one decision.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Why it was not decided again; 0: it was.
+    pub refused: i32,
+    pub detail: String,
+    pub diff: DiffRow,
 }
 
-const COLUMNS: [&str; 16] = [
-    "shadow_key",
-    "step_index",
-    "decision_id",
-    "run_id",
-    "attempt",
-    "refused",
-    "detail",
-    "recorded",
-    "candidate",
-    "recorded_code",
-    "recorded_rule",
-    "candidate_code",
-    "candidate_rule",
-    "counterfactual",
-    "agent_id",
-    "resource",
-];
-
 /// Stores what shadows saw; a decision that was answered again is seen once.
-pub(crate) async fn insert_seen(tx: &mut Tx, rows: Vec<(i64, SeenRow)>) -> Result<(), DbError> {
-    let row = |(key, r): (i64, SeenRow)| {
-        args![
-            key,
-            r.step_index,
-            r.decision_id,
-            r.run_id,
-            r.attempt,
-            r.refused,
-            r.detail,
-            r.recorded,
-            r.candidate,
-            r.recorded_code,
-            r.recorded_rule,
-            r.candidate_code,
-            r.candidate_rule,
-            r.counterfactual,
-            r.agent_id,
-            r.resource,
-        ]
-    };
+pub(crate) async fn insert_seen(tx: &mut Tx, rows: Vec<(i64, Seen)>) -> Result<(), DbError> {
+    let row = |(key, seen): (i64, Seen)| seen.diff.values(args![key, seen.refused, seen.detail]);
     let rows = rows.into_iter().map(row).collect();
+    let columns = diffs::columns(&["shadow_key", "refused", "detail"]);
     let conflict = "ON CONFLICT (shadow_key, run_id, attempt, decision_id) DO NOTHING";
-    tx.insert_rows("shadow_decisions", &COLUMNS, rows, conflict).await?;
+    tx.insert_rows("shadow_decisions", &columns, rows, conflict).await?;
     Ok(())
 }
 
@@ -219,8 +171,8 @@ pub(crate) const AFFECTED: &str = "SELECT DISTINCT r.id FROM shadow_decisions s 
      AND r.attempt = s.attempt WHERE s.shadow_key = $1 AND s.refused = 0 AND s.recorded <> s.candidate \
      AND s.counterfactual = 0";
 /// The first twenty of each cell that is a change.
-pub(crate) const EXAMPLES: &str = "SELECT step_index, decision_id, run_id, attempt, refused, detail, recorded, \
-     candidate, recorded_code, recorded_rule, candidate_code, candidate_rule, counterfactual, agent_id, resource FROM \
+pub(crate) const EXAMPLES: &str = "SELECT id, decision_id, run_id, attempt, step_index, recorded, candidate, \
+     recorded_code, recorded_rule, candidate_code, candidate_rule, counterfactual, agent_id, resource FROM \
      (SELECT *, ROW_NUMBER() OVER (PARTITION BY recorded, candidate ORDER BY id) AS place FROM shadow_decisions \
      WHERE shadow_key = $1 AND refused = 0 AND recorded <> candidate) AS changed WHERE place <= 20 \
      ORDER BY recorded, candidate, id";

@@ -16,7 +16,8 @@ use crate::{
     app::{App, Keyed, Who, read::Page, unreadable},
     present_sandbox,
     store::{
-        backtests::{self, BacktestRow, DiffRow, NewBacktest},
+        backtests::{self, BacktestRow, NewBacktest},
+        diffs::DiffRow,
         lists::Filter,
     },
 };
@@ -128,7 +129,7 @@ impl App {
         }
         let rows: Vec<DiffRow> =
             filter.fetch(self.db.read(), backtests::DIFF, "d.id DESC", page.limit).await?;
-        Ok(rows.into_iter().map(|r| (r.id, present_sandbox::diff_row(r))).collect())
+        Ok(rows.into_iter().map(|r| (r.id, present_sandbox::diff(r))).collect())
     }
 }
 

@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     app::{App, cache::LoadError, unreadable},
-    store::shadows::{self, SeenRow, ShadowRow},
+    store::{
+        diffs::DiffRow,
+        shadows::{self, ShadowRow},
+    },
 };
 
 /// Runs whose state is remembered between their decisions.
@@ -106,11 +109,17 @@ impl App {
         store.await
     }
 
-    async fn look(&self, memory: &mut Memory, looking: &Looking, seen: &Seen) -> Result<SeenRow, Fault> {
+    async fn look(
+        &self,
+        memory: &mut Memory,
+        looking: &Looking,
+        seen: &Seen,
+    ) -> Result<shadows::Seen, Fault> {
         let answer = answer_of(seen.moment, &seen.answer)?;
         let digest = Digest::from_slice(&answer.decision.inputs_digest).unwrap_or(Digest([0; 32]));
         let of = recorded(&answer.decision, digest)?;
-        let mut row = row_of(seen, &answer.decision, &of);
+        let diff = recorded_row(seen, &answer.decision, &of);
+        let mut row = shadows::Seen { refused: 0, detail: String::new(), diff };
         let own = match self.own_replayer(memory, &looking.row.tenant_id, seen.snapshot).await? {
             Some(own) => own,
             None => {
@@ -137,10 +146,10 @@ impl App {
             Err((why, detail)) => (row.refused, row.detail) = (why.code(), detail),
             Ok(again) => {
                 let primary = again.ruling.reasons.first().or_else(|| again.ruling.warnings.first());
-                row.candidate = again.ruling.verdict.code();
-                row.candidate_code = primary.map(|r| r.code.clone()).unwrap_or_default();
-                row.candidate_rule = primary.map(|r| r.rule_id.clone()).unwrap_or_default();
-                row.counterfactual = again.counterfactual;
+                row.diff.candidate = again.ruling.verdict.code();
+                row.diff.candidate_code = primary.map(|r| r.code.clone()).unwrap_or_default();
+                row.diff.candidate_rule = primary.map(|r| r.rule_id.clone()).unwrap_or_default();
+                row.diff.counterfactual = again.counterfactual;
             }
         }
         Ok(row)
@@ -176,22 +185,18 @@ fn facts_of(seen: &Seen) -> Result<Vec<EndedQuestion>, Fault> {
     seen.facts.iter().map(one).collect()
 }
 
-fn row_of(seen: &Seen, decision: &contracts_policies::v1::Decision, of: &Recorded) -> SeenRow {
-    SeenRow {
-        step_index: seen.step_index,
+/// What was recorded, before anything was decided again.
+fn recorded_row(seen: &Seen, decision: &contracts_policies::v1::Decision, of: &Recorded) -> DiffRow {
+    DiffRow {
         decision_id: decision.decision_id.clone(),
         run_id: seen.run_id.clone(),
         attempt: seen.attempt,
-        refused: 0,
-        detail: String::new(),
+        step_index: seen.step_index,
         recorded: of.verdict.code(),
-        candidate: 0,
         recorded_code: of.code.clone(),
         recorded_rule: of.rule_id.clone(),
-        candidate_code: String::new(),
-        candidate_rule: String::new(),
-        counterfactual: false,
         agent_id: decision.principal.clone(),
         resource: decision.resource.clone(),
+        ..DiffRow::default()
     }
 }

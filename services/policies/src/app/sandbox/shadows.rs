@@ -8,7 +8,7 @@ use runspine_policies_domain::{
     sandbox::{
         backtest::Range,
         shadow::{MAX_ACTIVE, check, state},
-        tally::{Diff, Tally},
+        tally::Tally,
     },
     words::{NotReplayable, ShadowState, Verdict},
 };
@@ -19,8 +19,9 @@ use crate::{
     app::{App, Keyed, Who, read::Page},
     present_sandbox,
     store::{
+        diffs::DiffRow,
         lists::Filter,
-        shadows::{self, CellRow, ChangeRow, NewShadow, SeenRow, ShadowRow},
+        shadows::{self, CellRow, ChangeRow, NewShadow, ShadowRow},
     },
 };
 
@@ -109,8 +110,8 @@ impl App {
                 tally.turned(recorded, [&change.rule, &change.agent_id, &change.resource], change.seen);
             }
         }
-        let examples: Vec<SeenRow> = read.fetch_all(shadows::EXAMPLES, args![row.id]).await?;
-        examples.into_iter().filter_map(diff).for_each(|d| tally.example(&d));
+        let examples: Vec<DiffRow> = read.fetch_all(shadows::EXAMPLES, args![row.id]).await?;
+        examples.into_iter().filter_map(DiffRow::diff).for_each(|d| tally.example(&d));
         let affected: Vec<(i64,)> = read.fetch_all(shadows::AFFECTED, args![row.id]).await?;
         let affected: Vec<i64> = affected.into_iter().map(|(key,)| key).collect();
         tally.runs_affected = u64::try_from(affected.len()).unwrap_or(u64::MAX);
@@ -122,25 +123,6 @@ impl App {
 
 fn verdicts(recorded: i32, candidate: i32) -> Option<(Verdict, Verdict)> {
     Verdict::from_code(recorded).zip(Verdict::from_code(candidate))
-}
-
-fn diff(r: SeenRow) -> Option<Diff> {
-    let (recorded, candidate) = verdicts(r.recorded, r.candidate)?;
-    Some(Diff {
-        decision_id: r.decision_id,
-        run_id: r.run_id,
-        attempt: r.attempt,
-        step_index: u32::try_from(r.step_index).ok(),
-        recorded,
-        candidate,
-        recorded_code: r.recorded_code,
-        recorded_rule: r.recorded_rule,
-        candidate_code: r.candidate_code,
-        candidate_rule: r.candidate_rule,
-        counterfactual: r.counterfactual,
-        agent: r.agent_id,
-        resource: r.resource,
-    })
 }
 
 fn state_of(row: &ShadowRow, now: Micros) -> ShadowState {
