@@ -6,6 +6,7 @@ mod config;
 mod present;
 mod present_sandbox;
 mod present_sequence;
+mod present_template;
 mod rpc;
 mod service;
 mod store;

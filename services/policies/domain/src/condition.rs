@@ -1,6 +1,8 @@
 //! The condition of one policy, ready to be asked: a guard in front of Cedar.
 
-use cedar_policy::{AuthorizationError, Authorizer, Entities, Policy, PolicySet, Request};
+use std::str::FromStr;
+
+use cedar_policy::{AuthorizationError, Authorizer, Entities, Expression, Policy, PolicySet, Request};
 
 use crate::{
     entities::{self, FactsError, Needs},
@@ -8,6 +10,14 @@ use crate::{
     guard::{Facts, Guard},
     slice::Slice,
 };
+
+/// Whether a text is one expression; whether it fits a head is for the validator to say.
+///
+/// # Errors
+/// What the parser says.
+pub fn expression(text: &str) -> Result<(), String> {
+    Expression::from_str(text).map(|_| ()).map_err(|e| e.to_string())
+}
 
 /// What Cedar says of one policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,6 +25,7 @@ pub mod sequence;
 pub mod settings;
 pub mod slice;
 pub mod snapshot;
+pub mod template;
 pub mod text;
 pub mod words;
 

@@ -8,6 +8,7 @@ use crate::{
     lesson::warn_at,
     reasons,
     rule::{Content, Meaning},
+    text::quoted,
     words::{LessonType, Mode, ProposalKind, ProposalState, Severity},
 };
 
@@ -181,10 +182,6 @@ impl Taught<'_> {
         ]);
         used.get(self.metric).map(|used| format!("{used} > {}", warn_at(self.current)))
     }
-}
-
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]

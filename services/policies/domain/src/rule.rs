@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     reasons,
     sequence::{MAX_RULES, Sequence},
+    template,
     text::{self, Checked, is_slug},
     words::{Category, Mode, RuleState, Scope},
 };
@@ -126,6 +127,8 @@ pub struct Content {
     pub cedar: String,
     /// The body of a sequence rule.
     pub sequence: Option<Sequence>,
+    /// From what its body was made; none: somebody wrote it.
+    pub template: Option<template::Origin>,
     /// Default TENANT.
     pub scope: Option<Scope>,
     /// For the narrower scopes.

@@ -1,6 +1,6 @@
 //! Analyzing sets of rules, and what was found.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use contracts_policies::v1 as pb;
 use prost::Message as _;
@@ -52,7 +52,7 @@ impl App {
         let in_force = candidate.base.is_none() && candidate.changes.is_empty();
         let set = self.candidate(who, candidate).await?.compiled;
         let at = self.now();
-        let work = std::sync::Arc::clone(&set);
+        let work = Arc::clone(&set);
         // A large set takes seconds: not on a thread that serves calls.
         let analysis = tokio::task::spawn_blocking(move || analyze(&work, at.0, None)).await;
         let done = Done { tenant: who.tenant.clone(), in_force, digest: set.digest, at };
@@ -88,20 +88,26 @@ impl App {
         rows.into_iter().map(|r| Ok((r.id, present(r)?))).collect()
     }
 
-    /// What rules in force depend on each other, in order, and the snapshot that they are of.
-    pub(crate) async fn dependencies(
-        &self,
-        who: &Who,
-        rule_id: &str,
-    ) -> Result<(Vec<pb::Dependency>, Digest), Fault> {
+    /// The rules in force, of which `rule_id` has to be one if it is named.
+    pub(crate) async fn set_with(&self, who: &Who, rule_id: &str) -> Result<Arc<CompiledSnapshot>, Fault> {
         let set = self.active(who).await?.compiled;
         if !rule_id.is_empty() && !set.rules.iter().any(|r| r.meaning.rule_id == rule_id) {
             return Err(super::rules::not_found());
         }
-        let (work, only) = (std::sync::Arc::clone(&set), rule_id.to_owned());
+        Ok(set)
+    }
+
+    /// The first `most` of what rules depend on each other for, in order.
+    pub(crate) async fn dependencies(
+        &self,
+        set: Arc<CompiledSnapshot>,
+        rule_id: &str,
+        most: usize,
+    ) -> Result<Vec<pb::Dependency>, Fault> {
+        let only = rule_id.to_owned();
         // Pairs of a large set take a while: not on a thread that serves calls.
         let found = tokio::task::spawn_blocking(move || {
-            dependencies(&work, (!only.is_empty()).then_some(only.as_str()))
+            dependencies(&set, (!only.is_empty()).then_some(only.as_str()), most)
         });
         let edges = found.await.map_err(unreadable)?.into_iter().map(|d| pb::Dependency {
             rule_id: d.rule.0,
@@ -111,7 +117,7 @@ impl App {
             kind: d.kind.code(),
             detail: d.detail,
         });
-        Ok((edges.collect(), set.digest))
+        Ok(edges.collect())
     }
 
     /// Says that a finding is known.

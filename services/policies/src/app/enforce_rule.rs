@@ -200,7 +200,13 @@ async fn set_mode(
     }
     let words = (old.name.clone(), old.description.clone());
     let rule_type = RuleType::from_code(old.rule_type).unwrap_or(RuleType::Standard);
-    let row = row_of(&order, &meaning, words, rule_type, old.version);
+    let row = VersionRow {
+        source: old.source,
+        proposal_id: old.proposal_id.clone(),
+        lesson_id: old.lesson_id.clone(),
+        template: old.template.clone(),
+        ..row_of(&order, &meaning, words, rule_type, old.version)
+    };
     rules::insert_version(tx, &row).await?;
     supersede(tx, &order, &head, number).await?;
     move_version(tx, &order, &rule_id, (number, None, Act::Write), ("MODE_CHANGED", "")).await?;

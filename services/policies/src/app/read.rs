@@ -15,7 +15,7 @@ use runspine_types::{Digest, Micros, PLATFORM_TENANT};
 use super::{App, Who, rules, step::decoded, unreadable};
 use crate::store::{
     lists::{self, BodyRow, DecisionRow, EnforcementRow, Filter},
-    rules::{HEAD, HeadRow, TRANSITIONS, TransitionRow, VERSION, VersionRow},
+    rules::{HEAD, HeadRow, TRANSITIONS, TransitionRow, VERSION, VERSIONS, VersionRow},
     runs,
     snapshots::SnapshotRow,
 };
@@ -97,13 +97,9 @@ impl App {
         page: Page,
     ) -> Result<Vec<pb::Rule>, Fault> {
         let (tenant, head) = self.visible(who, rule_id).await?;
-        let sql = "SELECT tenant_id, rule_id, version, name, description, meaning, rule_digest, mode, scope, \
-                   category, rule_type, source, parent_version, author_type, author_id, created_at, \
-                   proposal_id, lesson_id FROM rule_versions WHERE tenant_id = $1 AND rule_id = $2 AND version < $3 \
-                   ORDER BY version DESC LIMIT $4";
         let before = page.before.unwrap_or(i64::MAX);
         let rows: Vec<VersionRow> =
-            self.db.read().fetch_all(sql, args![&tenant, rule_id, before, page.limit]).await?;
+            self.db.read().fetch_all(VERSIONS, args![&tenant, rule_id, before, page.limit]).await?;
         rows.iter().map(|r| rules::present(r, head.state_of(r.version), head.revision)).collect()
     }
 

@@ -17,6 +17,10 @@ pub(crate) fn not_found() -> Fault {
 /// A stored version as a message.
 pub(crate) fn present(row: &VersionRow, state: RuleState, revision: u64) -> Result<pb::Rule, Fault> {
     let meaning: Meaning = serde_json::from_slice(&row.meaning).map_err(unreadable)?;
+    let made_from = match row.template.as_str() {
+        "" => None,
+        json => Some(crate::present_template::body(&serde_json::from_str(json).map_err(unreadable)?)),
+    };
     let time = |at: Option<i64>| at.map(|at| timestamp(Micros(at)));
     Ok(pb::Rule {
         rule_id: row.rule_id.clone(),
@@ -47,6 +51,7 @@ pub(crate) fn present(row: &VersionRow, state: RuleState, revision: u64) -> Resu
         proposal_id: row.proposal_id.clone(),
         lesson_id: row.lesson_id.clone(),
         sequence: meaning.sequence.as_ref().map(crate::present_sequence::body),
+        template: made_from,
     })
 }
 

@@ -20,6 +20,7 @@ use super::{
     emit::{About, event},
     layer,
     rules::{not_found, present, state_json},
+    unreadable,
 };
 use crate::{
     present::finding,
@@ -153,11 +154,16 @@ pub(super) struct Origin {
 /// A version with every default filled in, and what is wrong with its text.
 async fn write_version(tx: &mut Tx, order: &Order, new: New<'_>) -> Result<(VersionRow, Checked), Fault> {
     let (name, description) = (new.content.name.clone(), new.content.description.clone());
+    let template = new.content.template.clone();
     let (_, settings) = layer::settings(tx, &order.who.tenant, order.profile).await?;
     let identity = Identity { rule_id: new.rule_id, version: new.version, tenant: &order.who.tenant };
     let meaning = meaning_of(new.content, identity, settings.default_rule_mode)?;
     let found = meaning.check();
     let mut row = row_of(order, &meaning, (name, description), new.rule_type, new.parent);
+    if let Some(template) = template {
+        row.source = Source::Template.code();
+        row.template = serde_json::to_string(&template).map_err(unreadable)?;
+    }
     if let Some(origin) = new.origin {
         row.source = origin.source.code();
         (row.author_type, row.author_id) = (origin.author.r#type, origin.author.id);
@@ -194,6 +200,7 @@ pub(super) fn row_of(
         created_at: order.at,
         proposal_id: String::new(),
         lesson_id: String::new(),
+        template: String::new(),
     }
 }
 

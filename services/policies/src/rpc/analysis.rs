@@ -3,7 +3,8 @@
 use contracts_policies::v1 as pb;
 use contracts_policies::v1::analysis_service_server::AnalysisService;
 use prost::Message as _;
-use runspine_errors::Fault;
+use runspine_errors::{Fault, Violations};
+use runspine_policies_domain::words::{FindingKind, FindingSeverity};
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, answer, page, parse, parse_sandbox};
@@ -30,7 +31,10 @@ impl AnalysisService for Rpc {
         let (who, mut r) = self.open(request)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        answer(match page::asked("findings", &r.encode_to_vec(), size, &token) {
+        let mut v = Violations::new();
+        parse::known(&mut v, "kinds", &r.kinds, FindingKind::from_code);
+        parse::known(&mut v, "severities", &r.severities, FindingSeverity::from_code);
+        answer(match page::filtered(v, "findings", &r.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.findings(&who, &r, asked.page()).await.map(|rows| {
                 let (findings, next_page_token) = asked.cut(rows);
@@ -65,14 +69,13 @@ impl Rpc {
         who: &Who,
         r: &pb::GetDependenciesRequest,
     ) -> Result<pb::GetDependenciesResponse, Fault> {
-        let (edges, digest) = self.app.dependencies(who, &r.rule_id).await?;
+        let set = self.app.set_with(who, &r.rule_id).await?;
+        let snapshot_digest = set.digest.to_vec();
         // A token goes on in the set that it was made for, and in no other.
-        let filter = [digest.0.as_slice(), r.rule_id.as_bytes()].concat();
+        let filter = [snapshot_digest.as_slice(), r.rule_id.as_bytes()].concat();
         let asked = page::asked("dependencies", &filter, r.page_size, &r.page_token)?;
-        let (after, most) = asked.after();
-        let rows = (1_i64..).zip(edges).filter(|(place, _)| *place > after);
-        let rows = rows.take(usize::try_from(most).unwrap_or(usize::MAX)).collect();
-        let (edges, next_page_token) = asked.cut(rows);
-        Ok(pb::GetDependenciesResponse { edges, next_page_token, snapshot_digest: digest.to_vec().into() })
+        let edges = self.app.dependencies(set, &r.rule_id, asked.reach()).await?;
+        let (edges, next_page_token) = asked.cut_of(edges);
+        Ok(pb::GetDependenciesResponse { edges, next_page_token, snapshot_digest: snapshot_digest.into() })
     }
 }

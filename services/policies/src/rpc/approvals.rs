@@ -157,8 +157,7 @@ fn id(approval_id: &str) -> Result<(), Fault> {
 
 fn filter(states: &[i32], run_id: &str) -> Result<(), Fault> {
     let mut v = Violations::new();
-    let known = states.iter().all(|s| ApprovalState::from_code(*s).is_some());
-    v.require(known, "states", "ENUM_UNKNOWN", "known states");
+    parse::known(&mut v, "states", states, ApprovalState::from_code);
     v.require(run_id.is_empty() || is_uuid_v7(run_id), "run_id", "ID_INVALID", "a UUIDv7, or empty");
     v.into_result(&mesh::FIELD_INVALID)
 }

@@ -4,6 +4,7 @@ use contracts_policies::v1 as pb;
 use contracts_policies::v1::decision_service_server::DecisionService;
 use prost::Message as _;
 use runspine_errors::{Fault, Violations, mesh};
+use runspine_policies_domain::words::{ActionTaken, EvaluationOutcome, Moment, Verdict};
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, answer, export::row_json, page, parse, parse_step};
@@ -87,7 +88,10 @@ impl DecisionService for Rpc {
         let (who, mut r) = self.open(request)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        answer(match page::asked("decisions", &r.encode_to_vec(), size, &token) {
+        let mut v = Violations::new();
+        parse::known(&mut v, "verdicts", &r.verdicts, Verdict::from_code);
+        parse::known(&mut v, "moments", &r.moments, Moment::from_code);
+        answer(match page::filtered(v, "decisions", &r.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.decisions(&who, &r, asked.page()).await.map(|rows| {
                 let rows = rows.into_iter().map(|k| (k.id, k.decision)).collect();
@@ -128,7 +132,9 @@ impl DecisionService for Rpc {
         let (who, mut r) = self.open(request)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        answer(match page::asked("evaluations", &r.encode_to_vec(), size, &token) {
+        let mut v = Violations::new();
+        parse::known(&mut v, "outcomes", &r.outcomes, EvaluationOutcome::from_code);
+        answer(match page::filtered(v, "evaluations", &r.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.evaluations(&who, &r, asked.page()).await.map(|rows| {
                 let (evaluations, next_page_token) = asked.cut(rows);
@@ -144,7 +150,9 @@ impl DecisionService for Rpc {
         let (who, mut r) = self.open(request)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        answer(match page::asked("enforcements", &r.encode_to_vec(), size, &token) {
+        let mut v = Violations::new();
+        parse::known(&mut v, "actions", &r.actions, ActionTaken::from_code);
+        answer(match page::filtered(v, "enforcements", &r.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.enforcements(&who, &r, asked.page()).await.map(|rows| {
                 let (enforcements, next_page_token) = asked.cut(rows);

@@ -11,7 +11,7 @@ use runspine_policies_domain::{
 use runspine_types::is_uuid_v7;
 use tonic::{Request, Response, Status};
 
-use super::{Rpc, answer, page, parse, parse_rule};
+use super::{Rpc, answer, page, parse, proposals};
 use crate::app::{
     Keyed, Who,
     lesson::{
@@ -120,16 +120,13 @@ impl Rpc {
         mut r: pb::ListLessonsRequest,
     ) -> Result<pb::ListLessonsResponse, Fault> {
         let mut v = Violations::new();
-        let known = r.types.iter().all(|t| LessonType::from_code(*t).is_some());
-        v.require(known, "types", "ENUM_UNKNOWN", "known types");
-        let known = r.states.iter().all(|s| LessonState::from_code(*s).is_some());
-        v.require(known, "states", "ENUM_UNKNOWN", "known states");
+        parse::known(&mut v, "types", &r.types, LessonType::from_code);
+        parse::known(&mut v, "states", &r.states, LessonState::from_code);
         let known = r.severities.iter().all(|s| *s == 0 || Severity::from_code(*s).is_some());
         v.require(known, "severities", "ENUM_UNKNOWN", "known severities");
-        v.into_result(&mesh::FIELD_INVALID)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        let asked = page::asked("lessons", &r.encode_to_vec(), size, &token)?;
+        let asked = page::filtered(v, "lessons", &r.encode_to_vec(), size, &token)?;
         let rows = self.app.lessons(who, &r, asked.page()).await?;
         let (lessons, next_page_token) = asked.cut(rows);
         Ok(pb::ListLessonsResponse { lessons, next_page_token })
@@ -192,9 +189,6 @@ fn ask_convert(r: &pb::ConvertLessonRequest) -> Result<AskConvert, Fault> {
     let mut v = Violations::new();
     v.require(r.kind == 0 || kind.is_some(), "kind", "ENUM_UNKNOWN", "a known kind");
     v.into_result(&mesh::FIELD_INVALID)?;
-    let body = match &r.body {
-        None => None,
-        Some(body) => Some((body.clone(), parse_rule::content(Some(body.clone()))?.0)),
-    };
+    let body = r.body.clone().map(|body| proposals::body(Some(body))).transpose()?;
     Ok(AskConvert { kind, body })
 }

@@ -1,6 +1,6 @@
 //! Pages: newest first by a key that only grows.
 
-use runspine_errors::{Fault, mesh};
+use runspine_errors::{Fault, Violations, mesh};
 use runspine_types::{Digest, Hasher, PageSize, PageToken};
 
 use crate::app::read::Page;
@@ -14,10 +14,21 @@ pub(super) struct Asked {
 
 /// Reads a page's size and token; `list` and `filter` are what a token is bound to.
 pub(super) fn asked(list: &str, filter: &[u8], size: i32, token: &str) -> Result<Asked, Fault> {
-    let size = PageSize::of(size).ok_or_else(|| {
-        let fault = Fault::new(&mesh::FIELD_INVALID, "1 field(s) of the request are invalid");
-        fault.field("page_size", "OUT_OF_RANGE", "must not be negative")
-    })?;
+    filtered(Violations::new(), list, filter, size, token)
+}
+
+/// The same for a filter of which `v` has what is wrong with it.
+pub(super) fn filtered(
+    mut v: Violations,
+    list: &str,
+    filter: &[u8],
+    size: i32,
+    token: &str,
+) -> Result<Asked, Fault> {
+    let fitting = PageSize::of(size);
+    v.require(fitting.is_some(), "page_size", "OUT_OF_RANGE", "must not be negative");
+    v.into_result(&mesh::FIELD_INVALID)?;
+    let size = fitting.unwrap_or_default();
     let query = Hasher::new("runspine.policies.page.v1").sized(list.as_bytes()).sized(filter).finish();
     let wrong = |what: String| {
         Fault::new(&mesh::PAGE_TOKEN_MISMATCH, what.clone()).field("page_token", "PAGE_TOKEN_MISMATCH", what)
@@ -41,6 +52,19 @@ impl Asked {
     /// The key that a page in ascending order continues after.
     pub(super) fn after(&self) -> (i64, i64) {
         (self.key.unwrap_or(0), self.size.probe())
+    }
+
+    /// How much of a list in ascending order has to be at hand for the page.
+    pub(super) fn reach(&self) -> usize {
+        let (after, most) = self.after();
+        usize::try_from(after.saturating_add(most)).unwrap_or(usize::MAX)
+    }
+
+    /// The page of a list that is at hand, whole and in its order.
+    pub(super) fn cut_of<T>(&self, all: impl IntoIterator<Item = T>) -> (Vec<T>, String) {
+        let (after, most) = self.after();
+        let rows = (1_i64..).zip(all).filter(|(place, _)| *place > after);
+        self.cut(rows.take(usize::try_from(most).unwrap_or(usize::MAX)).collect())
     }
 
     /// The rows of the page, and the token of the next.

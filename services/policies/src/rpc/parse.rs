@@ -23,6 +23,11 @@ pub(super) fn optional_id(v: &mut Violations, field: &str, id: &str) {
     v.require(id.is_empty() || is_uuid_v7(id), field, "ID_INVALID", "a UUIDv7, or empty");
 }
 
+/// Words that a list is filtered by: what is not known would be a filter that nothing meets.
+pub(super) fn known<T>(v: &mut Violations, field: &str, codes: &[i32], of: fn(i32) -> Option<T>) {
+    v.require(codes.iter().all(|code| of(*code).is_some()), field, "ENUM_UNKNOWN", "known values");
+}
+
 /// A digest that may be left out, in hex.
 pub(super) fn optional_digest(v: &mut Violations, field: &str, bytes: &[u8]) -> String {
     let digest = Digest::from_slice(bytes);

@@ -6,12 +6,12 @@ use contracts_policies::v1 as pb;
 use runspine_errors::{Fault, Violations, mesh};
 use runspine_policies_domain::{
     rule::Content,
-    sequence::Sequence,
     settings::{Inspection, Selected, Settings, ToolArguments},
+    template::Expanded,
     words::{ArgumentType, Category, Mode, RuleType, Scope},
 };
 
-use crate::present_sequence;
+use crate::{present_sequence, present_template};
 
 /// A word of an enum field that may be left out.
 fn word<T>(v: &mut Violations, field: &str, code: i32, of: fn(i32) -> Option<T>) -> Option<T> {
@@ -22,8 +22,31 @@ fn word<T>(v: &mut Violations, field: &str, code: i32, of: fn(i32) -> Option<T>)
 
 /// The content of a rule, and its type.
 pub(super) fn content(c: Option<pb::RuleContent>) -> Result<(Content, RuleType), Fault> {
+    stored(Some(written(c)?))
+}
+
+/// A content as it is kept: a template has made its body, and what it was made from stays beside it.
+pub(super) fn written(c: Option<pb::RuleContent>) -> Result<pb::RuleContent, Fault> {
     let mut v = Violations::new();
     v.require(c.is_some(), "content", "REQUIRED", "the rule");
+    let mut c = c.unwrap_or_default();
+    if let Some(template) = c.template.take()
+        && let Some((template, origin)) = present_template::asked(&mut v, "content.template", template)
+        && v.is_empty()
+    {
+        let given = (std::mem::take(&mut c.cedar), c.sequence.take());
+        c = present_template::written(c, template, &origin);
+        let fits = given == (String::new(), None) || (&given.0, &given.1) == (&c.cedar, &c.sequence);
+        let what = "the body beside a template is the one that it makes, or none";
+        v.require(fits, "content.template", "OUT_OF_RANGE", what);
+    }
+    v.into_result(&mesh::FIELD_INVALID)?;
+    Ok(c)
+}
+
+/// A content that was [`written`] before.
+pub(super) fn stored(c: Option<pb::RuleContent>) -> Result<(Content, RuleType), Fault> {
+    let mut v = Violations::new();
     let c = c.unwrap_or_default();
     let sequence = c.sequence.map(|body| present_sequence::parsed(&mut v, "content.sequence", body));
     let content = Content {
@@ -35,6 +58,7 @@ pub(super) fn content(c: Option<pb::RuleContent>) -> Result<(Content, RuleType),
         description: c.description,
         cedar: c.cedar,
         sequence,
+        template: c.template.map(present_template::origin),
         scope_id: c.scope_id,
         precedence: c.precedence,
         effective_from: c.effective_from.as_ref().map(|t| runspine_rpc::micros(t).0),
@@ -45,13 +69,26 @@ pub(super) fn content(c: Option<pb::RuleContent>) -> Result<(Content, RuleType),
     Ok((content, rule_type.unwrap_or(RuleType::Standard)))
 }
 
-/// The body of a sequence rule, alone.
-pub(super) fn sequence(body: pb::SequenceBody) -> Result<Sequence, Fault> {
+/// A body that belongs to no rule yet and is looked at as that of a rule named `slug`, in its mode.
+pub(super) fn body(r: pb::ValidateRuleRequest, slug: &str) -> Result<(Expanded, Mode), Fault> {
     let mut v = Violations::new();
-    let sequence = present_sequence::parsed(&mut v, "sequence", body);
+    let mode = word(&mut v, "mode", r.mode, Mode::from_code).unwrap_or(Mode::Block);
+    word(&mut v, "scope", r.scope, Scope::from_code);
+    let bodies = [!r.cedar.is_empty(), r.sequence.is_some(), r.template.is_some()];
+    let one = bodies.into_iter().filter(|given| *given).count() <= 1;
+    v.require(one, "cedar", "NOT_UNIQUE", "one of cedar, sequence and template");
+    let sequence = r.sequence.map(|body| present_sequence::parsed(&mut v, "sequence", body));
+    let template = r.template.and_then(|body| present_template::asked(&mut v, "template", body));
     v.into_result(&mesh::FIELD_INVALID)?;
-    sequence.check()?;
-    Ok(sequence)
+    let body = match (sequence, template) {
+        (Some(body), _) => Expanded::Sequence(Box::new(body)),
+        (None, Some((template, origin))) => template.expand(slug, &origin.arguments),
+        (None, None) => Expanded::Cedar(r.cedar),
+    };
+    if let Expanded::Sequence(body) = &body {
+        body.check()?;
+    }
+    Ok((body, mode))
 }
 
 /// A mode that must be named.

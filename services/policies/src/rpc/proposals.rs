@@ -4,7 +4,10 @@ use contracts_policies::v1 as pb;
 use contracts_policies::v1::proposal_service_server::ProposalService;
 use prost::Message as _;
 use runspine_errors::{Fault, Violations, mesh};
-use runspine_policies_domain::words::{ProposalKind, ProposalState};
+use runspine_policies_domain::{
+    rule::Content,
+    words::{ProposalKind, ProposalState},
+};
 use runspine_types::is_uuid_v7;
 use tonic::{Request, Response, Status};
 
@@ -34,9 +37,9 @@ impl ProposalService for Rpc {
         let (who, r) = self.open(request)?;
         let words = words(&r.name, &r.rationale, &r.supporting_ids);
         let parsed = acted(&r.request_id, &r.proposal_id).and(words);
-        let parsed = parsed.and(parse_rule::content(r.body.clone()));
+        let parsed = parsed.and(body(r.body.clone()));
         answer(match parsed {
-            Ok((content, _)) => self.app.update_proposal(&who, &r, content).await,
+            Ok((body, content)) => self.app.update_proposal(&who, &r, body, content).await,
             Err(fault) => Err(fault),
         })
     }
@@ -122,7 +125,7 @@ impl Rpc {
         v.require(named, "backtest_id", "ID_INVALID", "a UUIDv7, or empty");
         v.into_result(&mesh::FIELD_INVALID)?;
         let body = self.app.proposed_body(who, &r.proposal_id).await?;
-        let (content, rule_type) = parse_rule::content(Some(body))?;
+        let (content, rule_type) = parse_rule::stored(Some(body))?;
         self.app.approve_proposal(who, r, Proposed { content, rule_type }).await
     }
 
@@ -132,20 +135,24 @@ impl Rpc {
         mut r: pb::ListProposalsRequest,
     ) -> Result<pb::ListProposalsResponse, Fault> {
         let mut v = Violations::new();
-        let known = r.states.iter().all(|s| ProposalState::from_code(*s).is_some());
-        v.require(known, "states", "ENUM_UNKNOWN", "known states");
-        let known = r.kinds.iter().all(|k| ProposalKind::from_code(*k).is_some());
-        v.require(known, "kinds", "ENUM_UNKNOWN", "known kinds");
+        parse::known(&mut v, "states", &r.states, ProposalState::from_code);
+        parse::known(&mut v, "kinds", &r.kinds, ProposalKind::from_code);
         let named = r.source_run_id.is_empty() || is_uuid_v7(&r.source_run_id);
         v.require(named, "source_run_id", "ID_INVALID", "a UUIDv7, or empty");
-        v.into_result(&mesh::FIELD_INVALID)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        let asked = page::asked("proposals", &r.encode_to_vec(), size, &token)?;
+        let asked = page::filtered(v, "proposals", &r.encode_to_vec(), size, &token)?;
         let rows = self.app.proposals(who, &r, asked.page()).await?;
         let (proposals, next_page_token) = asked.cut(rows);
         Ok(pb::ListProposalsResponse { proposals, next_page_token })
     }
+}
+
+/// The rule of a proposal as it is kept, and what it says.
+pub(super) fn body(asked: Option<pb::RuleContent>) -> Result<(pb::RuleContent, Content), Fault> {
+    let body = parse_rule::written(asked)?;
+    let (content, _) = parse_rule::stored(Some(body.clone()))?;
+    Ok((body, content))
 }
 
 fn id(proposal_id: &str) -> Result<(), Fault> {
@@ -180,12 +187,12 @@ fn wish(r: &pb::CreateProposalRequest) -> Result<Wish, Fault> {
     let named = r.source_run_id.is_empty() || is_uuid_v7(&r.source_run_id);
     v.require(named, "source_run_id", "ID_INVALID", "a UUIDv7, or empty");
     v.into_result(&mesh::FIELD_INVALID)?;
-    let (content, _) = parse_rule::content(r.body.clone())?;
+    let (body, content) = body(r.body.clone())?;
     Ok(Wish {
         kind: kind.unwrap_or(ProposalKind::Custom),
         name: r.name.clone(),
         rationale: r.rationale.clone(),
-        body: r.body.clone().unwrap_or_default(),
+        body,
         content,
         supporting_ids: r.supporting_ids.clone(),
         source_kind: r.source_kind.clone(),

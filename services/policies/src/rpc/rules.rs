@@ -3,16 +3,17 @@
 use contracts_policies::v1 as pb;
 use contracts_policies::v1::rule_service_server::RuleService;
 use prost::Message as _;
-use runspine_errors::Fault;
+use runspine_errors::{Fault, Violations};
 use runspine_policies_domain::{
     compile::slice_keys,
+    template::{Expanded, TEMPLATES},
     text::{self, cedar_text},
-    words::{Mode, Scope},
+    words::{Category, Mode, RuleState, RuleType, Scope, Source},
 };
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, answer, page, parse, parse_rule};
-use crate::present;
+use crate::{present, present_template};
 
 #[tonic::async_trait]
 impl RuleService for Rpc {
@@ -45,7 +46,7 @@ impl RuleService for Rpc {
         request: Request<pb::ValidateRuleRequest>,
     ) -> Result<Response<pb::ValidateRuleResponse>, Status> {
         let (_, request) = self.open(request)?;
-        answer(validate(&request))
+        answer(validate(request))
     }
 
     async fn activate_rule(
@@ -96,8 +97,13 @@ impl RuleService for Rpc {
         let (who, mut request) = self.open(request)?;
         let (size, token) = (request.page_size, std::mem::take(&mut request.page_token));
         request.page_size = 0;
-        let asked = page::asked("rules", &request.encode_to_vec(), size, &token);
-        answer(match asked {
+        let mut v = Violations::new();
+        parse::known(&mut v, "states", &request.states, RuleState::from_code);
+        parse::known(&mut v, "modes", &request.modes, Mode::from_code);
+        parse::known(&mut v, "scopes", &request.scopes, Scope::from_code);
+        parse::known(&mut v, "categories", &request.categories, Category::from_code);
+        parse::known(&mut v, "sources", &request.sources, Source::from_code);
+        answer(match page::filtered(v, "rules", &request.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.rules(&who, &request, asked.page()).await.map(|rows| {
                 let (rules, next_page_token) = asked.cut(rows);
@@ -121,21 +127,36 @@ impl RuleService for Rpc {
             }),
         })
     }
+
+    async fn list_templates(
+        &self,
+        request: Request<pb::ListTemplatesRequest>,
+    ) -> Result<Response<pb::ListTemplatesResponse>, Status> {
+        let (_, r) = self.open(request)?;
+        answer(templates(r))
+    }
 }
 
-/// The slug that a sequence is looked at with which belongs to no rule yet.
+/// The slug that a body is looked at with which belongs to no rule yet.
 const SLUG_OF_NOBODY: &str = "rule";
 
-fn validate(request: &pb::ValidateRuleRequest) -> Result<pb::ValidateRuleResponse, Fault> {
-    let mode = if request.mode == 0 { Mode::Block } else { parse_rule::mode(request.mode)? };
-    let scope = Scope::from_code(request.scope);
-    if request.scope != 0 && scope.is_none() {
-        let fault = Fault::new(&runspine_errors::mesh::ENUM_UNKNOWN, "the scope is not known");
-        return Err(fault.field("scope", "ENUM_UNKNOWN", "a known scope"));
-    }
-    let found = match &request.sequence {
-        None => text::check(&request.cedar, None, mode),
-        Some(body) => parse_rule::sequence(body.clone())?.checked(SLUG_OF_NOBODY, mode),
+fn templates(mut r: pb::ListTemplatesRequest) -> Result<pb::ListTemplatesResponse, Fault> {
+    let wanted = RuleType::from_code(r.rule_type);
+    let mut v = Violations::new();
+    v.require(r.rule_type == 0 || wanted.is_some(), "rule_type", "ENUM_UNKNOWN", "a known type");
+    let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
+    r.page_size = 0;
+    let asked = page::filtered(v, "templates", &r.encode_to_vec(), size, &token)?;
+    let fitting = TEMPLATES.iter().filter(|t| wanted.is_none_or(|w| t.rule_type == w));
+    let (templates, next_page_token) = asked.cut_of(fitting.map(present_template::template));
+    Ok(pb::ListTemplatesResponse { templates, next_page_token })
+}
+
+fn validate(request: pb::ValidateRuleRequest) -> Result<pb::ValidateRuleResponse, Fault> {
+    let (body, mode) = parse_rule::body(request, SLUG_OF_NOBODY)?;
+    let found = match body {
+        Expanded::Cedar(cedar) => text::check(&cedar, None, mode),
+        Expanded::Sequence(body) => body.checked(SLUG_OF_NOBODY, mode),
     };
     Ok(pb::ValidateRuleResponse {
         findings: found.findings.iter().map(|f| present::finding(f, "", 0)).collect(),

@@ -3,7 +3,8 @@
 use contracts_policies::v1 as pb;
 use contracts_policies::v1::sandbox_service_server::SandboxService;
 use prost::Message as _;
-use runspine_errors::Fault;
+use runspine_errors::Violations;
+use runspine_policies_domain::words::{BacktestState, Verdict};
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, answer, page, parse, parse_sandbox, watch};
@@ -69,7 +70,9 @@ impl SandboxService for Rpc {
         let (who, mut r) = self.open(request)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        answer(match page::asked("backtests", &r.encode_to_vec(), size, &token) {
+        let mut v = Violations::new();
+        parse::known(&mut v, "states", &r.states, BacktestState::from_code);
+        answer(match page::filtered(v, "backtests", &r.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.backtests(&who, &r.states, asked.page()).await.map(|rows| {
                 let (backtests, next_page_token) = asked.cut(rows);
@@ -85,8 +88,12 @@ impl SandboxService for Rpc {
         let (who, mut r) = self.open(request)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        let asked: Result<_, Fault> = page::asked("backtest_diffs", &r.encode_to_vec(), size, &token);
-        answer(match asked {
+        let mut v = Violations::new();
+        for (field, code) in [("recorded", r.recorded), ("candidate", r.candidate)] {
+            let known = code == 0 || Verdict::from_code(code).is_some();
+            v.require(known, field, "ENUM_UNKNOWN", "a known verdict");
+        }
+        answer(match page::filtered(v, "backtest_diffs", &r.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.backtest_diffs(&who, &r, asked.page()).await.map(|rows| {
                 let (diffs, next_page_token) = asked.cut(rows);

@@ -4,8 +4,11 @@ use contracts_common::common::v1::Directive;
 use contracts_policies::v1 as pb;
 use contracts_policies::v1::snapshot_service_server::SnapshotService;
 use prost::Message as _;
-use runspine_errors::{Fault, mesh};
-use runspine_policies_domain::{schema, words::Action};
+use runspine_errors::{Fault, Violations, mesh};
+use runspine_policies_domain::{
+    schema,
+    words::{Action, SnapshotState},
+};
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, answer, page, parse};
@@ -41,7 +44,9 @@ impl SnapshotService for Rpc {
         let (who, mut r) = self.open(request)?;
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        answer(match page::asked("snapshots", &r.encode_to_vec(), size, &token) {
+        let mut v = Violations::new();
+        parse::known(&mut v, "states", &r.states, SnapshotState::from_code);
+        answer(match page::filtered(v, "snapshots", &r.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.snapshots(&who, &r, asked.page()).await.map(|rows| {
                 let rows = rows.iter().map(|row| (row.id, message(row, None))).collect();

@@ -49,14 +49,11 @@ impl ViolationService for Rpc {
         request: Request<pb::ListPreventionsRequest>,
     ) -> Result<Response<pb::ListPreventionsResponse>, Status> {
         let (who, mut r) = self.open(request)?;
-        let known = r.outcomes.iter().all(|o| PreventionOutcome::from_code(*o).is_some());
         let mut v = Violations::new();
-        v.require(known, "outcomes", "ENUM_UNKNOWN", "known outcomes");
+        parse::known(&mut v, "outcomes", &r.outcomes, PreventionOutcome::from_code);
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        let asked = v.into_result(&mesh::FIELD_INVALID);
-        let asked = asked.and_then(|()| page::asked("preventions", &r.encode_to_vec(), size, &token));
-        answer(match asked {
+        answer(match page::filtered(v, "preventions", &r.encode_to_vec(), size, &token) {
             Err(fault) => Err(fault),
             Ok(asked) => self.app.preventions(&who, &r, asked.page()).await.map(|rows| {
                 let (preventions, next_page_token) = asked.cut(rows);
@@ -98,7 +95,10 @@ impl Rpc {
     ) -> Result<pb::ListViolationsResponse, Fault> {
         let (size, token) = (r.page_size, std::mem::take(&mut r.page_token));
         r.page_size = 0;
-        let asked = page::asked("violations", &r.encode_to_vec(), size, &token)?;
+        let mut v = Violations::new();
+        parse::known(&mut v, "kinds", &r.kinds, ViolationKind::from_code);
+        parse::known(&mut v, "severities", &r.severities, Severity::from_code);
+        let asked = page::filtered(v, "violations", &r.encode_to_vec(), size, &token)?;
         let rows = self.app.violations(who, &r, asked.page()).await?;
         let (violations, next_page_token) = asked.cut(rows);
         Ok(pb::ListViolationsResponse { violations, next_page_token })

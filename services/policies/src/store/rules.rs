@@ -42,6 +42,8 @@ row! {
         pub created_at: Micros,
         pub proposal_id: String,
         pub lesson_id: String,
+        /// What its body was made from, as JSON; empty: somebody wrote it.
+        pub template: String,
     }
 }
 
@@ -62,10 +64,18 @@ row! {
 
 pub(crate) const HEAD: &str = "SELECT rule_id, slug, mesh, last_version, active_version, draft_version, revision, \
      created_at FROM rules WHERE tenant_id = $1 AND rule_id = $2";
-pub(crate) const VERSION: &str = "SELECT tenant_id, rule_id, version, name, description, meaning, rule_digest, mode, \
-     scope, category, rule_type, source, parent_version, author_type, author_id, created_at, proposal_id, lesson_id \
-     FROM rule_versions \
-     WHERE tenant_id = $1 AND rule_id = $2 AND version = $3";
+macro_rules! versions {
+    ($which:literal) => {
+        concat!(
+            "SELECT tenant_id, rule_id, version, name, description, meaning, rule_digest, mode, scope, category, \
+             rule_type, source, parent_version, author_type, author_id, created_at, proposal_id, lesson_id, template \
+             FROM rule_versions WHERE tenant_id = $1 AND rule_id = $2 ",
+            $which
+        )
+    };
+}
+pub(crate) const VERSION: &str = versions!("AND version = $3");
+pub(crate) const VERSIONS: &str = versions!("AND version < $3 ORDER BY version DESC LIMIT $4");
 pub(crate) const TRANSITIONS: &str = "SELECT version, from_state, to_state, reason, successor, actor_type, actor_id, \
      at FROM rule_transitions WHERE tenant_id = $1 AND rule_id = $2 ORDER BY id";
 pub(crate) const IN_FORCE: &str = "SELECT r.rule_id, v.version, v.rule_digest FROM rules r JOIN rule_versions v \
@@ -135,6 +145,7 @@ pub(crate) async fn insert_version(tx: &mut Tx, row: &VersionRow) -> Result<(), 
         "created_at",
         "proposal_id",
         "lesson_id",
+        "template",
     ];
     let values = args![
         &row.tenant_id,
@@ -155,6 +166,7 @@ pub(crate) async fn insert_version(tx: &mut Tx, row: &VersionRow) -> Result<(), 
         row.created_at,
         &row.proposal_id,
         &row.lesson_id,
+        &row.template,
     ];
     tx.insert_rows("rule_versions", &columns, vec![values], "").await?;
     Ok(())

@@ -32,6 +32,7 @@ async fn every_operation_is_served() {
         rules.get_rule: "RuleService/GetRule" => GetRuleRequest,
         rules.list_rules: "RuleService/ListRules" => ListRulesRequest,
         rules.list_rule_versions: "RuleService/ListRuleVersions" => ListRuleVersionsRequest,
+        rules.list_templates: "RuleService/ListTemplates" => ListTemplatesRequest,
         snapshots.get_active_snapshot: "SnapshotService/GetActiveSnapshot" => GetActiveSnapshotRequest,
         snapshots.get_snapshot: "SnapshotService/GetSnapshot" => GetSnapshotRequest,
         snapshots.list_snapshots: "SnapshotService/ListSnapshots" => ListSnapshotsRequest,

@@ -17,4 +17,5 @@ mod sequences;
 mod shadows;
 mod steps;
 mod stores;
+mod templates;
 mod violations;

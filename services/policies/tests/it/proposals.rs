@@ -12,10 +12,10 @@ use crate::{
 
 const DENY_T1: &str =
     "forbid(principal, action == Runspine::Action::\"tool_call\", resource == Runspine::Tool::\"t1\");";
-const BOB: (i32, &str, &str, &str) = (1, "bob", "bob", "ADMIN");
+pub const BOB: (i32, &str, &str, &str) = (1, "bob", "bob", "ADMIN");
 const BOT: (i32, &str, &str, &str) = (3, "bot", "", "ADMIN");
 
-fn wish(n: u64, slug: &str) -> pb::CreateProposalRequest {
+pub fn wish(n: u64, slug: &str) -> pb::CreateProposalRequest {
     pb::CreateProposalRequest {
         request_id: test_id(70, n),
         name: "no t1".into(),
@@ -26,12 +26,12 @@ fn wish(n: u64, slug: &str) -> pb::CreateProposalRequest {
 }
 
 impl House {
-    async fn propose(&self, r: pb::CreateProposalRequest) -> Result<pb::Proposal, Status> {
+    pub async fn propose(&self, r: pb::CreateProposalRequest) -> Result<pb::Proposal, Status> {
         let made = call!(self, proposals.create_proposal, "ProposalService/CreateProposal", r);
         made.map(|r| r.proposal.unwrap())
     }
 
-    async fn approve_as(
+    pub async fn approve_as(
         &self,
         n: u64,
         person: (i32, &str, &str, &str),

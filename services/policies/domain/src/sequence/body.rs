@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::window::{Measure, Window};
 use crate::{
     reasons,
-    text::{self, Checked},
+    text::{self, Checked, quoted},
     words::{Mode, SequenceKind, StateScope},
 };
 
@@ -246,8 +246,4 @@ impl Sequence {
 
 const fn is_label(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
-}
-
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }

@@ -1,6 +1,7 @@
 //! The text of a rule: parsed, validated against the published schema, and everything wrong with it at once.
 
 pub mod annotation;
+mod quote;
 pub mod scan;
 
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use miette::Diagnostic;
 use runspine_errors::Fault;
 
 pub use annotation::{Notes, ViolationOn, is_reason, is_slug};
+pub use quote::{like_pattern, quoted};
 
 use crate::{
     reasons, schema,

@@ -63,7 +63,7 @@ pub use lesson::{
 };
 pub use rule::{
     ArgumentType, Category, DependencyKind, FindingKind, FindingSeverity, Mode, RuleState, RuleType, Scope,
-    SnapshotState, Source,
+    SnapshotState, Source, TemplateValue,
 };
 pub use sandbox::{BacktestState, ChangeDimension, NotReplayable, ShadowState};
 pub use sequence::{SequenceKind, StateScope};

@@ -202,3 +202,27 @@ words! {
         ImplicitAttribute = 3 "IMPLICIT_ATTRIBUTE",
     }
 }
+
+words! {
+    /// What fills a place of a template.
+    TemplateValue {
+        /// An integer.
+        Integer = 1 "INTEGER",
+        /// One of a few words.
+        Word = 2 "WORD",
+        /// A text.
+        Text = 3 "TEXT",
+        /// The name of an argument, or a label.
+        Name = 4 "NAME",
+        /// A text with `*` for anything.
+        Pattern = 5 "PATTERN",
+        /// Code of a reason.
+        Reason = 6 "REASON",
+        /// A window of steps or time.
+        Window = 7 "WINDOW",
+        /// A Cedar head with conditions.
+        Head = 8 "HEAD",
+        /// A Cedar expression.
+        Condition = 9 "CONDITION",
+    }
+}

@@ -12,3 +12,4 @@ mod schema_fixtures;
 mod sequences;
 mod speed;
 mod support;
+mod templates;

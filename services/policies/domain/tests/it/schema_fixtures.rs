@@ -1,11 +1,11 @@
 //! Each leaf action has a rule that validates and a question that matches it.
 
 use runspine_policies_domain::{
-    facts::{EndQuestion, EndedQuestion, Question, Resource, StartQuestion, Totals},
-    words::{Action, StepKind, StepOutcome, Verdict},
+    facts::{EndQuestion, Question, Resource, StartQuestion, Totals},
+    words::{Action, StepKind, Verdict},
 };
 
-use crate::support::{Case, rule, snapshot, step, tool};
+use crate::support::{Case, ended, rule, snapshot, step};
 
 /// A condition that reads everything that the action's context has.
 fn condition(action: Action) -> &'static str {
@@ -29,31 +29,6 @@ fn condition(action: Action) -> &'static str {
              && context.arguments_digest == \"\" && !context.arguments.flags.contains(\"x\") \
              && !context.monitors.hasTag(\"m.x\") && context.run has api_key && context.run.source == \"SDK\""
         }
-    }
-}
-
-fn ended() -> EndedQuestion {
-    EndedQuestion {
-        authorized: false,
-        cost_microusd: 5,
-        decision_id: String::new(),
-        duration_ms: 9,
-        error_code: "BOOM".into(),
-        input_digest: String::new(),
-        kind: StepKind::ToolCall,
-        model: String::new(),
-        obligations_applied: vec![],
-        occurred_at: 0,
-        outcome: StepOutcome::Failure,
-        output_labels: vec!["toxic".into()],
-        output_size: 1,
-        resource: tool("t1"),
-        retry_count: 1,
-        seq: 1,
-        step_index: 0,
-        tokens_input: 3,
-        tokens_output: 4,
-        totals: Totals::default(),
     }
 }
 

@@ -1,19 +1,19 @@
 //! Rules, snapshots and questions for tests.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use runspine_policies_domain::{
     compile::{CompiledRule, CompiledSnapshot},
     decide::{Ruling, decide},
     evaluate::evaluate,
     facts::{
-        Agent, Arguments, Bypass, Estimate, Human, Inputs, Named, Principal, Question, Resource, Run,
-        StepQuestion, Totals,
+        Agent, Arguments, Bypass, EndedQuestion, Estimate, Human, Inputs, Named, Principal, Question,
+        Resource, Run, StepQuestion, Totals,
     },
     rule::{Meaning, rule_digest},
     settings::Settings,
     slice::resource_of,
-    words::{Category, Directive, Mode, Moment, Profile, ResourceType, Scope, StepKind},
+    words::{Category, Directive, Mode, Moment, Profile, ResourceType, Scope, StepKind, StepOutcome},
 };
 use runspine_types::Digest;
 
@@ -119,17 +119,45 @@ pub fn tool_call(id: &str) -> Question {
     Question::Step(step(StepKind::ToolCall, tool(id)))
 }
 
+/// A tool call that failed and was not authorized.
+pub fn ended() -> EndedQuestion {
+    EndedQuestion {
+        authorized: false,
+        cost_microusd: 5,
+        decision_id: String::new(),
+        duration_ms: 9,
+        error_code: "BOOM".into(),
+        input_digest: String::new(),
+        kind: StepKind::ToolCall,
+        model: String::new(),
+        obligations_applied: vec![],
+        occurred_at: 0,
+        outcome: StepOutcome::Failure,
+        output_labels: vec!["toxic".into()],
+        output_size: 1,
+        resource: tool("t1"),
+        retry_count: 1,
+        seq: 1,
+        step_index: 0,
+        tokens_input: 3,
+        tokens_output: 4,
+        totals: Totals::default(),
+    }
+}
+
 pub struct Case {
     pub principal: Principal,
     pub run: Run,
     pub question: Question,
     pub profile: Profile,
     pub bypass: Option<Bypass>,
+    pub monitors: BTreeMap<String, i64>,
 }
 
 impl Case {
     pub fn of(question: Question) -> Self {
-        Self { principal: principal(), run: run(), question, profile: Profile::Standard, bypass: None }
+        let (profile, monitors) = (Profile::Standard, BTreeMap::new());
+        Self { principal: principal(), run: run(), question, profile, bypass: None, monitors }
     }
 
     pub fn under(mut self, profile: Profile) -> Self {
@@ -142,7 +170,7 @@ impl Case {
             approval: None,
             bypass: self.bypass.clone(),
             format: 1,
-            monitors: std::collections::BTreeMap::new(),
+            monitors: self.monitors.clone(),
             now: NOW,
             observed_directive: Directive::Continue,
             principal: Cow::Borrowed(&self.principal),

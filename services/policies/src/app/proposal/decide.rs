@@ -208,8 +208,9 @@ async fn approve(tx: &mut Tx, order: Order, a: Approval) -> Result<pb::ApprovePr
         check_backtest(tx, &who, &a, &meaning, at).await?;
     }
     let lesson = if p.source_kind == "lesson" { p.source_id.clone() } else { String::new() };
+    let written = if a.proposed.content.template.is_some() { Source::Template } else { Source::Manual };
     let origin = Origin {
-        source: if p.source_id.is_empty() { Source::Manual } else { Source::Learned },
+        source: if p.source_id.is_empty() { written } else { Source::Learned },
         proposal_id: p.proposal_id.clone(),
         lesson_id: lesson,
         author: p.author.clone().unwrap_or_default(),

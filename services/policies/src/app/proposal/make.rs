@@ -64,6 +64,7 @@ impl App {
         &self,
         who: &Who,
         request: &pb::UpdateProposalRequest,
+        body: pb::RuleContent,
         content: Content,
     ) -> Result<pb::UpdateProposalResponse, Fault> {
         check_content(&content, &who.tenant, who.operator)?;
@@ -78,7 +79,7 @@ impl App {
                 p.revision += 1;
                 p.revised_at = Some(timestamp(at));
                 (p.name, p.rationale, p.supporting_ids) = (r.name, r.rationale, r.supporting_ids);
-                p.body = r.body;
+                p.body = Some(body);
                 save(tx, &row, &mut p).await?;
                 let data = pb::ProposalRevised { proposal_id: p.proposal_id.clone(), revision: p.revision };
                 tx.emit_raw(event(&who_, "ProposalRevised", about(&p, &p.name), &data, at));
