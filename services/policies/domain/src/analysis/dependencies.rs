@@ -32,25 +32,37 @@ struct Known<'a> {
     monitors: Vec<&'a str>,
 }
 
-/// Every edge of a set, or those that one rule has part in, in order.
+/// The first `most` edges of a set, or of those that one rule has part in, in order.
 #[must_use]
-pub fn dependencies(set: &CompiledSnapshot, only: Option<&str>) -> Vec<Dependency> {
+pub fn dependencies(set: &CompiledSnapshot, only: Option<&str>, most: usize) -> Vec<Dependency> {
     let names: Vec<&str> =
         set.watching_rules().filter_map(|r| r.monitor.as_ref()).map(|m| m.name.as_str()).collect();
     // The grant that a setting adds goes with every rule, which says nothing.
     let rules = set.rules.iter().filter(|r| r.meaning.rule_id != BASELINE_ID);
-    let known: Vec<Known<'_>> = rules.map(|rule| Known::of(rule, &names)).collect();
+    let mut known: Vec<Known<'_>> = rules.map(|rule| Known::of(rule, &names)).collect();
+    known.sort_by_key(Known::named);
+    let one = only.map(|id| known.iter().position(|k| k.id() == id));
     let mut found = Vec::new();
+    // Edges are in the order of their rules: of a large set only as many rules are looked at as it takes.
     for (n, a) in known.iter().enumerate() {
-        for b in &known[n + 1..] {
-            if only.is_none_or(|id| a.id() == id || b.id() == id) {
-                explicit(a, b, &mut found);
-                explicit(b, a, &mut found);
-                implicit(a, b, &mut found);
+        let others = match one {
+            Some(None) => 0..0,
+            Some(Some(one)) if one != n => one..one + 1,
+            _ => 0..known.len(),
+        };
+        let begun = found.len();
+        for m in others.filter(|m| *m != n) {
+            explicit(a, &known[m], &mut found);
+            if n < m {
+                implicit(a, &known[m], &mut found);
             }
         }
+        found[begun..].sort();
+        if found.len() >= most {
+            break;
+        }
     }
-    found.sort();
+    found.truncate(most);
     found
 }
 
