@@ -18,7 +18,7 @@ const ADMIN: Person = (1, "bea", "", "ADMIN");
 const OWNER: Person = (1, "otto", "", "OWNER");
 const LEAD: Person = (1, "lea", "", "APPROVER");
 
-const PAY: &str =
+pub const PAY: &str =
     "forbid(principal, action == Runspine::Action::\"tool_call\", resource == Runspine::Tool::\"pay\");";
 
 const REQUIRE: i32 = 4;
@@ -36,7 +36,7 @@ impl House {
         house
     }
 
-    async fn begin(&self, number: u64, attempt: u32) {
+    pub async fn begin(&self, number: u64, attempt: u32) {
         let mut ask = ask_run(number);
         ask.attempt = attempt;
         ask.agent.as_mut().unwrap().owner = "olga".to_owned();
@@ -91,13 +91,18 @@ impl House {
     pub async fn approve_and_spend(&self, number: u64) {
         self.rule(90, "approve", "@outcome(\"require_approval\")", PAY).await;
         self.begin(number, 1).await;
+        self.paid(number, 0, 90).await;
+    }
+
+    /// A step that is put to a person, approved by the vote `n`, and done: two decisions.
+    pub async fn paid(&self, number: u64, step: u32, n: u64) {
         let asked = |ask, approval_id: &str| pb::EvaluateStepRequest {
             ask,
             approval_id: approval_id.to_owned(),
-            ..ask_step(number, 0, "pay")
+            ..ask_step(number, step, "pay")
         };
         let id = self.step(asked(0, "")).await.unwrap().decision.unwrap().approval_id;
-        self.vote(90, LEAD, &id).await.unwrap();
+        self.vote(n, LEAD, &id).await.unwrap();
         self.step(asked(1, &id)).await.unwrap();
     }
 

@@ -122,6 +122,21 @@ async fn the_service_starts() {
     assert!(deps.settings.section::<Config>("policies").is_ok());
 }
 
+/// What others build on: each event is in the catalogue under its name, with its message.
+#[test]
+fn every_promised_event_is_published() {
+    let promised = "RuleCreated RuleActivated RuleRetired RuleModeChanged SnapshotActivated SnapshotRecalled \
+        DecisionDenied DecisionDegraded EnforcementRecorded EvaluationRecorded EvaluationSuperseded ViolationReported \
+        PreventionRecorded ProposalCreated DraftCreated ProposalApproved ProposalRejected ApprovalRequested \
+        ApprovalEscalated ApprovalResolved ApprovalUsed LessonCreated LessonConverted SettingsChanged";
+    let registry = Registry::read(&[contracts_policies::DESCRIPTORS]).unwrap();
+    let known: BTreeSet<&str> = registry.events().map(|e| e.name.as_str()).collect();
+    let promised: Vec<String> = promised.split_whitespace().map(|name| format!("policies.{name}")).collect();
+    assert_eq!(promised.len(), 24);
+    let missing: Vec<_> = promised.iter().filter(|name| !known.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Each reason of the domain has its page, and each page its reason.
 #[test]
 fn every_reason_has_a_page() {

@@ -12,13 +12,16 @@ use runspine_types::{Micros, hash};
 use tonic::Status;
 
 use crate::{
+    approvals::PAY,
     call,
     harness::{House, START, ask_run, ask_step, content, fact, reason},
+    sequences,
 };
 
 const ANY_TOOL: &str = "forbid(principal, action == Runspine::Action::\"tool_call\", resource)";
 
-/// How many decisions the large tests replay: enough to meet every part of it, more when asked for.
+/// How many decisions the large test replays: enough to meet every part of it. A14.1 asks for 10,000:
+/// `BACKTEST_DECISIONS=10000`.
 fn many() -> u32 {
     std::env::var("BACKTEST_DECISIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
 }
@@ -108,6 +111,32 @@ impl House {
 
     /// Runs with rules that deny, oblige, taint and look at finished steps; `steps` decisions besides the starts.
     pub async fn recorded(&self, runs: u64, steps: u32) -> u32 {
+        self.rules_of_the_record().await;
+        let mut count = 0;
+        for n in 1..=runs {
+            self.start(n).await;
+            count += 1 + self.recorded_steps(n, steps).await;
+        }
+        count
+    }
+
+    /// The same in runs that two sequence rules watch, and that have one step approved and done.
+    async fn recorded_whole(&self, runs: u64) -> u32 {
+        self.rules_of_the_record().await;
+        self.sequence(6, "often", sequences::count("reads", 2, "run")).await;
+        let sent = sequences::body(pb::SequenceKind::MustFollow, "reads", "steps:4");
+        self.sequence(7, "sent", pb::SequenceBody { trigger: sequences::on("t1"), ..sent }).await;
+        let mut count = 0;
+        for n in 1..=runs {
+            self.begin(n, 1).await;
+            count += 1 + self.recorded_steps(n, 7).await;
+            self.paid(n, 9, n).await;
+            count += 2;
+        }
+        count
+    }
+
+    async fn rules_of_the_record(&self) {
         let late = format!("{ANY_TOOL} when {{ context.step_index == 7 }};");
         self.rule(1, "late", "", &late).await;
         let reads = format!("{ANY_TOOL} when {{ resource == Runspine::Tool::\"reads\" }};");
@@ -122,27 +151,24 @@ impl House {
         self.rule(4, "ended", "@outcome(\"warn\") @obligations(\"taint(shaky)\")", ended).await;
         let shaky = format!("{ANY_TOOL} when {{ context.run.taints.contains(\"shaky\") }};");
         self.rule(5, "shaky", "@outcome(\"warn\")", &shaky).await;
-        let mut count = 0;
-        for n in 1..=runs {
-            self.start(n).await;
-            count += 1;
-            for step in 0..steps {
-                let tool = ["reads", "sends", "t1"][(step as usize + n as usize) % 3];
-                let mut ask = ask_step(n, step, tool);
-                if step > 0 {
-                    let mut told = fact(u64::from(step), step - 1, "t1");
-                    told.cost_microusd = 10;
-                    if (u64::from(step) + n) % 4 == 0 {
-                        told.outcome = contracts_common::common::v1::StepOutcome::Failure.into();
-                    }
-                    ask.from_seq = if step > 1 { u64::from(step) } else { 0 };
-                    ask.observed = vec![told];
+    }
+
+    async fn recorded_steps(&self, n: u64, steps: u32) -> u32 {
+        for step in 0..steps {
+            let tool = ["reads", "sends", "t1"][(step as usize + n as usize) % 3];
+            let mut ask = ask_step(n, step, tool);
+            if step > 0 {
+                let mut told = fact(u64::from(step), step - 1, "t1");
+                told.cost_microusd = 10;
+                if (u64::from(step) + n).is_multiple_of(4) {
+                    told.outcome = contracts_common::common::v1::StepOutcome::Failure.into();
                 }
-                self.step(ask).await.unwrap();
-                count += 1;
+                ask.from_seq = if step > 1 { u64::from(step) } else { 0 };
+                ask.observed = vec![told];
             }
+            self.step(ask).await.unwrap();
         }
-        count
+        steps
     }
 }
 
@@ -164,7 +190,8 @@ on_both_engines! {
     async fn the_recorded_snapshot_reproduces_itself(store: TestStore) {
         let house = House::over(store).await;
         let _working = house.work_on_backtests();
-        let count = house.recorded(u64::from(many() / 10).max(2), 9).await;
+        house.rule(90, "approve", "@outcome(\"require_approval\")", PAY).await;
+        let count = house.recorded_whole(u64::from(many().div_ceil(10)).max(2)).await;
         let done = house.backtest(1, None).await;
         assert_eq!(done.state(), pb::BacktestState::Completed, "{done:?}");
         let report = done.report.clone().unwrap();
@@ -172,7 +199,9 @@ on_both_engines! {
         assert!(report.self_check_ok && report.self_checked >= u64::from(count).min(100), "{report:?}");
         assert_eq!((report.examined, report.replayed), (u64::from(count), u64::from(count)));
         assert!(report.matrix.iter().all(|c| c.recorded == c.candidate), "{:?}", report.matrix);
-        assert!(report.matrix.len() >= 3, "allowed, denied and obliged: {:?}", report.matrix);
+        assert!(report.matrix.len() >= 4, "allowed, denied, obliged and put to a person: {:?}", report.matrix);
+        let denied = cell(&report, Verdict::Deny, Verdict::Deny);
+        assert!(denied > u64::from(count) / 10, "sequences deny in every run: {:?}", report.matrix);
         assert_eq!((report.examples.len(), report.runs_affected), (0, 0));
         let again = house.backtest(2, None).await.report.unwrap();
         assert_eq!(again.encode_to_vec(), report.encode_to_vec());

@@ -10,11 +10,11 @@ use crate::{
     harness::{House, ask_end, ask_run, ask_step, fact, reason},
 };
 
-fn on(tool: &str) -> String {
+pub fn on(tool: &str) -> String {
     format!("(principal, action == Runspine::Action::\"tool_call\", resource == Runspine::Tool::\"{tool}\")")
 }
 
-fn body(kind: pb::SequenceKind, events: &str, window: &str) -> pb::SequenceBody {
+pub fn body(kind: pb::SequenceKind, events: &str, window: &str) -> pb::SequenceBody {
     pb::SequenceBody {
         kind: kind.into(),
         events: on(events),
@@ -24,7 +24,7 @@ fn body(kind: pb::SequenceKind, events: &str, window: &str) -> pb::SequenceBody 
     }
 }
 
-fn count(events: &str, max: i64, window: &str) -> pb::SequenceBody {
+pub fn count(events: &str, max: i64, window: &str) -> pb::SequenceBody {
     pb::SequenceBody { max, ..body(pb::SequenceKind::CountInWindow, events, window) }
 }
 
@@ -51,7 +51,7 @@ const DENY: i32 = 2;
 
 impl House {
     /// A sequence rule in force.
-    async fn sequence(&self, n: u64, slug: &str, body: pb::SequenceBody) -> pb::Rule {
+    pub async fn sequence(&self, n: u64, slug: &str, body: pb::SequenceBody) -> pb::Rule {
         let made = self.create(n, content(slug, body)).await.unwrap();
         assert!(made.findings.is_empty(), "{:?}", made.findings);
         self.activate(n, &made.rule.unwrap()).await.unwrap().rule.unwrap()
