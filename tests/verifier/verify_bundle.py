@@ -1,13 +1,10 @@
 #!/usr/bin/env python3
 """A second verifier of evidence bundles, written from the description of the format and sharing no code with the mesh.
 
-    verify_bundle.py --trust KEYFILE [--tenant ID] FILE...    one line a file: its verdict, then its findings
-    verify_bundle.py --trust KEYFILE --frames                 the same for files on stdin, each behind its length
-
---against NOTE [--consistency HASHES]: a checkpoint that was held before; the file's log must have grown from it, and what
-it covers outlives the revocation of a key.
-
-Needs Python 3.9 and `cryptography`. Exit code of the last file: 0 VERIFIED, 1 FAILED, 3 UNTRUSTED, 4 UNSEALED.
+One line a file: its verdict, then its findings. --frames: files on stdin, each behind its length. --against NOTE
+[--consistency HASHES]: a checkpoint that was held before; the file's log must have grown from it, and what it covers
+outlives the revocation of a key. Exit code of the last file: 0 VERIFIED, 1 FAILED, 3 UNTRUSTED, 4 UNSEALED. Needs
+Python 3.9 and `cryptography`.
 """
 import argparse, base64, hashlib, json, struct, sys
 
@@ -15,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 SECTIONS = ("manifest manifest_signature schema keys trace seal decision contract evidence ledger checkpoint incident "
-            "payload end").split()
+            "payload").split()
 # Beside the bytes: which of attempt, addendum and link an item has, and what it may be called.
 SHAPES = {"schema": ("", "descriptor_set"), "trace": ("adl", "header record"), "seal": ("ad", "seal signature"),
           "contract": ("al", "entry"), "evidence": ("al", "item"), "ledger": ("", "entry path"),
@@ -23,13 +20,10 @@ SHAPES = {"schema": ("", "descriptor_set"), "trace": ("adl", "header record"), "
 
 def ed25519(public, message, signature):
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
-        return True
+        return Ed25519PublicKey.from_public_bytes(public).verify(signature, message) is None
     except (InvalidSignature, ValueError):
         return False
 
-class Broken(Exception):
-    """Bytes that can't be what they should be."""
 def vlen(data):
     return struct.pack(">Q", len(data)) + data
 
@@ -37,12 +31,8 @@ def H(tag, *parts):
     return hashlib.sha256(tag.encode() + b"\0" + b"".join(parts)).digest()
 
 def varint(data, at):
-    value = 0
-    for shift, byte in enumerate(data[at:at + 10]):
-        value |= (byte & 127) << 7 * shift
-        if byte < 128:
-            return value, at + shift + 1
-    raise Broken("varint")
+    end = next(place for place in range(at, at + 10) if data[place] < 128)
+    return sum((data[place] & 127) << 7 * (place - at) for place in range(at, end + 1)), end + 1
 
 class Message:
     """A protobuf message: its fields by number, each with all its values."""
@@ -54,7 +44,7 @@ class Message:
             if key & 7 == 2:
                 value, at = data[at:at + value], at + value
             if key & 7 not in (0, 2) or at > len(data):
-                raise Broken("field")
+                raise ValueError("field")
             self.fields.setdefault(key >> 3, []).append(value)
         self.all = lambda number: self.fields.get(number, [])
         self.num = lambda number: self.fields.get(number, [0])[-1]
@@ -62,36 +52,35 @@ class Message:
         self.text = lambda number: self.raw(number).decode("utf-8", "replace")
         self.sub = lambda number: Message(self.raw(number)) if number in self.fields else None
 
-def inclusion(place, size, data, path, root):
-    fn, sn, r = place, size - 1, hashlib.sha256(b"\0" + data).digest()
-    for p in path:
-        if fn & 1 or fn == sn:
-            r = hashlib.sha256(b"\1" + p + r).digest()
-            while not fn & 1 and fn:
-                fn, sn = fn >> 1, sn >> 1
-        else:
-            r = hashlib.sha256(b"\1" + r + p).digest()
-        fn, sn = fn >> 1, sn >> 1
-    return 0 <= place < size and sn == 0 and r == root
+def node(left, right):
+    return hashlib.sha256(b"\1" + left + right).digest()
 
-def consistency(small, large, first, second, path):
-    node = lambda left, right: hashlib.sha256(b"\1" + left + right).digest()
+def included(place, size, data, path):
+    """The root of a tree that has `data` at `place`."""
+    if size == 1:
+        return hashlib.sha256(b"\0" + data).digest() if not path else None
+    left = 1 << (size - 1).bit_length() - 1  # the largest power of two below it
+    if place < left:
+        return node(included(place, left, data, path[:-1]), path[-1])
+    return node(path[-1], included(place - left, size - left, data, path[:-1]))
+
+def grown(small, large, known, path):
+    """The roots of the first `small` and of all `large` leaves; `known`: of a small tree that is not in the path."""
     if small == large:
-        return not path and first == second
-    path = ([first] if small & (small - 1) == 0 else []) + path
-    fn, sn = small - 1, large - 1
-    while fn & 1:
-        fn, sn = fn >> 1, sn >> 1
-    old = new = path[0] if path else b""
-    for p in path[1:]:
-        if fn & 1 or fn == sn:
-            old, new = node(p, old), node(p, new)
-            while fn and not fn & 1:
-                fn, sn = fn >> 1, sn >> 1
-        else:
-            new = node(new, p)
-        fn, sn = fn >> 1, sn >> 1
-    return 0 < small < large and sn == 0 and (old, new) == (first, second)
+        [root] = [known, *path] if known else path
+        return root, root
+    left = 1 << (large - 1).bit_length() - 1
+    if small <= left:
+        old, new = grown(small, left, known, path[:-1])
+        return old, node(new, path[-1])
+    old, new = grown(small - left, large - left, None, path[:-1])
+    return node(path[-1], old), node(path[-1], new)
+
+def signs(public, origin, text, line):
+    """Whether a line of a note is the signature of its text by this key."""
+    name, _, data = line.removeprefix("\u2014 ").partition(" ")
+    data, named = base64.b64decode(data), hashlib.sha256(origin.encode() + b"\n\1" + public).digest()[:4]
+    return name == origin and data[:4] == named and ed25519(public, text.encode(), data[4:])
 
 def checkpoint(note):
     text, _, lines = note.rpartition("\n\n")
@@ -100,47 +89,37 @@ def checkpoint(note):
 
 class Verifier:
     def __init__(self, trusted, revoked, tenant, against):
-        self.trusted, self.tenant, self.found, self.keys = trusted, tenant, [], dict(trusted)
+        self.trusted, self.tenant, self.found, self.keys = trusted, tenant, {}, dict(trusted)
         self.revoked, self.against, self.anchored = set(revoked), against, set()
         self.items = {name: [] for name in SECTIONS}
 
     def fail(self, code, at="", when=True):
-        if when and (code, str(at)) not in self.found:
-            self.found.append((code, str(at)))
+        if when:
+            self.found[code, str(at)] = True
 
     def read(self, data):
-        lines, rank, index, ended = data.split(b"\n"), 0, 0, False
-        self.fail("TRUNCATED_FILE", when=lines.pop() != b"")
+        *lines, end, rest = data.split(b"\n")
+        self.fail("TRUNCATED_FILE", when=rest or end != b'{"s":"end","n":%d}' % (len(lines) + 1))
+        before = (0, -1)
         for number, text in enumerate(lines, 1):
-            try:
-                line = json.loads(text.decode("utf-8"))
-                order = [key for key in "sntadbl" if key in line]
-                canonical = json.dumps({key: line[key] for key in order}, separators=(",", ":"), ensure_ascii=False)
-                whole = all(type(line[key]) is int for key in "nad" if key in line)
-                if ended or canonical.encode() != text or len(order) != len(line) or not whole:
-                    raise Broken("form")
-                here = SECTIONS.index(line["s"])
-                if ended := line["s"] == "end":
-                    self.fail("MALFORMED", number, when=line != {"s": "end", "n": number})
-                    continue
-                ordered = here > rank and line["n"] == 0 or here == rank and line["n"] == index
-                rank, index = max(here, rank), line["n"] + 1 if here >= rank else index
-                shape, labels = SHAPES.get(line["s"], ("", None))
-                bare = "l" not in line or line["t"] == "entry"  # an entry of the ledger has a link when it has a path
-                shaped = {*order} - {*"sntb"} == {*shape} or line["s"] == "ledger" and bare and {*order} <= {*"sntbl"}
-                if not ordered or not shaped or labels and line["t"] not in labels.split():
-                    raise Broken("shape")
-                data, link = base64.b64decode(line["b"], validate=True), bytes.fromhex(line.get("l", ""))
-                if base64.b64encode(data).decode() != line["b"] or link.hex() != line.get("l", ""):
-                    raise Broken("form")
-                self.items[line["s"]].append({**line, "b": data, **({"l": link} if link else {})})
-            except (Broken, ValueError, KeyError, TypeError):
-                self.fail("MALFORMED", number)
-        self.fail("TRUNCATED_FILE", when=not ended)
+            line = json.loads(text.decode("utf-8"))
+            data, link = base64.b64decode(line["b"], validate=True), bytes.fromhex(line.get("l", ""))
+            again = {key: line[key] for key in "sntadbl" if key in line}
+            again.update({"b": base64.b64encode(data).decode()}, **({"l": link.hex()} if link else {}))
+            canonical = json.dumps(again, separators=(",", ":"), ensure_ascii=False).encode()
+            whole = all(type(line[key]) is int for key in "nad" if key in line)
+            place = (SECTIONS.index(line["s"]), line["n"])
+            follows = place == (before[0], before[1] + 1) or place[0] > before[0] and place[1] == 0
+            shape, labels = SHAPES.get(line["s"], ("", line.get("t", "")))
+            optional = {"l"} if line["s"] == "ledger" and line["t"] == "entry" else set()  # it has one with its path
+            shaped = {*again} - {*"sntb"} - optional == {*shape} and line.get("t", "") in labels.split(" ")
+            self.fail("MALFORMED", number, when=canonical != text or not (whole and follows and shaped))
+            before = place
+            self.items[line["s"]].append({**again, "b": data, "l": link})
 
     def verify(self, data):
-        self.read(data)
         try:
+            self.read(data)
             [signature], [raw] = self.items["manifest_signature"], [line["b"] for line in self.items["manifest"]]
             manifest = Message(raw)
             self.tenant_id, self.run_id = manifest.text(3), manifest.text(4)
@@ -152,30 +131,27 @@ class Verifier:
                 self.fail("MALFORMED", "a key", when=len(key.raw(3)) != 32 or {name[1]} != {line["t"], key.text(1)})
                 self.keys.update({} if self.trusted else {name: key.raw(3)})
                 self.revoked |= {name} if key.all(7) else set()
-            public = self.keys.get((3, signature.get("t")))
-            if public is None:
-                self.fail("UNKNOWN_KEY", "manifest")
-            elif not ed25519(public, b"runspine.bundle.v1\0" + vlen(raw), signature["b"]):
-                self.fail("MANIFEST_SIGNATURE")
-            self.fail("REVOKED_KEY", "manifest", when=(3, signature.get("t")) in self.revoked)
+            self.signed((3, signature["t"]), "runspine.bundle.v1", raw, signature["b"])
             told = {Message(s).text(1): Message(s) for s in manifest.all(8)}
-            for name in SECTIONS[2:-1]:
+            for name in SECTIONS[2:]:
                 items = [line["b"] for line in self.items[name]]
-                section, digest = told.get(name), H("runspine.bundle.section.v1", *map(vlen, items))
-                if (section.raw(4) != digest or section.num(2) != len(items)) if section else items:
-                    self.fail("SECTION_DIGEST", name)
+                digest, section = H("runspine.bundle.section.v1", *map(vlen, items)), told.get(name)
+                same = section.raw(4) == digest and section.num(2) == len(items) if section else not items
+                self.fail("SECTION_DIGEST", name, when=not same)
             contracts = self.chain("contract", "contract_entry", f"{self.tenant_id}/run/{self.run_id}", "CONTRACT_LINK")
             evidence = self.chain("evidence", "evidence_item", f"{self.tenant_id}/{self.run_id}", "EVIDENCE_LINK")
             self.ledger()
             unsealed = self.traces(contracts, evidence)
             self.documents()
-        # AttributeError and TypeError: a number where bytes belong.
-        except (Broken, KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+        except Exception as error:  # whatever else is wrong with these bytes
             self.fail("MALFORMED", error)
-            return "FAILED"
-        if self.found:
-            return "FAILED"
-        return "UNSEALED" if unsealed else "VERIFIED" if self.trusted else "UNTRUSTED"
+        return "FAILED" if self.found else "UNSEALED" if unsealed else "VERIFIED" if self.trusted else "UNTRUSTED"
+
+    def signed(self, key, tag, data, signature):
+        """What a revoked key signed stands only where a checkpoint that was held before covers it."""
+        known = ed25519(self.keys.get(key, b""), tag.encode() + b"\0" + vlen(data), signature)
+        self.fail("BAD_SIGNATURE" if key in self.keys else "UNKNOWN_KEY", tag, when=not known)
+        self.fail("REVOKED_KEY", tag, when=key in self.revoked and H(tag, vlen(data)) not in self.anchored)
 
     def chain(self, section, item, key, code):
         chains = {}
@@ -188,60 +164,46 @@ class Verifier:
         return chains
 
     def traces(self, contracts, evidence):
-        traces, seals, unsealed, self.decisions = {}, {}, False, {}
+        traces, seals, self.decisions = {}, {}, {}
         for line in self.items["trace"]:
             place = (line["a"], line["d"])
-            if (line["t"] == "header") == (place in traces) or line["t"] not in ("header", "record"):
-                raise Broken("trace")
+            self.fail("MALFORMED", place, when=(line["t"] == "header") == (place in traces))
             traces.setdefault(place, []).append(line)
         for line in self.items["seal"]:
-            if seals.setdefault((line["a"], line["d"]), {}).setdefault(line["t"], line["b"]) is not line["b"]:
-                raise Broken("two seals")
+            seals.setdefault((line["a"], line["d"]), {})[line["t"]] = line["b"]
+        self.fail("MALFORMED", "two seals", when=len(self.items["seal"]) != sum(map(len, seals.values())))
+        last = max(traces, default=None)
+        unsealed = self.missing.get("seal") == 4 and last not in seals
         for before, place in zip([None, *sorted(traces)], sorted(traces)):
             follows = ((1, 0),) if before is None else ((before[0], before[1] + 1), (before[0] + 1, 0))
             self.fail("ATTEMPT_MISSING", place, when=place not in follows)
             base = (place[0], place[1] - 1) if place[1] else (place[0] - 1, 0)
             seal = seals.get(base, {}).get("seal")
-            named = hashlib.sha256(b"runspine.seal.v1\0" + vlen(seal)).digest() if seal else b""
+            named = H("runspine.seal.v1", vlen(seal)) if seal else b""
             self.fail("SEAL_CHAIN", place, when=Message(traces[place][0]["b"]).raw(21) != named)
-            open_last = place == max(traces) and self.missing.get("seal") == 4 and place not in seals
-            self.trace(place, traces[place], seals.get(place), open_last, contracts, evidence)
-            unsealed |= open_last
+            self.trace(place, traces[place], seals.get(place, {}), unsealed and place == last, contracts, evidence)
         self.fail("ATTEMPT_MISSING", when=not traces or set(seals) - set(traces))
         return unsealed
 
     def trace(self, place, lines, seal, open_last, contracts, evidence):
         header = Message(lines[0]["b"])
-        if header.text(2) != self.tenant_id or header.text(3) != self.run_id:
-            self.fail("FOREIGN_TENANT" if header.text(2) != self.tenant_id else "FOREIGN_RUN", place)
-        self.fail("HEADER_IDS", place, when=(header.num(4), header.num(22)) != place)
+        ids = (self.tenant_id, self.run_id, *place)
+        self.fail("HEADER_IDS", place, when=(header.text(2), header.text(3), header.num(4), header.num(22)) != ids)
         link = H("runspine.trace.v1", vlen(lines[0]["b"]))
         for position, line in enumerate(lines):
             link = H("runspine.step.v1", link, vlen(line["b"])) if position else link
             self.fail("LINK_MISMATCH", f"{place} position {position}", when=link != line["l"])
             record = Message(line["b"])
-            if position and record.num(1) != position:
-                code = "POSITION_GAP" if record.num(1) > position else "POSITION_ORDER"
-                self.fail(code, f"{place} position {position}")
+            self.fail("POSITION_ORDER", f"{place} position {position}", when=position and record.num(1) != position)
             if position and (decision := record.sub(16)):
                 self.decisions[decision.text(1)] = decision
-        if not seal or "seal" not in seal or "signature" not in seal:
+        if len(seal) < 2:
             return self.fail("SEAL_MISSING", place, when=not open_last)
         said = Message(seal["seal"])
-        if said.num(6) != len(lines) - 1:
-            self.fail("SEAL_COUNT" if said.num(6) >= len(lines) else "EXTRA_RECORDS", place)
-        self.fail("SEAL_LINK", place, when=said.raw(7) != link)
-        if (said.text(2), said.text(3), said.num(4), said.raw(5), said.num(22)) != (
-                self.tenant_id, self.run_id, place[0], header.raw(5), place[1]):
-            self.fail("SEAL_IDS", place)
-        public = self.keys.get((1, said.text(11)))
-        if public is None:
-            self.fail("UNKNOWN_KEY", place)
-        elif not ed25519(public, b"runspine.seal.v1\0" + vlen(seal["seal"]), seal["signature"]):
-            self.fail("BAD_SIGNATURE", place)
-        elif (1, said.text(11)) in self.revoked:
-            digest = hashlib.sha256(b"runspine.seal.v1\0" + vlen(seal["seal"])).digest()
-            self.fail("REVOKED_KEY", place, when=digest not in self.anchored)
+        self.fail("SEAL_COUNT", place, when=said.num(6) != len(lines) - 1)
+        self.fail("SEAL_LINK", place, when=(said.raw(5), said.raw(7)) != (header.raw(5), link))
+        self.fail("SEAL_IDS", place, when=(said.text(2), said.text(3), said.num(4), said.num(22)) != ids)
+        self.signed((1, said.text(11)), "runspine.seal.v1", seal["seal"], seal["signature"])
         for chains, count, name in ((evidence, 23, "EVIDENCE_LINK"), (contracts, 13, "CONTRACT_LINK")):
             links, told = chains.get(place[0], ([], []))[0], (said.num(count), said.raw(count + 1))
             bound = count == 23 or not place[1]  # an addendum binds evidence alone
@@ -255,92 +217,77 @@ class Verifier:
     def documents(self):
         rows = {line["t"]: line["b"] for line in self.items["decision"]}
         self.fail("MALFORMED", "decision", when=len(rows) != len(self.items["decision"]))
-        for name in rows:
-            self.fail("DECISION_DIGEST", name, when=name.removesuffix(".inputs") not in self.decisions)
-        for name, decision in self.decisions.items():
-            row, inputs = rows.get(name), rows.get(name + ".inputs")
-            if row is None:
-                self.fail("DECISION_MISSING", name, when="decision" not in self.missing)
-                continue
-            row = json.loads(row)
-            names = ["", "ALLOW", "DENY", "MODIFY", "REQUIRE_APPROVAL", "DEFER"]
-            told = [row[k] for k in ("effective_verdict", "verdict", "verdict_without_bypass") if k in row]
-            mine = (decision.num(2), names[decision.num(2)], "VERDICT_" + names[decision.num(2)])
-            pairs = (("snapshot_digest", 11), ("inputs_digest", 18))
-            agrees = row.get("decision_id") == name and all(
-                not decision.raw(n) or row.get(k, decision.raw(n).hex()) == decision.raw(n).hex() for k, n in pairs)
-            if not agrees or (decision.num(8) == 5 and told and not any(value in mine for value in told)):
-                self.fail("DECISION_DIGEST", name)
-            tags = ("runspine.policyinput.v1", "runspine.controlinput.v1")
-            if inputs and decision.raw(18) and decision.raw(18) not in [H(tag, vlen(inputs)) for tag in tags]:
-                self.fail("DECISION_DIGEST", name + ".inputs")
+        named = {name.removesuffix(".inputs") for name in rows}
+        self.fail("DECISION_DIGEST", when=named - self.decisions.keys())
+        self.fail("DECISION_MISSING", when=self.decisions.keys() - rows.keys() and "decision" not in self.missing)
+        for name in self.decisions.keys() & rows.keys():
+            decision, row, inputs = self.decisions[name], json.loads(rows[name]), rows.get(name + ".inputs")
+            word = ["", "ALLOW", "DENY", "MODIFY", "REQUIRE_APPROVAL", "DEFER"][decision.num(2)]
+            told = {row[key] for key in ("effective_verdict", "verdict", "verdict_without_bypass") if key in row}
+            meets = decision.num(8) != 5 or not told or told & {decision.num(2), word, "VERDICT_" + word}
+            bound = ((row.get("snapshot_digest"), decision.raw(11)), (row.get("inputs_digest"), decision.raw(18)))
+            differs = any(digest and text not in (None, digest.hex()) for text, digest in bound)
+            self.fail("DECISION_DIGEST", name, when=row.get("decision_id") != name or differs or not meets)
+            digests = [H(f"runspine.{who}input.v1", vlen(inputs or b"")) for who in ("policy", "control")]
+            self.fail("DECISION_DIGEST", name + ".inputs", when=inputs and decision.raw(18) not in (b"", *digests))
 
     def ledger(self):
-        last, waiting, proved = 0, None, []
-        for line in self.items["ledger"] + [{"t": "entry", "b": b""}]:
-            if line["t"] == "path":
-                entry, waiting, path = waiting, None, Message(line["b"])
-                link = H("runspine.entry.v1", path.raw(3), vlen(entry["b"])) if entry else b""
-                if not entry or path.num(1) != Message(entry["b"]).num(1) or link != entry.get("l"):
-                    self.fail("INCLUSION", path.num(1))
-                proved.append((path, link, Message(entry["b"]) if entry else Message(b"")))
-                continue
-            self.fail("INCLUSION", "an entry has no path", when=waiting and "checkpoint" not in self.missing)
-            waiting, entry = (line, Message(line["b"])) if line["b"] else (None, None)
-            if entry:
-                if entry.text(4) != self.tenant_id or entry.text(7) != self.run_id or entry.num(1) <= last:
-                    self.fail("FOREIGN_TENANT" if entry.text(4) != self.tenant_id else "POSITION_ORDER", entry.num(1))
-                last = entry.num(1)
+        last, proved, entries = 0, [], []
+        for line in self.items["ledger"]:
+            if line["t"] == "entry":
+                entries.append((line, []))
+            else:
+                entries[-1][1].append(Message(line["b"]))
+        for line, paths in entries:
+            entry = Message(line["b"])
+            self.fail("FOREIGN_TENANT", entry.num(1), when=entry.text(4) != self.tenant_id)
+            self.fail("POSITION_ORDER", entry.num(1), when=entry.text(7) != self.run_id or entry.num(1) <= last)
+            last = entry.num(1)
+            self.fail("INCLUSION", last, when=len(paths) != 1 and (paths or "checkpoint" not in self.missing))
+            for path in paths:
+                link = H("runspine.entry.v1", path.raw(3), vlen(line["b"]))
+                self.fail("INCLUSION", last, when=path.num(1) != last or link != line["l"])
+                proved.append((path, link, entry))
         if not self.items["checkpoint"]:
-            self.fail("CHECKPOINT_MISSING", when=proved or self.against or (
-                self.items["ledger"] and "checkpoint" not in self.missing))
-            return
-        note = b"".join(line["b"] for line in self.items["checkpoint"]).decode("utf-8", "replace")
-        origin, size, root, text, lines = checkpoint(note)
+            wanted = proved or self.against or entries and "checkpoint" not in self.missing
+            return self.fail("CHECKPOINT_MISSING", when=wanted)
+        origin, size, root, text, lines = checkpoint(b"".join(line["b"] for line in self.items["checkpoint"]).decode())
         self.fail("FOREIGN_TENANT", origin, when=origin.rpartition("/")[2] != self.tenant_id)
-        signed = False
-        good = [public for (purpose, name), public in self.keys.items() if purpose == 2 and (2, name) not in self.revoked]
-        for line in lines:
-            name, _, data = line.removeprefix("\u2014 ").partition(" ")
-            data = base64.b64decode(data)
-            for public in good if name == origin else []:
-                named = hashlib.sha256(origin.encode() + b"\n\1" + public).digest()[:4]
-                signed |= named == data[:4] and ed25519(public, text.encode(), data[4:])
+        good = [public for name, public in self.keys.items() if name[0] == 2 and name not in self.revoked]
+        signed = any(signs(public, origin, text, line) for public in good for line in lines)
         self.fail("CHECKPOINT_SIGNATURE", when=not signed)
-        held = self.compare((origin, size, root)) if self.against and signed else 0
+        held = self.held(origin, (size, root)) if self.against and signed else 0
         for path, link, entry in proved:
-            leads = path.num(2) == size and inclusion(path.num(1) - 1, size, link, path.all(4), root)
+            leads = path.num(2) == size and included(path.num(1) - 1, size, link, path.all(4)) == root
             self.fail("INCLUSION", path.num(1), when=not leads)
             if leads and path.num(1) <= held and entry.text(5) in ("logs.TraceSealed", "logs.AddendumSealed"):
                 self.anchored.add(entry.raw(18))
 
-    def compare(self, own):
-        """The size of the checkpoint that was held before; 0 when the file's log did not grow from it, or it from that."""
-        note, path = self.against
-        origin, size, root = checkpoint(note)[:3]
-        small, large = sorted([own[1:], (size, root)], key=lambda one: one[0])
-        follows = origin == own[0] and consistency(small[0], large[0], small[1], large[1], path)
+    def held(self, origin, own):
+        """The size of the checkpoint that was held before; 0 when one of the logs did not grow from the other."""
+        known, size, root = checkpoint(self.against[0])[:3]
+        (small, first), large = sorted([own, (size, root)])
+        follows = origin == known and grown(small, large[0], first, self.against[1]) == (first, large[1])
         self.fail("CHECKPOINT_FORK", when=not follows)
         return size if follows else 0
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--trust", action="append", default=[])
-    parser.add_argument("--tenant"), parser.add_argument("--frames", action="store_true")
-    parser.add_argument("--against"), parser.add_argument("--consistency")
+    parser.add_argument("--frames", action="store_true")
+    for name in ("--tenant", "--against", "--consistency"):
+        parser.add_argument(name)
     parser.add_argument("files", nargs="*")
     args, trusted, revoked, code = parser.parse_args(), {}, set(), 0
     hashes = [base64.b64decode(line) for line in open(args.consistency)] if args.consistency else []
     against = (open(args.against, encoding="utf-8").read(), hashes) if args.against else None
-    purposes = {"SEAL": 1, "CHECKPOINT": 2, "EXPORT": 3, "CERTIFICATE": 4}
-    for path in args.trust:
-        for line in open(path):
-            line, _, word = line.strip().partition(" ")
-            _, purpose, key = line.split("+", 2)
-            key = base64.b64decode(key)
-            name = purposes[purpose], H("runspine.key.v1", key)[:16].hex()
-            trusted[name] = key
-            revoked |= {name} if word == "revoked" else set()
+    for line in (line for path in args.trust for line in open(path)):
+        line, _, word = line.strip().partition(" ")
+        _, purpose, key = line.split("+", 2)
+        key = base64.b64decode(key)
+        name = "SEAL CHECKPOINT EXPORT CERTIFICATE".split().index(purpose) + 1, H("runspine.key.v1", key)[:16].hex()
+        trusted[name] = key
+        revoked |= {name} if word == "revoked" else set()
     frames = (sys.stdin.buffer.read(*struct.unpack(">Q", size)) for size in iter(lambda: sys.stdin.buffer.read(8), b""))
     for data in frames if args.frames else (open(path, "rb").read() for path in args.files):
         verifier = Verifier(trusted, revoked, args.tenant, against)
