@@ -59,12 +59,12 @@ impl ReplayService for Replays {
     ) -> Result<Response<Self::CheckReplayStepsStream>, Status> {
         let call = context(&request)?;
         let tenant = call.tenant_id.clone();
-        let taken = Taken { app: Arc::clone(&self.app), tenant, steps: request.into_inner(), checker: None };
-        let answers = stream::try_unfold(Some(taken), |taken| async move {
-            let Some(mut taken) = taken else { return Ok(None) };
-            let Some(answer) = taken.next().await? else { return Ok(None) };
-            let ends = taken.checker.as_ref().is_some_and(|checker| checker.ends_with(&answer));
-            Ok(Some((answer, (!ends).then_some(taken))))
+        let reports = Reports { app: Arc::clone(&self.app), tenant, steps: request.into_inner(), checker: None };
+        let answers = stream::try_unfold(Some(reports), |reports| async move {
+            let Some(mut reports) = reports else { return Ok(None) };
+            let Some(answer) = reports.next().await? else { return Ok(None) };
+            let ends = reports.checker.as_ref().is_some_and(|checker| checker.ends_with(&answer));
+            Ok(Some((answer, (!ends).then_some(reports))))
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -109,14 +109,14 @@ impl ReplayService for Replays {
 }
 
 /// The steps of a stream, and what takes them once the first one said which replay they belong to.
-struct Taken {
+struct Reports {
     app: Arc<App>,
     tenant: String,
     steps: Streaming<pb::CheckReplayStepsRequest>,
     checker: Option<Checker>,
 }
 
-impl Taken {
+impl Reports {
     /// The answer to the next step; none when the caller has said everything.
     async fn next(&mut self) -> Result<Option<pb::CheckReplayStepsResponse>, Status> {
         let Some(message) = self.steps.message().await? else { return Ok(None) };

@@ -63,20 +63,20 @@ impl App {
         .await
     }
 
-    /// Ends the replays whose time is over; gives how many, and forgets keys that expired.
+    /// Ends the replays whose time is over, and forgets keys that expired; gives how many it ended. One that can't be
+    /// ended is told and holds up no other.
     ///
     /// # Errors
-    /// When the store can't be read or written.
+    /// When it can't be read which are due, or the keys can't be forgotten.
     pub async fn expire_replays(&self) -> Result<usize, Fault> {
         let now = self.clock.now();
-        let due = replays::due(self.db.read(), now, DUE).await?;
-        for (tenant_id, replay_id) in &due {
-            let ending = self.ending(tenant_id, replay_id.clone(), Caused::default()).await?;
-            let ended = self.db.write("expire_replay", move |tx| Box::pin(ending.run(tx))).await;
-            match ended {
+        let mut ended = 0;
+        for (tenant_id, replay_id) in replays::due(self.db.read(), now, DUE).await? {
+            match self.expire_replay(&tenant_id, &replay_id).await {
+                Ok(()) => ended += 1,
                 // Its caller was faster.
                 Err(fault) if fault.is(&reasons::REPLAY_CLOSED) => {}
-                ended => drop(ended?),
+                Err(fault) => tracing::warn!(replay_id, %fault, "a replay can't be ended; it is tried again"),
             }
         }
         self.db
@@ -84,7 +84,12 @@ impl App {
                 Box::pin(async move { Ok(replays::forget_keys(tx, now).await?) })
             })
             .await?;
-        Ok(due.len())
+        Ok(ended)
+    }
+
+    async fn expire_replay(&self, tenant_id: &str, replay_id: &str) -> Result<(), Fault> {
+        let ending = self.ending(tenant_id, replay_id.to_owned(), Caused::default()).await?;
+        self.db.write("expire_replay", move |tx| Box::pin(ending.run(tx))).await.map(drop)
     }
 
     async fn ending(&self, tenant_id: &str, replay_id: String, caused: Caused) -> Result<Ending, Fault> {
