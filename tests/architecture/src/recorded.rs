@@ -157,6 +157,10 @@ pub const RECORDS: &[(&str, Record)] = &[
     ),
     ("logs.v1.EvidenceService/ComputeIntegrity", Entry("logs.EvidenceGraded")),
     (
+        "logs.v1.ExportService/AddExportPart",
+        Elsewhere("brings what is exported; the file is told with its digest (logs.ExportCompleted)"),
+    ),
+    (
         "logs.v1.ExportService/CreateExport",
         Elsewhere("orders a file; the file is told with its digest when it is made (logs.ExportCompleted)"),
     ),

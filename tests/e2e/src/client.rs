@@ -9,7 +9,10 @@ use contracts_controls::v1::{
     override_service_client::OverrideServiceClient,
 };
 use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
-use contracts_logs::v1::{key_service_client::KeyServiceClient, ledger_service_client::LedgerServiceClient};
+use contracts_logs::v1::{
+    export_service_client::ExportServiceClient, key_service_client::KeyServiceClient,
+    ledger_service_client::LedgerServiceClient,
+};
 use contracts_policies::v1::{
     approval_service_client::ApprovalServiceClient, rule_service_client::RuleServiceClient,
     settings_service_client::SettingsServiceClient, snapshot_service_client::SnapshotServiceClient,
@@ -115,6 +118,8 @@ impl Client {
         views: RunQueryServiceClient;
         /// Public keys of the seals.
         keys: KeyServiceClient;
+        /// Exports.
+        exports: ExportServiceClient;
         /// The governance ledger.
         ledger: LedgerServiceClient;
         /// Approvals.

@@ -65,6 +65,8 @@ runspine_errors::reasons! { "logs.runspine";
     Precondition: EXPORT_INCOMPLETE;
     /// The export was not made, or not yet.
     Precondition: EXPORT_NOT_READY;
+    /// The export does not wait for parts: it was made, or given up.
+    Precondition: EXPORT_CLOSED;
     /// The content of the export is not kept any more.
     Precondition: EXPORT_EXPIRED;
     /// The records of the trace were dropped; its bundle has them.

@@ -105,6 +105,16 @@ impl App {
         Ok(chunks(builder.finish::<Fault>(sign)?))
     }
 
+    /// Refuses a run that could not be bundled as it stands.
+    ///
+    /// # Errors
+    /// TRACE_NOT_FOUND, NOT_SEALED, TRACE_PURGED, or when the store can't be read.
+    pub async fn refuse_open(&self, tenant_id: &str, run_id: &str) -> Result<(), Fault> {
+        let rows = traces::of_run(self.db.read(), tenant_id, run_id, 0).await?;
+        rows.iter().try_for_each(kept)?;
+        sealed(&self.with_seals(rows).await?, false).map(drop)
+    }
+
     /// The run's ledger entries, each with its path to the newest checkpoint, and that checkpoint.
     async fn ledger(&self, filling: &mut Filling, tenant_id: &str, run_id: &str) -> Result<(), Fault> {
         let log = Log::Ledger(tenant_id.to_owned());

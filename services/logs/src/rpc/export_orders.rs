@@ -77,18 +77,26 @@ impl Exports {
 fn ordered(r: pb::CreateExportRequest) -> Result<ExportRow, Fault> {
     let mut fields = Fields::new();
     let scope = fields.known::<ExportScope>("scope", r.scope);
-    let format = match fields.any::<ExportFormat>("format", r.format) {
-        ExportFormat::Unspecified => ExportFormat::Json,
-        format => format,
-    };
-    let report = scope == ExportScope::Compliance;
+    let format = fields.any::<ExportFormat>("format", r.format);
+    let usual = if scope == ExportScope::Bundle { ExportFormat::Bundle } else { ExportFormat::Json };
+    let format = if format == ExportFormat::Unspecified { usual } else { format };
+    let of_ledger = scope == ExportScope::Audit;
+    let of_attempt = !of_ledger && scope != ExportScope::Bundle;
+    let fits = format == usual || of_ledger && format == ExportFormat::Csv;
+    fields.require(
+        fits,
+        "format",
+        "is BUNDLE for BUNDLE, JSON or CSV for AUDIT, and JSON for any other scope",
+    );
     fields.require(r.run_id.is_empty() || is_uuid_v7(&r.run_id), "run_id", "is a UUIDv7");
-    fields.require(!report || !r.run_id.is_empty(), "run_id", "is required for COMPLIANCE");
-    fields.require(report || r.attempt == 0, "attempt", "is for COMPLIANCE only");
-    fields.require(!report || format == ExportFormat::Json, "format", "is JSON for COMPLIANCE");
+    fields.require(of_ledger || !r.run_id.is_empty(), "run_id", "is required for every scope but AUDIT");
+    fields.require(of_attempt || r.attempt == 0, "attempt", "is for reports about one attempt only");
     fields.require(r.reason.chars().count() <= 500, "reason", "has at most 500 characters");
     let since = fields.optional_time("from", r.from.as_ref());
     let until = fields.optional_time("to", r.to.as_ref());
+    let of_period = of_ledger || scope == ExportScope::Compliance;
+    let no_period = since.is_none() && until.is_none();
+    fields.require(of_period || no_period, "from", "and `to` are for AUDIT and COMPLIANCE only");
     let forward = since.zip(until).is_none_or(|(since, until)| since < until);
     fields.require(forward, "to", "is after from");
     fields.request_id(r.request_id);

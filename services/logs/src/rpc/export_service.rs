@@ -17,7 +17,7 @@ const MAX_DOCUMENT: usize = 1024 * 1024;
 /// Most bytes of all documents of one bundle.
 const MAX_GATHERED: usize = 256 * 1024 * 1024;
 
-/// Serves bundles.
+/// Serves exports.
 pub struct Exports {
     /// The use cases.
     pub app: Arc<App>,
@@ -34,7 +34,8 @@ fn head(head: &pb::BundleHead) -> Result<(), Fault> {
     found.into_result(&mesh::FIELD_INVALID)
 }
 
-fn document(document: &pb::DecisionDocument) -> Result<(), Fault> {
+/// Checks a decision document.
+pub(super) fn document(document: &pb::DecisionDocument) -> Result<(), Fault> {
     let mut found = Violations::new();
     let named = (1..=128).contains(&document.decision_id.len());
     found.require(named, "decision.decision_id", "FIELD_INVALID", "is 1 to 128 bytes long");
@@ -91,6 +92,14 @@ impl ExportService for Exports {
         let pieces = futures::stream::iter(chunks);
         let messages = pieces.map(|chunk| Ok(pb::BuildRunBundleResponse { chunk: chunk.into() }));
         Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn add_export_part(
+        &self,
+        request: Request<Streaming<pb::AddExportPartRequest>>,
+    ) -> Result<Response<pb::AddExportPartResponse>, Status> {
+        let call = context(&request)?;
+        self.add_part(&call, request.into_inner()).await.map(Response::new)
     }
 
     async fn create_export(

@@ -4,6 +4,7 @@ pub mod audit;
 mod certificate_service;
 mod event_service;
 mod export_orders;
+mod export_parts;
 mod export_service;
 mod key_service;
 mod mismatch_service;

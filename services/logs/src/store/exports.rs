@@ -19,6 +19,9 @@ pub enum Kind {
     Delivered = 5,
 }
 
+/// `export_work.state` of an export that nobody makes yet.
+pub const WAITS: i64 = 1;
+
 runspine_db::row! {
     /// An export.
     #[derive(Debug, Clone)]
@@ -96,8 +99,8 @@ impl EventRow {
     }
 }
 
-/// Stores an order and makes it work to be done.
-pub async fn insert(tx: &mut Tx, row: &ExportRow) -> Result<(), DbError> {
+/// Stores an order and makes it work to be done, not before `not_before` unless its parts come earlier.
+pub async fn insert(tx: &mut Tx, row: &ExportRow, not_before: Micros) -> Result<(), DbError> {
     let sql = "INSERT INTO exports (export_id, tenant_id, scope, format, run_id, attempt, since, until, requested_by, \
                actor_type, correlation, reason, created_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
@@ -117,8 +120,8 @@ pub async fn insert(tx: &mut Tx, row: &ExportRow) -> Result<(), DbError> {
         row.created_at,
     ];
     tx.execute(sql, args).await?;
-    let sql = "INSERT INTO export_work (export_id, tenant_id, state, tries, claimed_until) VALUES ($1, $2, 1, 0, 0)";
-    tx.execute(sql, args![&row.export_id, &row.tenant_id]).await?;
+    let sql = "INSERT INTO export_work (export_id, tenant_id, state, tries, claimed_until) VALUES ($1, $2, 1, 0, $3)";
+    tx.execute(sql, args![&row.export_id, &row.tenant_id, not_before]).await?;
     event(tx, &EventRow::of(&row.export_id, Kind::Pending, row.created_at, "")).await
 }
 

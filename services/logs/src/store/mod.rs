@@ -8,6 +8,7 @@ pub mod contract;
 pub mod dispatch;
 pub mod erasure;
 pub mod evidence;
+pub mod export_parts;
 pub mod exports;
 pub mod keys;
 pub mod ledger;
@@ -43,13 +44,14 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         13 => "0013_replays",
         14 => "0014_purges",
         15 => "0015_export_certificates",
+        16 => "0016_export_parts",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
         "contract_entries", "ledger", "evidence", "evidence_failures", "dispatch_records",
         "checkpoints", "cosignatures", "merkle_tiles", "mesh_leaves", "llm_run_records",
         "legal_holds", "certificates", "certificate_events", "mismatches", "mismatch_events",
-        "exports", "export_events", "system_records",
+        "exports", "export_events", "export_parts", "system_records",
         "trace_archives", "replays", "replay_checks", "replay_ends",
         "trace_purges",
     ],

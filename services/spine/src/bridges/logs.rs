@@ -1,10 +1,11 @@
 //! The spine's view of logs.
 
 use contracts_logs::v1::{
-    AcknowledgeRequest, AcknowledgeResponse, AppendAddendumRequest, AppendAddendumResponse,
-    AppendEntriesRequest, AppendEntriesResponse, AppendIntentRequest, AppendIntentResponse,
-    AppendRecordsRequest, AppendRecordsResponse, CaptureEvidenceRequest, CaptureEvidenceResponse,
-    ClaimOverdueRequest, ClaimOverdueResponse, ComputeIntegrityRequest, ComputeIntegrityResponse,
+    AcknowledgeRequest, AcknowledgeResponse, AddExportPartRequest, AddExportPartResponse,
+    AppendAddendumRequest, AppendAddendumResponse, AppendEntriesRequest, AppendEntriesResponse,
+    AppendIntentRequest, AppendIntentResponse, AppendRecordsRequest, AppendRecordsResponse,
+    CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimOverdueRequest, ClaimOverdueResponse,
+    ComputeIntegrityRequest, ComputeIntegrityResponse, CreateCheckpointRequest, CreateCheckpointResponse,
     DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest,
     GetAuditContractResponse, GetReceiptRequest, GetReceiptResponse, GetTraceRequest, GetTraceResponse,
     LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest,
@@ -12,8 +13,8 @@ use contracts_logs::v1::{
     ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest,
     SealTraceResponse, StartTraceRequest, StartTraceResponse, VerifyTraceRequest, VerifyTraceResponse,
     audit_contract_service_client::AuditContractServiceClient,
-    evidence_service_client::EvidenceServiceClient, ledger_service_client::LedgerServiceClient,
-    trace_service_client::TraceServiceClient,
+    evidence_service_client::EvidenceServiceClient, export_service_client::ExportServiceClient,
+    ledger_service_client::LedgerServiceClient, trace_service_client::TraceServiceClient,
 };
 
 use super::bridge;
@@ -96,5 +97,18 @@ bridge! {
         list: EvidenceServiceClient.list_evidence(ListEvidenceRequest) -> ListEvidenceResponse;
         /// Grades it.
         grade: EvidenceServiceClient.compute_integrity(ComputeIntegrityRequest) -> ComputeIntegrityResponse;
+    }
+}
+
+/// The messages of one part of an export.
+pub type ExportPieces = tokio_stream::Iter<std::vec::IntoIter<AddExportPartRequest>>;
+
+bridge! {
+    /// Exports that wait for what other domains know.
+    LogsExportBridge {
+        /// Adds what one domain knows.
+        add_part: ExportServiceClient.add_export_part(ExportPieces) -> AddExportPartResponse;
+        /// Puts the ledger as it stands under a checkpoint.
+        checkpoint: LedgerServiceClient.create_checkpoint(CreateCheckpointRequest) -> CreateCheckpointResponse;
     }
 }

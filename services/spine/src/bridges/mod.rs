@@ -14,8 +14,8 @@ pub use activity::{
 pub use controls::{ControlsBreakerBridge, ControlsBridge, ControlsRunBridge, ControlsStopBridge};
 pub use incidents::{IncidentsBridge, IncidentsEndBridge};
 pub use logs::{
-    LogsContractBridge, LogsEvidenceBridge, LogsLedgerBridge, LogsReadBridge, LogsReconcilerBridge,
-    LogsTraceBridge,
+    ExportPieces, LogsContractBridge, LogsEvidenceBridge, LogsExportBridge, LogsLedgerBridge, LogsReadBridge,
+    LogsReconcilerBridge, LogsTraceBridge,
 };
 pub use miss::{Called, Miss};
 pub use policies::{
@@ -128,6 +128,8 @@ pub struct Bridges {
     pub ledger: LogsLedgerBridge,
     /// Evidence.
     pub evidence: LogsEvidenceBridge,
+    /// Exports.
+    pub exports: LogsExportBridge,
 }
 
 impl Bridges {
@@ -157,6 +159,7 @@ impl Bridges {
             reconciler: LogsReconcilerBridge::new(to.logs.clone()),
             ledger: LogsLedgerBridge::new(to.logs.clone()),
             evidence: LogsEvidenceBridge::new(to.logs.clone()),
+            exports: LogsExportBridge::new(to.logs.clone()),
         }
     }
 }

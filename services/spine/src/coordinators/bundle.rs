@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::{
-    bridges::{Bridges, Miss},
+    bridges::{Bridges, Called, Miss},
     kernel::{Kernel, LedgerNote, validate},
 };
 
@@ -114,36 +114,46 @@ async fn gather(
 ) {
     let mut page_token = String::new();
     loop {
-        let request = ExportDecisionsRequest {
-            run_id: run_id.to_owned(),
-            attempt,
-            page_size: PAGE,
-            page_token: page_token.clone(),
-        };
-        let page = match bridges.policy_runs.decisions(context, request).await {
+        let (documents, next) = match decisions(bridges, context, (run_id, attempt), page_token).await {
             Ok(page) => page,
-            Err(miss) if miss.is_not_found() => return,
             Err(miss) => {
                 let _ = parts.send(BuildRunBundleRequest { part: Some(Part::Missing(missing(&miss))) }).await;
                 return;
             }
         };
-        for decision in page.decisions {
-            let document = DecisionDocument {
-                decision_id: decision.decision_id,
-                row_json: decision.row_json,
-                inputs: decision.inputs_bytes,
-            };
+        for document in documents {
             let part = BuildRunBundleRequest { part: Some(Part::Decision(document)) };
             if parts.send(part).await.is_err() {
                 return;
             }
         }
-        page_token = page.next_page_token;
+        page_token = next;
         if page_token.is_empty() {
             return;
         }
     }
+}
+
+/// A page of what policies kept of an attempt's decisions, and the token of the next one. Nothing for an attempt that
+/// policies never saw.
+pub(super) async fn decisions(
+    bridges: &Bridges,
+    context: &Context,
+    (run_id, attempt): (&str, u32),
+    page_token: String,
+) -> Called<(Vec<DecisionDocument>, String)> {
+    let request = ExportDecisionsRequest { run_id: run_id.to_owned(), attempt, page_size: PAGE, page_token };
+    let page = match bridges.policy_runs.decisions(context, request).await {
+        Ok(page) => page,
+        Err(miss) if miss.is_not_found() => return Ok((Vec::new(), String::new())),
+        Err(miss) => return Err(miss),
+    };
+    let documents = page.decisions.into_iter().map(|decision| DecisionDocument {
+        decision_id: decision.decision_id,
+        row_json: decision.row_json,
+        inputs: decision.inputs_bytes,
+    });
+    Ok((documents.collect(), page.next_page_token))
 }
 
 fn missing(miss: &Miss) -> BundleMissing {

@@ -2,7 +2,10 @@
 
 pub mod bundle;
 pub mod evidence;
+mod figures;
+pub mod parts;
 pub mod proof;
+mod protojson;
 mod source;
 pub mod view;
 pub mod watch;

@@ -3,6 +3,8 @@
 
 mod breaker;
 pub mod completion;
+pub(crate) mod export;
+mod journal;
 mod parked;
 pub(crate) mod retry;
 pub(crate) mod violation;

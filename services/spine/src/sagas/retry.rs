@@ -3,16 +3,17 @@
 //! Order: the saga is declared → FinishRun(RETRY) → seal → promises, trace and row of the next attempt → acks. It goes
 //! forward only, and every part has a key: whoever finds the saga open goes on, and one attempt is made.
 
-use contracts_common::common::v1::{AckStatus, RunPhase, RunStatus};
-use contracts_logs::v1::{
-    AckSpec, AcknowledgeRequest, AuditContract, ContractKey, DeclareExpectationsRequest, ExpectationSpec,
-    ReconcilePass, ReconcileRequest,
-};
+use bytes::Bytes;
+use contracts_common::common::v1::RunStatus;
+use contracts_logs::v1::AuditContract;
 use contracts_spine::v1::{CompletionIntent, RunCharter};
-use runspine_rpc::{Context, micros, timestamp};
+use runspine_rpc::{Context, micros};
 use runspine_types::Micros;
 
-use super::completion::{Hitch, OpenedBy, first_intent};
+use super::{
+    completion::{Hitch, OpenedBy, first_intent},
+    journal::{FINALIZE, Journal, Part, promise},
+};
 use crate::{
     kernel::{Kernel, charter_of},
     metrics,
@@ -26,10 +27,9 @@ const FINALIZE_MS: u64 = 60_000;
 
 const DECLARE: (&str, &str) = ("logs", "declare_next");
 const CREATE: (&str, &str) = ("activity", "create_attempt");
-const FINALIZE: (&str, &str) = ("orchestrator", "finalize_saga");
 
-fn key(run_id: &str, attempt: u32) -> ContractKey {
-    ContractKey { saga: SAGA.to_owned(), subject_id: run_id.to_owned(), attempt }
+fn journal(run_id: &str, attempt: u32) -> Journal<'_> {
+    Journal { saga: SAGA, subject: run_id, attempt }
 }
 
 impl Kernel {
@@ -41,20 +41,13 @@ impl Kernel {
         attempt: u32,
     ) -> Result<(), Hitch> {
         let soon = self.config.contract_deadline_ms;
-        let promise = |(domain, action): (&str, &str), deadline_ms| ExpectationSpec {
-            domain: domain.to_owned(),
-            action: action.to_owned(),
-            due_phase: RunPhase::Created.into(),
-            deadline_ms,
-            input: bytes::Bytes::new(),
-        };
-        let request = DeclareExpectationsRequest {
-            key: Some(key(run_id, attempt)),
-            expectations: vec![promise(DECLARE, soon), promise(CREATE, soon), promise(FINALIZE, FINALIZE_MS)],
-            run_timeout_ms: FINALIZE_MS,
-        };
-        let declared = self.bridges.contracts.declare(context, request).await;
-        declared.map(|_| ()).map_err(|miss| Hitch::forward(&miss))
+        let parts = vec![
+            promise(DECLARE, soon, Bytes::new()),
+            promise(CREATE, soon, Bytes::new()),
+            promise(FINALIZE, FINALIZE_MS, Bytes::new()),
+        ];
+        let promised = self.promise_saga(context, journal(run_id, attempt), parts, FINALIZE_MS).await;
+        promised.map_err(|miss| Hitch::forward(&miss))
     }
 
     /// Makes the attempt that follows an ended one, when one follows. `contract` is that of the ended one.
@@ -109,21 +102,10 @@ impl Kernel {
         attempt: u32,
         trace_id: &str,
     ) -> Result<(), Hitch> {
-        let now = Some(timestamp(self.now()));
-        let done = |(domain, action): (&str, &str)| AckSpec {
-            domain: domain.to_owned(),
-            action: action.to_owned(),
-            status: AckStatus::Success.into(),
-            result_id: trace_id.to_owned(),
-            error_reason: String::new(),
-            idempotency_key: format!("{run_id}/{attempt}/{domain}/{action}/SUCCESS"),
-            observed_at: now,
-        };
-        let acks = vec![done(DECLARE), done(CREATE), done(FINALIZE)];
-        let request = AcknowledgeRequest { key: Some(key(run_id, attempt)), acks, fence: 0 };
-        self.bridges.contracts.acknowledge(context, request).await.map_err(|miss| Hitch::forward(&miss))?;
-        let judge = ReconcileRequest { key: Some(key(run_id, attempt)), pass: ReconcilePass::Final.into() };
-        self.bridges.contracts.reconcile(context, judge).await.map_err(|miss| Hitch::forward(&miss))?;
+        let journal = journal(run_id, attempt);
+        let done = [DECLARE, CREATE, FINALIZE].map(|action| (action, Part::Done(trace_id)));
+        self.note_saga(context, journal, &done).await?;
+        self.judge_saga(context, journal).await?;
         metrics::SAGAS.increment(&[("saga", SAGA), ("result", "DONE")]);
         Ok(())
     }

@@ -4,25 +4,25 @@
 //! Declared when the spine hears of the fact, before anything is done about it. Every part has a key, so whoever finds
 //! the saga open goes on, and what was done is done once.
 
-use contracts_common::common::v1::{AckStatus, RunPhase};
+use bytes::Bytes;
+use contracts_common::common::v1::AckStatus;
 use contracts_incidents::v1::{
     Category, Evidence, EvidenceKind, IncidentSource, IncidentStatus, ListRunIncidentsRequest,
     OpenViolationIncidentRequest, OpenViolationIncidentResponse, ReportIncidentRequest, Severity,
     TriggerType, VoidIncidentRequest,
 };
-use contracts_logs::v1::{
-    AckSpec, AckView, AcknowledgeRequest, AuditContract, ContractKey, ContractState,
-    DeclareExpectationsRequest, ExpectationSpec, GetAuditContractRequest, LinkIncidentRequest, ReconcilePass,
-    ReconcileRequest,
-};
+use contracts_logs::v1::{AckView, AuditContract, ContractState, LinkIncidentRequest};
 use contracts_policies::v1::{GetViolationRequest, Violation};
 use contracts_spine::v1::{RunCharter, ViolationPromise, ViolationProof, ViolationTruth};
 use prost::Message;
 use runspine_errors::{Kind, Outcome};
-use runspine_rpc::{Context, timestamp};
+use runspine_rpc::Context;
 use runspine_types::{Hasher, derived_id};
 
-use super::completion::{Driven, Hitch, latest};
+use super::{
+    completion::{Driven, Hitch, latest},
+    journal::{FINALIZE, Journal, Part, promise},
+};
 use crate::{
     kernel::{Kernel, charter_of},
     metrics, reasons,
@@ -40,17 +40,9 @@ const FINALIZE_MS: u64 = 60_000;
 
 const OPEN: (&str, &str) = ("incidents", "open_violation_incident");
 const TRUTH: (&str, &str) = ("orchestrator", "truth_check");
-const FINALIZE: (&str, &str) = ("orchestrator", "finalize_saga");
 
-fn key(violation_id: &str) -> ContractKey {
-    ContractKey { saga: SAGA.to_owned(), subject_id: violation_id.to_owned(), attempt: 1 }
-}
-
-/// What became of one part.
-enum Part<'a> {
-    Done(&'a str),
-    Failed(&'a str),
-    Undone(&'a str),
+fn journal(violation_id: &str) -> Journal<'_> {
+    Journal { saga: SAGA, subject: violation_id, attempt: 1 }
 }
 
 /// Why the three things do not belong together.
@@ -97,7 +89,7 @@ impl Kernel {
     /// What the journal of a violation says has become of it.
     pub(crate) async fn told_of(&self, context: &Context, violation: &Violation) -> Result<Told, Hitch> {
         let mut told = Told::of_fact();
-        let contract = self.journal_of(context, &violation.violation_id).await?;
+        let contract = self.read_saga(context, journal(&violation.violation_id)).await?;
         told.is_complete = contract.state() == ContractState::Closed;
         let is_open = |ack: &&AckView| ack.status() == AckStatus::Success;
         let Some(opened) = latest(&contract, OPEN).filter(is_open) else { return Ok(told) };
@@ -134,22 +126,14 @@ impl Kernel {
 
     /// Promises the incident of a violation. From then on it can't be forgotten, whatever happens to this replica.
     async fn promise_violation(&self, context: &Context, violation: &Violation) -> Outcome<()> {
-        let promise = |(domain, action): (&str, &str), deadline_ms| ExpectationSpec {
-            domain: domain.to_owned(),
-            action: action.to_owned(),
-            due_phase: RunPhase::Created.into(),
-            deadline_ms,
-            input: bytes::Bytes::new(),
-        };
-        let mut whole = promise(FINALIZE, FINALIZE_MS);
-        whole.input = promised(violation).encode_to_vec().into();
-        let request = DeclareExpectationsRequest {
-            key: Some(key(&violation.violation_id)),
-            expectations: vec![promise(OPEN, OPEN_MS), promise(TRUTH, TRUTH_MS), whole],
-            run_timeout_ms: FINALIZE_MS,
-        };
-        let declared = self.bridges.contracts.declare(context, request).await;
-        declared.map(|_| ()).map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))
+        let whole = promised(violation).encode_to_vec();
+        let parts = vec![
+            promise(OPEN, OPEN_MS, Bytes::new()),
+            promise(TRUTH, TRUTH_MS, Bytes::new()),
+            promise(FINALIZE, FINALIZE_MS, whole),
+        ];
+        let promised = self.promise_saga(context, journal(&violation.violation_id), parts, FINALIZE_MS).await;
+        promised.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))
     }
 
     /// Does what is left of a promised violation, once.
@@ -158,22 +142,15 @@ impl Kernel {
     /// When the journal can't be read.
     pub(crate) async fn drive_violation(&self, context: &Context, violation_id: &str) -> Outcome<Driven> {
         let begun = std::time::Instant::now();
-        let contract = self.journal_of(context, violation_id).await?;
+        let contract = self.read_saga(context, journal(violation_id)).await?;
         let (driven, result) = match self.advance_violation(context, violation_id, &contract).await {
-            Ok(()) => (Driven::Done(Box::new(self.journal_of(context, violation_id).await?)), "DONE"),
+            Ok(()) => (Driven::Done(Box::new(self.read_saga(context, journal(violation_id)).await?)), "DONE"),
             Err(Hitch::Later(why)) => (Driven::Open(why), "OPEN"),
             Err(Hitch::Stuck(why)) => (Driven::Stuck(why), "STUCK"),
         };
         metrics::SAGA.since(begun, &[("saga", SAGA)]);
         metrics::SAGAS.increment(&[("saga", SAGA), ("result", result)]);
         Ok(driven)
-    }
-
-    async fn journal_of(&self, context: &Context, violation_id: &str) -> Outcome<AuditContract> {
-        let get = GetAuditContractRequest { key: Some(key(violation_id)) };
-        let found = self.bridges.reconciler.contract(context, get).await;
-        let found = found.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
-        Ok(found.contract.unwrap_or_default())
     }
 
     async fn advance_violation(
@@ -192,19 +169,19 @@ impl Kernel {
         let charter = self.charter_for(&context, &promise).await?;
         let opened = self.open_incident(&context, &promise, &charter).await?;
         if latest(contract, OPEN).is_none_or(|ack| ack.status() != AckStatus::Success) {
-            self.note(&context, violation_id, OPEN, &Part::Done(&opened.incident_id)).await?;
+            self.note_saga(&context, journal(violation_id), &[(OPEN, Part::Done(&opened.incident_id))])
+                .await?;
         }
         match self.truth(&context, &promise, &opened).await? {
             None => {
                 self.link_on_trace(&context, &promise, &opened.incident_id).await?;
-                self.note(&context, violation_id, TRUTH, &Part::Done(&opened.incident_id)).await?;
+                self.note_saga(&context, journal(violation_id), &[(TRUTH, Part::Done(&opened.incident_id))])
+                    .await?;
             }
             Some(untrue) => self.undo_untrue(&context, &promise, &charter, &opened, untrue).await?,
         }
-        self.note(&context, violation_id, FINALIZE, &Part::Done(violation_id)).await?;
-        let judge = ReconcileRequest { key: Some(key(violation_id)), pass: ReconcilePass::Final.into() };
-        self.bridges.contracts.reconcile(&context, judge).await.map_err(|miss| Hitch::forward(&miss))?;
-        Ok(())
+        self.note_saga(&context, journal(violation_id), &[(FINALIZE, Part::Done(violation_id))]).await?;
+        self.judge_saga(&context, journal(violation_id)).await
     }
 
     /// What the run was started with. A run that the mesh did not start has none: its incident names no agent.
@@ -246,7 +223,8 @@ impl Kernel {
             Ok(opened) => Ok(opened),
             Err(miss) if miss.is_refusal() => {
                 let reason = miss.reason();
-                self.note(context, &promise.violation_id, OPEN, &Part::Failed(&reason)).await?;
+                self.note_saga(context, journal(&promise.violation_id), &[(OPEN, Part::Failed(&reason))])
+                    .await?;
                 Err(Hitch::Stuck(reason))
             }
             Err(miss) => Err(Hitch::forward(&miss)),
@@ -308,7 +286,7 @@ impl Kernel {
                 request_id: derived_id(Hasher::new("runspine.saga.v1").sized(id.as_bytes()).finish()),
             };
             self.bridges.incidents.void(context, void).await.map_err(|miss| Hitch::forward(&miss))?;
-            self.note(context, id, OPEN, &Part::Undone(&opened.incident_id)).await?;
+            self.note_saga(context, journal(id), &[(OPEN, Part::Undone(&opened.incident_id))]).await?;
         }
         let report = ReportIncidentRequest {
             source: IncidentSource::Integrity.into(),
@@ -326,7 +304,7 @@ impl Kernel {
             ..ReportIncidentRequest::default()
         };
         self.bridges.incidents.report(context, report).await.map_err(|miss| Hitch::forward(&miss))?;
-        self.note(context, id, TRUTH, &Part::Failed(untrue.name())).await
+        self.note_saga(context, journal(id), &[(TRUTH, Part::Failed(untrue.name()))]).await
     }
 
     /// Whoever reads the trace finds the incident. A run without a trace has nothing to tie it to.
@@ -348,34 +326,6 @@ impl Kernel {
             Err(miss) if miss.is("IDEMPOTENCY_MISMATCH") || miss.is("TRACE_NOT_FOUND") => Ok(()),
             Err(miss) => Err(Hitch::forward(&miss)),
         }
-    }
-
-    /// A part is not done before its acknowledgement is durable.
-    async fn note(
-        &self,
-        context: &Context,
-        violation_id: &str,
-        (domain, action): (&str, &str),
-        part: &Part<'_>,
-    ) -> Result<(), Hitch> {
-        let (status, result_id, error_reason) = match part {
-            Part::Done(id) => (AckStatus::Success, *id, ""),
-            Part::Failed(reason) => (AckStatus::Failed, "", *reason),
-            Part::Undone(id) => (AckStatus::RolledBack, *id, "COMPENSATED"),
-        };
-        let name = status.as_str_name().trim_start_matches("ACK_STATUS_");
-        let ack = AckSpec {
-            domain: domain.to_owned(),
-            action: action.to_owned(),
-            status: status.into(),
-            result_id: result_id.to_owned(),
-            error_reason: error_reason.to_owned(),
-            idempotency_key: format!("{violation_id}/{domain}/{action}/{name}"),
-            observed_at: Some(timestamp(self.now())),
-        };
-        let request = AcknowledgeRequest { key: Some(key(violation_id)), acks: vec![ack], fence: 0 };
-        let stored = self.bridges.contracts.acknowledge(context, request).await;
-        stored.map(|_| ()).map_err(|miss| Hitch::forward(&miss))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Hears what the domains have published and lets the kernel, or a saga, react: runs that wait for an approval go on,
-//! violations and open breakers get their incidents, parked sagas are told to people, what runs teach becomes lessons. At least once, and harmless when twice: every
-//! reaction has a key of its own.
+//! violations and open breakers get their incidents, exports get their parts, parked sagas are told to people, what runs
+//! teach becomes lessons. At least once, and harmless when twice: every reaction has a key of its own.
 
 use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::EventEnvelope;
 use contracts_controls::v1::{BreakerClosed, BreakerOpened, SignalRaised};
-use contracts_logs::v1::{ContractParked, TraceSealed};
+use contracts_logs::v1::{ContractParked, ExportOrdered, TraceSealed};
 use contracts_policies::v1::{ApprovalResolved, ViolationReported};
 use prost::Message;
 use runspine_errors::{Fault, Kind, Outcome};
@@ -125,6 +125,11 @@ impl Reactor {
                 // What is promised and open is driven by the reconciler: nobody behind this event waits for it.
                 self.kernel.violation_reported(context, &violation.unwrap_or_default()).await?;
                 "VIOLATION"
+            }
+            "logs.ExportOrdered" => {
+                let order = ExportOrdered::decode(data).map_err(unreadable)?;
+                self.kernel.export_ordered(context, &order).await?;
+                "EXPORT"
             }
             "logs.ContractParked" => {
                 let parked = ContractParked::decode(data).map_err(unreadable)?;

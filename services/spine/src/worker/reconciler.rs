@@ -26,7 +26,7 @@ use crate::{
     metrics,
     sagas::{
         completion::{Driven, Ending, OpenedBy, first_intent},
-        retry, violation,
+        export, retry, violation,
     },
 };
 
@@ -47,6 +47,9 @@ pub const CALLS: &[&str] = &[
     "runspine.logs.v1.TraceService/SealTrace",
     "runspine.logs.v1.TraceService/LinkIncident",
     "runspine.logs.v1.LedgerService/AppendEntries",
+    "runspine.logs.v1.LedgerService/CreateCheckpoint",
+    "runspine.logs.v1.ExportService/AddExportPart",
+    "runspine.activity.v1.RunQueryService/GetRunView",
     "runspine.activity.v1.RunStoreService/ClaimLapsed",
     "runspine.activity.v1.RunStoreService/GetRunState",
     "runspine.activity.v1.RunStoreService/CreateRun",
@@ -61,6 +64,8 @@ pub const CALLS: &[&str] = &[
     "runspine.incidents.v1.IncidentReportService/OpenViolationIncident",
     "runspine.incidents.v1.IncidentService/ListRunIncidents",
     "runspine.policies.v1.ViolationService/GetViolation",
+    "runspine.policies.v1.DecisionService/ExportDecisions",
+    "runspine.policies.v1.DecisionService/GetRunPolicyEvidence",
     "runspine.policies.v1.DecisionService/EvaluateRun",
     "runspine.policies.v1.DecisionService/GetDecision",
     "runspine.policies.v1.ApprovalService/GetApproval",
@@ -70,6 +75,7 @@ pub const CALLS: &[&str] = &[
     "runspine.policies.v1.ApprovalService/CancelApprovals",
     "runspine.controls.v1.BudgetService/SettleRun",
     "runspine.controls.v1.BudgetService/ReverseSettlement",
+    "runspine.controls.v1.SignalService/GetRunControlsEvidence",
     "runspine.controls.v1.AdmissionService/RenewRunLease",
     "runspine.controls.v1.AdmissionService/SimulateAdmission",
 ];
@@ -288,11 +294,13 @@ impl Reconciler {
         let Some(contract) = claim.contract else { return };
         let Some(key) = contract.key.clone() else { return };
         // The subject of a saga about something in a run is no run.
-        let run_id = if key.saga == violation::SAGA { "" } else { key.subject_id.as_str() };
+        let of_run = ![violation::SAGA, export::SAGA].contains(&key.saga.as_str());
+        let run_id = if of_run { key.subject_id.as_str() } else { "" };
         let context = self.context_for(&contract.tenant_id, run_id);
         let driven = match key.saga.as_str() {
             // The completion makes the attempt that follows it.
             retry::SAGA => self.drive_run(&context, &key.subject_id, key.attempt).await,
+            export::SAGA => self.kernel.drive_export(&context, &key.subject_id).await.map(told),
             violation::SAGA => self.kernel.drive_violation(&context, &key.subject_id).await.map(told),
             _ => self.drive_one(&context, &key.subject_id, key.attempt, &contract).await,
         };

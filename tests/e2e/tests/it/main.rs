@@ -6,6 +6,7 @@ mod attempts;
 mod bad_input;
 mod breakers;
 mod contracts;
+mod exports;
 mod freezes;
 mod govern;
 mod keyed;

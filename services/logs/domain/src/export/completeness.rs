@@ -42,15 +42,20 @@ pub struct Checked {
     pub permille: u32,
 }
 
-/// Judges the fields of a bundle. 0 is a value; nothing, an empty text and an empty list are none.
-#[must_use]
-pub fn check(soc2: bool, fields: &BTreeMap<String, Value>, strict: bool) -> Checked {
-    let missing = |name: &&str| match fields.get(*name) {
+/// Whether a field has no value: 0 is one; nothing, an empty text and an empty list are none.
+pub(super) fn is_missing(value: Option<&Value>) -> bool {
+    match value {
         None | Some(Value::Null) => true,
         Some(Value::String(text)) => text.is_empty(),
         Some(Value::Array(items)) => items.is_empty(),
         Some(_) => false,
-    };
+    }
+}
+
+/// Judges the fields of a bundle.
+#[must_use]
+pub fn check(soc2: bool, fields: &BTreeMap<String, Value>, strict: bool) -> Checked {
+    let missing = |name: &&str| is_missing(fields.get(*name));
     let added: &[&str] = if soc2 { &SOC2 } else { &[] };
     let wanted = REQUIRED.iter().chain(added).copied();
     let missing_required: Vec<&'static str> = wanted.filter(|name| missing(name)).collect();

@@ -1,21 +1,33 @@
 //! Orders an export. A report that could not be complete is refused before it is ordered.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use contracts_common::common::v1::CallContext;
-use contracts_logs::v1::{Completeness, CreateExportResponse, ExportScope};
+use contracts_logs::v1::{CreateExportResponse, ExportOrdered, ExportScope};
+use runspine_db::Tx;
 use runspine_errors::Fault;
-use runspine_logs_domain::{export, reasons};
+use runspine_logs_domain::{bytes::timestamp, export, reasons};
+use runspine_types::Micros;
 
-use super::view::shown;
+use super::{
+    content::{judged, scope_of},
+    make::about,
+    view::shown,
+};
 use crate::{
-    app::{App, once::Once},
+    app::{
+        App,
+        audit::told::{Caused, emit},
+        once::Once,
+    },
     store::exports::{self, EventRow, ExportRow, Kind},
 };
 
 /// Exports of a tenant that can be in the making.
 const PARALLEL: i64 = 2;
+/// How long an export waits for what other domains know.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 impl App {
     /// Orders an export and gives the answer as it is kept.
@@ -34,9 +46,9 @@ impl App {
         row.correlation.clone_from(&call.correlation_id);
         let actor = call.actor.clone().unwrap_or_default();
         (row.requested_by, row.actor_type) = (actor.id, actor.r#type);
-        if row.scope == ExportScope::Compliance as i32 {
-            self.refuse_incomplete(&row).await?;
-        }
+        let scope = scope_of(&row);
+        self.refuse_early(&row, scope).await?;
+        let caused = Caused::by(call);
         let answer = self
             .once(once, move |tx| {
                 Box::pin(async move {
@@ -44,11 +56,17 @@ impl App {
                         let message = "two exports of the tenant are in the making";
                         return Err(Fault::new(&reasons::EXPORT_BUSY, message)
                             .quota("exports", "2 at a time")
-                            .retry_after(std::time::Duration::from_secs(5)));
+                            .retry_after(Duration::from_secs(5)));
                     }
-                    exports::insert(tx, &row).await?;
+                    // What waits for nobody can be made at once.
+                    let waits = !export::sources(scope).is_empty();
+                    let not_before = if waits { row.created_at + PATIENCE } else { Micros(0) };
+                    exports::insert(tx, &row, not_before).await?;
+                    if waits {
+                        tell(tx, &row, scope, not_before, &caused);
+                    }
                     let pending = EventRow::of(&row.export_id, Kind::Pending, row.created_at, "");
-                    Ok(CreateExportResponse { export: Some(shown(row, &[pending])) })
+                    Ok(CreateExportResponse { export: Some(shown(row, &[pending], Vec::new())) })
                 })
             })
             .await?;
@@ -58,20 +76,34 @@ impl App {
         Ok(answer)
     }
 
-    /// A SOC 2 report needs every required field; the profile STRICT the recommended ones too.
-    async fn refuse_incomplete(&self, row: &ExportRow) -> Result<(), Fault> {
-        let fields = self.report_fields(row).await?;
-        let checked = export::check(true, &fields.named, self.strict);
-        if checked.result != Completeness::Incomplete {
-            return Ok(());
+    /// What could not be made is not ordered: an attempt that goes on, or a report that would lack fields which nobody
+    /// can bring any more.
+    async fn refuse_early(&self, row: &ExportRow, scope: ExportScope) -> Result<(), Fault> {
+        match scope {
+            ExportScope::Audit | ExportScope::Unspecified => Ok(()),
+            ExportScope::Bundle => self.refuse_open(&row.tenant_id, &row.run_id).await,
+            ExportScope::Executive => self.report_fields(row).await.map(drop),
+            ExportScope::Compliance => judged(true, &self.report_fields(row).await?, self.strict).map(drop),
+            ExportScope::Evidence => {
+                let mut fields = self.report_fields(row).await?;
+                for brought in ["incident_id", "violation_step_index"] {
+                    fields.insert(brought.to_owned(), "brought by incidents".into());
+                }
+                judged(false, &fields, self.strict).map(drop)
+            }
         }
-        let missing = checked.missing_required.iter().chain(if self.strict {
-            checked.missing_recommended.iter()
-        } else {
-            [].iter()
-        });
-        let fault = Fault::new(&reasons::EXPORT_INCOMPLETE, "the report would lack required fields")
-            .with("completeness_permille", checked.permille);
-        Err(missing.fold(fault, |fault, name| fault.precondition(*name, "is present")))
     }
+}
+
+/// Tells that an export waits, and for whom.
+fn tell(tx: &mut Tx, row: &ExportRow, scope: ExportScope, waits_until: Micros, caused: &Caused) {
+    let data = ExportOrdered {
+        export_id: row.export_id.clone(),
+        scope: scope.into(),
+        run_id: row.run_id.clone(),
+        attempt: row.attempt,
+        sources: export::sources(scope).iter().map(|source| (*source).to_owned()).collect(),
+        waits_until: Some(timestamp(waits_until)),
+    };
+    emit(tx, about("ExportOrdered", &data, row), caused, row.created_at);
 }

@@ -1,4 +1,4 @@
-//! What the SOC 2 report of an attempt says, proved while it is written.
+//! The fields of a report about an attempt, proved while they are read.
 
 use std::collections::BTreeMap;
 
@@ -21,18 +21,12 @@ use crate::{
     store::{contract, exports, exports::ExportRow, seals},
 };
 
-/// The report, by fields.
-pub struct Fields {
-    /// By name.
-    pub named: BTreeMap<String, Value>,
-}
-
 impl App {
-    /// Every field of the report that `row` orders.
+    /// Every field that logs knows of the report that `row` orders, by name.
     ///
     /// # Errors
     /// TRACE_NOT_FOUND, NOT_SEALED, or when the store can't be read.
-    pub async fn report_fields(&self, row: &ExportRow) -> Result<Fields, Fault> {
+    pub async fn report_fields(&self, row: &ExportRow) -> Result<BTreeMap<String, Value>, Fault> {
         let trace = self.find_trace(&row.tenant_id, &row.run_id, row.attempt, 0).await?;
         let open = || {
             let subject = format!("runs/{}/attempts/{}/trace", trace.run_id, trace.attempt);
@@ -63,7 +57,7 @@ impl App {
             key_id: sealed.key_id,
             verified_at: micros(proof.verified_at.as_ref()),
         };
-        Ok(Fields { named: named(row, (&header, &seal), &facts, step) })
+        Ok(named(row, (&header, &seal), &facts, step))
     }
 }
 

@@ -1,7 +1,10 @@
-//! Exports: ordered, made by a worker, handed out with a record of it.
+//! Exports: ordered, gathered where other domains own a part, made by a worker, handed out with a record of it.
 
+pub mod content;
 pub mod create;
 pub mod download;
 pub mod facts;
 pub mod make;
+pub mod parts;
+mod table;
 pub mod view;

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use contracts_logs::v1::{Export, ExportEvent, ExportState, GetExportResponse};
+use contracts_logs::v1::{Export, ExportEvent, ExportPart, ExportState, GetExportResponse};
 use runspine_errors::Fault;
 use runspine_logs_domain::{bytes::timestamp, reasons};
 
 use crate::{
     app::App,
-    store::exports::{self, EventRow, ExportRow, Kind},
+    store::{
+        export_parts::{self, PartRow},
+        exports::{self, EventRow, ExportRow, Kind},
+    },
 };
 
 impl App {
@@ -25,7 +28,8 @@ impl App {
             detail: event.detail.clone(),
         });
         let told = told.collect();
-        Ok(GetExportResponse { export: Some(shown(row, &events)), events: told })
+        let parts = export_parts::of(self.db.read(), &[id]).await?;
+        Ok(GetExportResponse { export: Some(shown(row, &events, parts)), events: told })
     }
 
     /// Exports, newest first, with their places.
@@ -45,9 +49,14 @@ impl App {
         for event in exports::events(self.db.read(), &ids).await? {
             events.entry(event.export_id.clone()).or_default().push(event);
         }
+        let mut parts: HashMap<String, Vec<PartRow>> = HashMap::new();
+        for part in export_parts::of(self.db.read(), &ids).await? {
+            parts.entry(part.export_id.clone()).or_default().push(part);
+        }
         let show = |row: ExportRow| {
             let events = events.remove(&row.export_id).unwrap_or_default();
-            (row.id, shown(row, &events))
+            let parts = parts.remove(&row.export_id).unwrap_or_default();
+            (row.id, shown(row, &events, parts))
         };
         Ok(rows.into_iter().map(show).collect())
     }
@@ -68,9 +77,9 @@ fn word(kind: i64) -> &'static str {
     }
 }
 
-/// An export with what its events say.
+/// An export with what its events and its parts say.
 #[must_use]
-pub fn shown(row: ExportRow, events: &[EventRow]) -> Export {
+pub fn shown(row: ExportRow, events: &[EventRow], parts: Vec<PartRow>) -> Export {
     let last = events.iter().rfind(|event| event.kind != Kind::Delivered as i64);
     let state = match last.map(|event| event.kind) {
         Some(2) => ExportState::Running,
@@ -80,6 +89,9 @@ pub fn shown(row: ExportRow, events: &[EventRow]) -> Export {
     };
     let made = events.iter().find(|event| event.kind == Kind::Completed as i64);
     let lacks = made.map(|made| made.detail.as_str()).unwrap_or_default();
+    let failed = events.iter().find(|event| event.kind == Kind::Failed as i64);
+    let why = failed.map(|failed| failed.detail.as_str()).unwrap_or_default();
+    let (failure_reason, lacked) = why.split_once(' ').unwrap_or((why, ""));
     Export {
         export_id: row.export_id,
         scope: row.scope,
@@ -95,6 +107,24 @@ pub fn shown(row: ExportRow, events: &[EventRow]) -> Export {
         signature: made.map(|made| made.signature.clone()).unwrap_or_default(),
         key_id: made.map(|made| made.key_id.clone()).unwrap_or_default(),
         expires_at: made.and_then(|made| made.expires_at).map(timestamp),
-        missing_recommended: lacks.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        missing_recommended: names(lacks),
+        failure_reason: failure_reason.to_owned(),
+        missing_required: names(lacked),
+        parts: parts.into_iter().map(part).collect(),
+    }
+}
+
+fn names(list: &str) -> Vec<String> {
+    list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn part(row: PartRow) -> ExportPart {
+    ExportPart {
+        source: row.source,
+        status: row.status,
+        reason: row.reason,
+        items: row.items,
+        digest: row.digest,
+        added_at: Some(timestamp(row.added_at)),
     }
 }

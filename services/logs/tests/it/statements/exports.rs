@@ -18,11 +18,11 @@ use runspine_types::hash;
 
 use crate::traces::harness::{Answer, House, reason, sealing, start};
 
-fn client(house: &House) -> ExportServiceClient<Transport> {
+pub(super) fn client(house: &House) -> ExportServiceClient<Transport> {
     ExportServiceClient::new(house.way.clone())
 }
 
-fn wanted(id: u64, scope: Scope, format: Format) -> pb::CreateExportRequest {
+pub(super) fn wanted(id: u64, scope: Scope, format: Format) -> pb::CreateExportRequest {
     pb::CreateExportRequest {
         request_id: test_id(40, id),
         scope: scope.into(),
@@ -32,18 +32,18 @@ fn wanted(id: u64, scope: Scope, format: Format) -> pb::CreateExportRequest {
     }
 }
 
-async fn create(house: &House, request: pb::CreateExportRequest) -> Answer<pb::Export> {
+pub(super) async fn create(house: &House, request: pb::CreateExportRequest) -> Answer<pb::Export> {
     let request = house.ask("ExportService/CreateExport", request);
     client(house).create_export(request).await.map(|r| r.into_inner().export.unwrap())
 }
 
-async fn get(house: &House, id: &str) -> pb::GetExportResponse {
+pub(super) async fn get(house: &House, id: &str) -> pb::GetExportResponse {
     let asked = pb::GetExportRequest { export_id: id.to_owned() };
     client(house).get_export(house.ask("ExportService/GetExport", asked)).await.unwrap().into_inner()
 }
 
 /// Waits until an export is made, or given up.
-async fn made(house: &House, id: &str) -> pb::Export {
+pub(super) async fn made(house: &House, id: &str) -> pb::Export {
     until_ok(Duration::from_secs(60), || async {
         let export = get(house, id).await.export.unwrap();
         let over = matches!(export.state(), State::Completed | State::Failed);
@@ -52,7 +52,7 @@ async fn made(house: &House, id: &str) -> pb::Export {
     .await
 }
 
-async fn download(house: &House, id: u64, export_id: &str) -> Answer<Vec<u8>> {
+pub(super) async fn download(house: &House, id: u64, export_id: &str) -> Answer<Vec<u8>> {
     let asked = pb::DownloadExportRequest { request_id: test_id(41, id), export_id: export_id.to_owned() };
     let request = house.ask("ExportService/DownloadExport", asked);
     let mut pieces = client(house).download_export(request).await?.into_inner();
@@ -88,7 +88,7 @@ async fn told(house: &House, id: u64, event_type: &str, number: u64, reason: &st
 }
 
 /// A run that ended for `why`, under a policy snapshot.
-async fn ended(house: &House, number: u64, why: TerminationReason) {
+pub(super) async fn ended(house: &House, number: u64, why: TerminationReason) {
     house.declare(number, 1).await;
     let begun = pb::StartTraceRequest { policy_snapshot_id: "ps-7".into(), ..start(number, 1) };
     house.start(begun).await.unwrap();

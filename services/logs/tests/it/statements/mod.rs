@@ -2,5 +2,6 @@
 
 mod certificates;
 mod comparing;
+mod export_parts;
 mod exports;
 mod mismatches;

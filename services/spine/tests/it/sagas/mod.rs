@@ -2,6 +2,7 @@
 //! gone only makes it wait; and a process that dies anywhere, between journal and call or between call and journal, is
 //! followed by one that goes on. A saga is a piece of data here: how it begins, how it is driven, and what must be true.
 
+mod exported;
 pub mod house;
 mod tap;
 
@@ -136,12 +137,15 @@ sagas! {
     retry: Retry;
     /// From a violation to its incident.
     violation: Violated;
+    /// From the order of an export to what every domain gave to it.
+    export: Exported;
 }
 
 struct Completion;
 struct Compensation;
 struct Retry;
 struct Violated;
+struct Exported;
 
 /// A run and what its agent says at its end.
 struct Ended {

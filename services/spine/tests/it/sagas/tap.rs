@@ -152,6 +152,8 @@ tapped! {
     Traces = "runspine.logs.v1.TraceService",
     Ledger = "runspine.logs.v1.LedgerService",
     Evidence = "runspine.logs.v1.EvidenceService",
+    Exports = "runspine.logs.v1.ExportService",
     Admissions = "runspine.controls.v1.AdmissionService",
     Budgets = "runspine.controls.v1.BudgetService",
+    Signals = "runspine.controls.v1.SignalService",
 }
