@@ -95,6 +95,22 @@ pub async fn present(app: App, stop: CancellationToken) {
     }
 }
 
+/// How often what is only there to be read is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+
+/// Looks until it is stopped at what metrics say of the present.
+pub async fn sample(app: App, stop: CancellationToken) {
+    loop {
+        if let Err(fault) = app.sample().await {
+            tracing::warn!(%fault, "holds and freezes were not looked at");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SAMPLE_EVERY) => {}
+        }
+    }
+}
+
 /// One sweep: how many accounts it ended.
 ///
 /// # Errors

@@ -11,7 +11,12 @@ use runspine_errors::Fault;
 use runspine_rpc::timestamp;
 use runspine_types::Micros;
 
-use super::{App, costsim::rules_of, limits::Keyed, records::Caller};
+use super::{
+    App,
+    costsim::{counted, rules_of},
+    limits::Keyed,
+    records::Caller,
+};
 use crate::{
     metrics,
     rpc::words::optional,
@@ -117,6 +122,7 @@ async fn count(
     let mut row = store::ensure(tx, &name).await?;
     let mut breaker = row.subject()?;
     let applied = breaker.report(&report, &rules, now);
+    counted(&name, &report);
     row.take(&breaker);
     row.reported_at = Some(now);
     row.drift_permille = report.drift_permille.or(row.drift_permille);

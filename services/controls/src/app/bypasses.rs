@@ -13,6 +13,7 @@ use runspine_types::{Micros, new_id};
 
 use super::{App, limits::Keyed, overrides::expect_human, records::Caller};
 use crate::{
+    metrics,
     rpc::words::optional,
     store::{
         bypasses::{self as store, BypassRow, DeedRow, PassedRow},
@@ -217,6 +218,7 @@ async fn pass(
         ..About::default()
     };
     let at = step.at;
+    metrics::BYPASS_USES.increment(&[]);
     let data = pb::BypassUsed { r#use: Some(use_to(&row.bypass_id, step)) };
     publish(tx, &caller, "BypassUsed", about, &data, at);
     Ok(response)

@@ -18,11 +18,14 @@ use super::{
     freezes::{about, not_found},
     records::Caller,
 };
-use crate::store::{
-    containment::{self as store, ScopedRun},
-    events::publish,
-    rows::{FreezeRow, lease_state, scope_of},
-    views,
+use crate::{
+    metrics,
+    store::{
+        containment::{self as store, ScopedRun},
+        events::publish,
+        rows::{FreezeRow, lease_state, scope_of},
+        views,
+    },
 };
 
 /// Rows of a list in a proof.
@@ -241,6 +244,7 @@ async fn keep(
     if found == Status::Contained {
         proof.contained_at = Some(timestamp(now));
         proof.time_to_containment_ms = now.millis_since(row.committed_at);
+        metrics::CONTAINMENT.record(proof.time_to_containment_ms as f64 / 1_000.0, &[]);
     }
     let bytes = proof.encode_to_vec();
     let digest: Digest = Hasher::new("runspine.containment.v1").sized(&bytes).finish();

@@ -2,7 +2,7 @@
 
 use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
-    breaker::{BreakerKind, BreakerState, BreakerTarget, Rules},
+    breaker::{BreakerKind, BreakerResult, BreakerState, BreakerTarget, Report, Rules},
     costsim::{CANDIDATE, CostSimSettings, Standing},
 };
 use runspine_db::Tx;
@@ -15,9 +15,12 @@ use super::{
     limits::Keyed,
     settings::{self, Change, Settings},
 };
-use crate::store::{
-    breakers::{self, BreakerName, BreakerRow},
-    settings::Table,
+use crate::{
+    metrics,
+    store::{
+        breakers::{self, BreakerName, BreakerRow},
+        settings::Table,
+    },
 };
 
 impl App {
@@ -75,6 +78,19 @@ fn candidate(tenant: &str, kind: BreakerKind) -> BreakerName {
         kind,
         target: BreakerTarget::Feature,
         target_id: CANDIDATE.to_owned(),
+    }
+}
+
+/// Counts a report about the candidate; of other breakers nothing.
+pub(super) fn counted(name: &BreakerName, report: &Report) {
+    if *name != candidate(&name.tenant_id, BreakerKind::Drift) {
+        return;
+    }
+    if let Some(drift) = report.drift_permille {
+        metrics::COSTSIM_DRIFT.record(f64::from(drift), &[]);
+    }
+    if report.result == BreakerResult::SchemaError {
+        metrics::COSTSIM_SCHEMA_ERRORS.add(u64::from(report.samples), &[]);
     }
 }
 

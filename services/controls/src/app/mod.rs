@@ -15,6 +15,7 @@ pub mod epochs;
 mod evidence;
 pub mod freezes;
 mod gates;
+mod gauges;
 pub mod health;
 pub mod limits;
 mod overridden;

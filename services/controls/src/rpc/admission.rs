@@ -1,5 +1,7 @@
 //! AdmissionService.
 
+use std::time::Instant;
+
 use contracts_controls::v1::{self as pb, admission_service_server::AdmissionService};
 use runspine_controls_domain::words::{Profile, StepKind};
 use runspine_errors::{Fault, mesh};
@@ -7,7 +9,10 @@ use runspine_rpc::{Context, context, status};
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, checks::Checks, digest_of};
-use crate::app::accounts::{Ask, Call, Out};
+use crate::{
+    app::accounts::{Ask, Call, Out},
+    metrics::{ADMISSION, RUN, STEP},
+};
 
 /// What came back is not the answer of the call.
 pub(super) fn mixed_up() -> Status {
@@ -22,7 +27,10 @@ impl AdmissionService for Rpc {
     ) -> Result<Response<pb::AdmitRunResponse>, Status> {
         let context = context(&request)?;
         let ask = parse_run(&context, request.into_inner()).map_err(status)?;
-        match self.app.accounts.submit(Call::Ask(Box::new(ask))).await.map_err(status)? {
+        let begun = Instant::now();
+        let out = self.app.accounts.submit(Call::Ask(Box::new(ask))).await.map_err(status)?;
+        ADMISSION.since(begun, &[("what", RUN)]);
+        match out {
             Out::Run(response) => Ok(Response::new(response)),
             _ => Err(mixed_up()),
         }
@@ -34,7 +42,10 @@ impl AdmissionService for Rpc {
     ) -> Result<Response<pb::AdmitStepResponse>, Status> {
         let context = context(&request)?;
         let ask = parse_step(&context, request.into_inner()).map_err(status)?;
-        match self.app.accounts.submit(Call::Ask(Box::new(ask))).await.map_err(status)? {
+        let begun = Instant::now();
+        let out = self.app.accounts.submit(Call::Ask(Box::new(ask))).await.map_err(status)?;
+        ADMISSION.since(begun, &[("what", STEP)]);
+        match out {
             Out::Step(response) => Ok(Response::new(response)),
             _ => Err(mixed_up()),
         }

@@ -15,7 +15,10 @@ use runspine_rpc::timestamp;
 use runspine_types::{Micros, new_id};
 
 use super::desk::Desk;
-use crate::app::records::{Caller, NewBreach, NewSignal};
+use crate::{
+    app::records::{Caller, NewBreach, NewSignal},
+    metrics,
+};
 
 /// What an event is about.
 #[derive(Debug, Clone, Default)]
@@ -139,6 +142,7 @@ impl Desk<'_> {
 
     fn publish_breach(&mut self, id: &str, breach: &NewBreach) {
         let Some((limit, envelope)) = self.envelope(breach.envelope) else { return };
+        metrics::BREACHES.increment(&[("type", breach.kind.name())]);
         let mut about = self.about_run(breach.run, "breach", id.to_owned());
         about.step_index = breach.step;
         about.reason = breach.kind.name().to_owned();

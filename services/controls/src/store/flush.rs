@@ -114,6 +114,7 @@ impl Desk<'_> {
     /// # Errors
     /// When the store fails.
     pub async fn flush(mut self, now: Micros) -> Result<(), DbError> {
+        let tally = self.tally();
         self.flush_leases(now).await?;
         self.flush_accounts().await?;
         self.flush_holds().await?;
@@ -126,6 +127,7 @@ impl Desk<'_> {
         self.publish_notices(now);
         self.flush_signals().await?;
         self.flush_recoveries(now).await?;
+        tally.count();
         Ok(())
     }
 

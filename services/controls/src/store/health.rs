@@ -45,3 +45,13 @@ pub async fn newest_period(read: &Read) -> Result<Option<(String, i64, i64)>, Db
                WHERE b.entry_seq = (SELECT MAX(entry_seq) FROM budget_entries)";
     read.fetch_optional(sql, args![]).await
 }
+
+/// How many holds are ACTIVE, and when the oldest of them began.
+///
+/// # Errors
+/// When the store fails.
+pub async fn active_holds(read: &Read) -> Result<(i64, Option<Micros>), DbError> {
+    let sql = "SELECT COUNT(*), MIN(t.at) FROM holds h JOIN hold_transitions t ON t.run_key = h.run_key \
+               AND t.step_index = h.step_index AND t.ask = h.ask AND t.seq = 0 WHERE h.state = 1";
+    read.fetch_one(sql, args![]).await
+}

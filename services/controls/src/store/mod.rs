@@ -27,6 +27,7 @@ pub mod rows;
 pub mod scopes;
 pub mod settings;
 pub mod signals;
+mod tally;
 pub mod views;
 
 use runspine_db::Migrations;

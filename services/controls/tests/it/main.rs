@@ -18,6 +18,7 @@ mod health;
 mod histories;
 mod leases;
 mod limits;
+mod metrics;
 mod overrides;
 mod rates;
 mod replicas;
