@@ -42,6 +42,12 @@ pub struct Args {
 pub enum Role {
     /// Serve the bare echo, as a process of its own like the mesh.
     Echo,
+    /// Record decisions through the API, and measure how fast back-tests decide them again.
+    Backtest {
+        /// Decisions to record, in runs of a hundred.
+        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        decisions: u64,
+    },
 }
 
 impl Args {

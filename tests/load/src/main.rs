@@ -2,10 +2,11 @@
 //!
 //! `cargo run --release -p runspine-load` prints a table and writes `target/load/report.json`. Figures of different
 //! runs can't be compared, because the machine is not the same from hour to hour; shares of the echo of the same run,
-//! and processor time for a call, can.
+//! and processor time for a call, can. `runspine-load backtest` measures back-tests of recorded decisions.
 
 mod agent;
 mod args;
+mod backtest;
 mod echo;
 mod floor;
 mod freeze;
@@ -80,18 +81,26 @@ async fn run(args: &Args) -> Outcome<bool> {
         fs::remove_dir_all(&data)?;
     }
     fs::create_dir_all(&data)?;
+    if let Some(Role::Backtest { decisions }) = args.role {
+        return backtest::run(served(args).await?, &work, decisions).await;
+    }
     let report = measure(args, &work).await?;
     report.write(&work.join("report.json"))?;
     report.print(&mut std::io::stdout().lock())?;
     Ok(report.audit.disagreements == 0)
 }
 
+/// The server that is measured.
+async fn served(args: &Args) -> Outcome<PathBuf> {
+    match &args.server {
+        Some(binary) => Ok(binary.clone()),
+        None => server::build().await,
+    }
+}
+
 async fn measure(args: &Args, work: &Path) -> Outcome<Report> {
     let (seconds, callers) = (args.seconds(), args.callers());
-    let binary = match &args.server {
-        Some(binary) => binary.clone(),
-        None => server::build().await?,
-    };
+    let binary = served(args).await?;
     let mut points = Vec::new();
     if args.wants("floor") {
         tell("the disk and the bare store")?;
