@@ -6,6 +6,7 @@
 //! was recorded: its history is not that of the runs that are replayed.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
     sync::Arc,
@@ -346,10 +347,22 @@ impl Replayer {
     }
 }
 
-/// A finished step as a question, with the labels so far.
-fn ended<'a>(fact: &EndedQuestion, inputs: &Inputs<'a>, taints: &BTreeSet<String>) -> Inputs<'a> {
-    let run = Run { taints: taints.iter().cloned().collect(), ..inputs.run.clone() };
-    Inputs { question: Question::Ended(fact.clone()), run, bypass: None, ..inputs.clone() }
+/// A finished step as a question, with the labels so far. Made for every fact: nothing is copied that it does not have.
+fn ended<'a>(fact: &EndedQuestion, inputs: &'a Inputs<'_>, taints: &BTreeSet<String>) -> Inputs<'a> {
+    Inputs {
+        approval: inputs.approval.clone(),
+        bypass: None,
+        format: inputs.format,
+        monitors: inputs.monitors.clone(),
+        now: inputs.now,
+        observed_directive: inputs.observed_directive,
+        principal: Cow::Borrowed(inputs.principal.as_ref()),
+        profile: inputs.profile,
+        question: Question::Ended(fact.clone()),
+        run: Run { taints: taints.iter().cloned().collect(), ..inputs.run.clone() },
+        snapshot: inputs.snapshot.clone(),
+        withdrawn: inputs.withdrawn.clone(),
+    }
 }
 
 /// Monitors of one run that know nothing yet.
