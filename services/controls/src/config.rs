@@ -1,5 +1,8 @@
 //! Settings under `controls.…`.
 
+mod guardrails;
+
+pub use guardrails::Guardrails;
 use runspine_boot::{BootError, ConfigProblem};
 use runspine_controls_domain::costsim::CostSimSettings;
 use serde::{Deserialize, Serialize};
@@ -13,11 +16,13 @@ pub struct Config {
     pub sweep_ms: u64,
     /// What is wanted of the candidate for the next cost model while a tenant has set nothing.
     pub costsim: CostSimConfig,
+    /// What a tenant's guardrails are given when it is seen the first time. Only an operator sets one looser later.
+    pub guardrails: Guardrails,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { sweep_ms: 500, costsim: CostSimConfig::default() }
+        Self { sweep_ms: 500, costsim: CostSimConfig::default(), guardrails: Guardrails::default() }
     }
 }
 
@@ -73,16 +78,18 @@ impl Config {
     /// # Errors
     /// With everything that is not.
     pub fn check(&self) -> Result<(), BootError> {
-        let mut wrong: Vec<(String, &str)> = Vec::new();
+        let mut wrong: Vec<(String, String)> = Vec::new();
         if !(100..=5_000).contains(&self.sweep_ms) {
-            wrong.push(("controls.sweep_ms".to_owned(), "must be 100 to 5,000"));
+            wrong.push(("controls.sweep_ms".to_owned(), "must be 100 to 5,000".to_owned()));
         }
         let costsim = CostSimSettings::from(self.costsim).wrong().into_iter();
-        wrong.extend(costsim.map(|(field, what)| (format!("controls.costsim.{field}"), what)));
+        wrong.extend(costsim.map(|(field, what)| (format!("controls.costsim.{field}"), what.to_owned())));
+        let guardrails = self.guardrails.wrong().into_iter();
+        wrong.extend(guardrails.map(|(field, what)| (format!("controls.guardrails.{field}"), what)));
         if wrong.is_empty() {
             return Ok(());
         }
-        let problem = |(key, what): (String, &str)| ConfigProblem::new(&key, "CONFIG_OUT_OF_RANGE", what);
+        let problem = |(key, what): (String, String)| ConfigProblem::new(&key, "CONFIG_OUT_OF_RANGE", what);
         Err(BootError::Config(wrong.into_iter().map(problem).collect()))
     }
 }

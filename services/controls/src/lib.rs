@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use runspine_boot::{BootError, Deps, Service};
 use runspine_db::Db;
 
-pub use config::{Config, CostSimConfig};
+pub use config::{Config, CostSimConfig, Guardrails};
 
 use crate::app::App;
 
@@ -26,13 +26,16 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     config.check()?;
     let opened = Db::open(&deps.store, "controls", store::MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of controls", error.into()))?;
-    let app = App::new(db.clone(), Arc::clone(&deps.clock)).with_costsim(config.costsim.into());
+    let guardrails = Some(config.guardrails.defaults());
+    let app = App::new(db.clone(), Arc::clone(&deps.clock), guardrails).with_costsim(config.costsim.into());
     let (probed, closed, swept) = (db.clone(), db, app.clone());
-    let (judging, noting, telling, sampled) = (app.clone(), app.clone(), app.clone(), app.clone());
+    let (judging, noting, telling, guarding, sampled) =
+        (app.clone(), app.clone(), app.clone(), app.clone(), app.clone());
     let every = Duration::from_millis(config.sweep_ms);
     let service = Service::new("controls", contracts_controls::DESCRIPTORS, &rpc::routes(app), deps)?
         .worker("sweeper", move |stop| worker::sweep(swept, every, stop))
         .worker("containment", move |stop| worker::judge(judging, stop))
+        .worker("guardrails", move |stop| worker::guard(guarding, stop))
         .worker("overrides", move |stop| worker::tell(telling, stop))
         .worker("gauges", move |stop| worker::sample(sampled, stop))
         .worker("replicas", move |stop| worker::present(noting, stop))

@@ -1,5 +1,5 @@
 //! The workers: one gives back what is held under leases that lapsed, one finds out which freezes are contained, one
-//! notes which replicas of the spine are alive.
+//! freezes the agents whose guardrails tripped, one notes which replicas of the spine are alive.
 
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub async fn sweep(app: App, every: Duration, stop: CancellationToken) {
 const JUDGED_MS: i64 = 600_000;
 /// How often open freezes are judged.
 const JUDGE_EVERY: Duration = Duration::from_millis(250);
+/// How often it is looked whether guardrails tripped.
+const GUARD_EVERY: Duration = Duration::from_millis(250);
 /// How often it is looked which overrides began or ended.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How often it is noted which replicas are alive.
@@ -52,6 +54,21 @@ pub async fn judge(app: App, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(JUDGE_EVERY) => {}
+        }
+    }
+}
+
+/// Freezes until it is stopped the agents whose guardrails tripped.
+pub async fn guard(app: App, stop: CancellationToken) {
+    loop {
+        match app.freeze_tripped().await {
+            Ok(0) => {}
+            Ok(frozen) => tracing::warn!(frozen, "guardrails froze agents"),
+            Err(fault) => tracing::warn!(%fault, "agents whose guardrails tripped were not frozen"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(GUARD_EVERY) => {}
         }
     }
 }

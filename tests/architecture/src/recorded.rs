@@ -98,6 +98,11 @@ pub const RECORDS: &[(&str, Record)] = &[
     ("controls.v1.FreezeService/ApproveUnfreeze", Entry("controls.FreezeLifted")),
     ("controls.v1.FreezeService/Freeze", Entry("controls.FreezeActivated")),
     ("controls.v1.FreezeService/RequestUnfreeze", Entry("controls.UnfreezeRequested")),
+    (
+        "controls.v1.GuardrailService/ReportSteps",
+        Elsewhere("counts outcomes that traces hold; what trips by it is told (controls.LimitBreached)"),
+    ),
+    ("controls.v1.GuardrailService/SetGuardrail", Entry("controls.LimitUpdated")),
     ("controls.v1.LimitService/CreateLimit", Entry("controls.LimitCreated")),
     ("controls.v1.LimitService/DisableLimit", Entry("controls.LimitDisabled")),
     ("controls.v1.LimitService/EnableLimit", Entry("controls.LimitEnabled")),

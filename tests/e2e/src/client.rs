@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use contracts_activity::v1::run_query_service_client::RunQueryServiceClient;
 use contracts_controls::v1::{
     breaker_service_client::BreakerServiceClient, budget_service_client::BudgetServiceClient,
-    freeze_service_client::FreezeServiceClient, limit_service_client::LimitServiceClient,
-    override_service_client::OverrideServiceClient,
+    freeze_service_client::FreezeServiceClient, guardrail_service_client::GuardrailServiceClient,
+    limit_service_client::LimitServiceClient, override_service_client::OverrideServiceClient,
+    signal_service_client::SignalServiceClient,
 };
 use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
 use contracts_logs::v1::{
@@ -110,6 +111,10 @@ impl Client {
         budgets: BudgetServiceClient;
         /// Circuit breakers.
         breakers: BreakerServiceClient;
+        /// Signals and breaches.
+        signals: SignalServiceClient;
+        /// Guardrails.
+        guardrails: GuardrailServiceClient;
         /// Freezes.
         freezes: FreezeServiceClient;
         /// Incidents.

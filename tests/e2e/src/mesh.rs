@@ -141,8 +141,8 @@ impl Setup {
 }
 
 impl Mesh {
-    /// A mesh to be started. The door's rates are raised, so that a test meets them only when it sets them, and an
-    /// evaluation may take longer than its 20 ms: these binaries are not optimized and the machine does other work.
+    /// A mesh to be started. The door's rates and the guardrails of steps are raised, so that a test meets them only when
+    /// it sets them, and an evaluation may take longer than its 20 ms: these binaries are not optimized and the machine does other work.
     #[must_use]
     pub fn setup(shape: Shape) -> Setup {
         let settings = [
@@ -150,6 +150,9 @@ impl Mesh {
             ("spine.door.rate_per_minute", "1000000"),
             ("spine.door.burst", "100000"),
             ("spine.door.start_rate", "1000000"),
+            ("controls.guardrails.key_minute_requests", "1000000"),
+            ("controls.guardrails.tenant_day_requests", "10000000"),
+            ("controls.guardrails.run_loop", "100000"),
             ("policies.evaluation_budget_ms", "200"),
             // STRICT wants a name of its own for what the mesh signs.
             ("logs.checkpoint.origin", "e2e.example"),

@@ -98,6 +98,9 @@ impl Mesh {
             "spine.door.rate_per_minute=100000000",
             "spine.door.burst=1000000",
             "spine.door.start_rate=100000000",
+            "controls.guardrails.key_minute_requests=1000000000",
+            "controls.guardrails.tenant_day_requests=1000000000",
+            "controls.guardrails.agent_day_cost=1000000000000",
         ] {
             command.args(["--set", set]);
         }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Version of the rules in this file; stands on every evidence row.
-pub const RESOLVER_VERSION: u32 = 4;
+pub const RESOLVER_VERSION: u32 = 5;
 /// When a deferred caller may ask again: escrow can come back at any moment.
 pub const RETRY_AFTER_MS: i64 = 1_000;
 

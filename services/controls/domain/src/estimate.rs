@@ -1,6 +1,9 @@
 //! What a step is expected to use.
 
-use crate::words::{EstimateSource, StepKind, Unit};
+use crate::{
+    threshold::Used,
+    words::{EstimateSource, StepKind, Unit},
+};
 
 /// Amounts of a step or a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +33,12 @@ impl Amounts {
             Unit::Requests | Unit::Steps => self.count,
             Unit::Runs => 0,
         }
+    }
+
+    /// What one step uses, as thresholds count it.
+    #[must_use]
+    pub fn of_step(&self) -> Used {
+        Used::of_step(self.cost_microusd, self.of(Unit::TokensTotal), self.duration_ms)
     }
 
     /// The sum of two.

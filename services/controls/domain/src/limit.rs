@@ -149,7 +149,7 @@ impl Limit {
         let spec = &mut next.spec;
         if spec.category == Category::Rate {
             let burst = i128::from(spec.burst) * i128::from(value) / i128::from(spec.max_value.max(1));
-            spec.burst = i64::try_from(burst).unwrap_or(MOST_TOKENS).clamp(value, MOST_TOKENS.max(value));
+            spec.burst = i64::try_from(burst).unwrap_or(MOST_TOKENS).clamp(1, MOST_TOKENS.max(value));
         }
         if spec.category == Category::Threshold {
             spec.params = spec.params.with_primary(value);
@@ -246,11 +246,13 @@ impl Limit {
         }
     }
 
-    /// Whether the limit is looked at when a run starts (`at_start`), or when a step is asked for.
+    /// Whether the limit is looked at when a run starts (`at_start`), or when a step is asked for. A rate of steps that
+    /// REJECTs is looked at in both: where no step may be taken, no run begins.
     #[must_use]
     pub fn looked_at(&self, at_start: bool) -> bool {
         match self.spec.category {
             Category::Budget => true,
+            Category::Rate if at_start && self.spec.enforcement == Enforcement::Reject => true,
             Category::Rate | Category::Concurrency => (self.spec.unit == Unit::Runs) == at_start,
             Category::Threshold => !at_start,
         }

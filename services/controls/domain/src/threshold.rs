@@ -19,6 +19,12 @@ words! {
         Time = 3 "max_execution_time_ms",
         /// Steps of the attempt.
         Steps = 4 "max_steps",
+        /// Cost of one step, micro-USD.
+        StepCost = 5 "max_step_cost_microusd",
+        /// Tokens of one step.
+        StepTokens = 6 "max_step_tokens",
+        /// Steps of the attempt with the same kind, resource and arguments digest.
+        Repeats = 7 "max_repeats",
     }
 }
 
@@ -32,14 +38,15 @@ pub const FAILED_IN_A_ROW: i64 = 3;
 pub const DEFAULT_NEAR: u32 = 800;
 
 impl Bound {
-    /// The default.
+    /// The default; none: nothing is bounded until a limit says so.
     #[must_use]
-    pub fn default_value(self) -> i64 {
+    pub fn default_value(self) -> Option<i64> {
         match self {
-            Self::Cost => 1_000_000,
-            Self::Tokens => 8_192,
-            Self::Time => 60_000,
-            Self::Steps => 200,
+            Self::Cost => Some(1_000_000),
+            Self::Tokens => Some(8_192),
+            Self::Time => Some(60_000),
+            Self::Steps => Some(200),
+            Self::StepCost | Self::StepTokens | Self::Repeats => None,
         }
     }
 
@@ -47,10 +54,10 @@ impl Bound {
     #[must_use]
     pub fn range(self) -> (i64, i64) {
         match self {
-            Self::Cost => (10_000, 10_000_000_000),
-            Self::Tokens => (256, 50_000_000),
+            Self::Cost | Self::StepCost => (10_000, 10_000_000_000),
+            Self::Tokens | Self::StepTokens => (256, 50_000_000),
             Self::Time => (1_000, 86_400_000),
-            Self::Steps => (1, 100_000),
+            Self::Steps | Self::Repeats => (1, 100_000),
         }
     }
 
@@ -58,10 +65,10 @@ impl Bound {
     #[must_use]
     pub fn unit(self) -> Unit {
         match self {
-            Self::Cost => Unit::CostMicrousd,
-            Self::Tokens => Unit::TokensTotal,
+            Self::Cost | Self::StepCost => Unit::CostMicrousd,
+            Self::Tokens | Self::StepTokens => Unit::TokensTotal,
             Self::Time => Unit::TimeMs,
-            Self::Steps => Unit::Steps,
+            Self::Steps | Self::Repeats => Unit::Steps,
         }
     }
 }
@@ -74,6 +81,9 @@ pub struct Params {
     pub max_tokens: Option<i64>,
     pub max_execution_time_ms: Option<i64>,
     pub max_steps: Option<i64>,
+    pub max_step_cost_microusd: Option<i64>,
+    pub max_step_tokens: Option<i64>,
+    pub max_repeats: Option<i64>,
     pub failure_signal: Option<bool>,
     pub near_permille: Option<u32>,
 }
@@ -85,10 +95,15 @@ impl Params {
     /// One bound by its unit; `None`: thresholds don't bound this unit.
     #[must_use]
     pub fn of(unit: Unit, value: i64) -> Option<Self> {
-        let bound = Bound::ALL.iter().find(|b| b.unit() == unit)?;
+        Bound::ALL.iter().find(|b| b.unit() == unit).map(|bound| Self::one(*bound, value))
+    }
+
+    /// One bound.
+    #[must_use]
+    pub fn one(bound: Bound, value: i64) -> Self {
         let mut params = Self::default();
-        *params.slot(*bound) = Some(value);
-        Some(params)
+        *params.slot(bound) = Some(value);
+        params
     }
 
     /// From keys and values, with what is wrong about the keys. `failure_signal` is 0 or 1.
@@ -156,6 +171,9 @@ impl Params {
             Bound::Tokens => self.max_tokens,
             Bound::Time => self.max_execution_time_ms,
             Bound::Steps => self.max_steps,
+            Bound::StepCost => self.max_step_cost_microusd,
+            Bound::StepTokens => self.max_step_tokens,
+            Bound::Repeats => self.max_repeats,
         }
     }
 
@@ -165,13 +183,16 @@ impl Params {
             Bound::Tokens => &mut self.max_tokens,
             Bound::Time => &mut self.max_execution_time_ms,
             Bound::Steps => &mut self.max_steps,
+            Bound::StepCost => &mut self.max_step_cost_microusd,
+            Bound::StepTokens => &mut self.max_step_tokens,
+            Bound::Repeats => &mut self.max_repeats,
         }
     }
 
     /// The stated bound in a unit.
     #[must_use]
     pub fn bound(&self, unit: Unit) -> Option<i64> {
-        Bound::ALL.iter().find(|b| b.unit() == unit).and_then(|b| self.value(*b))
+        Bound::ALL.iter().filter(|b| b.unit() == unit).find_map(|b| self.value(*b))
     }
 
     /// With another value of the first bound that is stated.
@@ -207,7 +228,7 @@ pub struct Value<T> {
 /// What holds for a run: per key the most restrictive of the defaults and all limits that apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
-    /// The bounds, in the order of [`Bound::ALL`].
+    /// The bounds that have a value, in the order of [`Bound::ALL`].
     pub bounds: Vec<(Bound, Value<i64>)>,
     /// Whether failures raise a signal.
     pub failure_signal: Value<bool>,
@@ -227,12 +248,13 @@ impl Effective {
             .collect();
         stated.sort_by(|a, b| a.0.id.cmp(&b.0.id));
         stated.dedup_by(|a, b| a.0.id == b.0.id);
-        let bounds = Bound::ALL.iter().map(|bound| {
+        let bounds = Bound::ALL.iter().filter_map(|bound| {
             let values = stated.iter().filter_map(|(l, p)| Some((p.value(*bound)?, Some(l.id.clone()))));
-            (*bound, smallest(values.collect(), bound.default_value()))
+            let default = bound.default_value().map(|value| (value, None));
+            Some((*bound, smallest(values.chain(default).collect())?))
         });
         let failures = stated.iter().filter_map(|(l, p)| Some((!p.failure_signal?, Some(l.id.clone()))));
-        let failures = smallest(failures.collect(), false);
+        let failures = with_default(failures.collect(), false);
         let near = stated.iter().filter_map(|(l, p)| Some((p.near_permille?, Some(l.id.clone()))));
         Self {
             bounds: bounds.collect(),
@@ -241,7 +263,7 @@ impl Effective {
                 source: failures.source,
                 shadowed: failures.shadowed,
             },
-            near_permille: smallest(near.collect(), DEFAULT_NEAR),
+            near_permille: with_default(near.collect(), DEFAULT_NEAR),
         }
     }
 
@@ -252,11 +274,16 @@ impl Effective {
     }
 }
 
-fn smallest<T: Ord + Copy>(mut stated: Vec<(T, Source)>, default: T) -> Value<T> {
-    stated.push((default, None));
-    let best = (0..stated.len()).min_by_key(|i| (stated[*i].0, *i)).unwrap_or(0);
+/// The smallest value, of equal ones the first.
+fn smallest<T: Ord + Copy>(mut stated: Vec<(T, Source)>) -> Option<Value<T>> {
+    let best = (0..stated.len()).min_by_key(|i| (stated[*i].0, *i))?;
     let (value, source) = stated.remove(best);
-    Value { value, source, shadowed: stated.into_iter().map(|s| s.1).collect() }
+    Some(Value { value, source, shadowed: stated.into_iter().map(|s| s.1).collect() })
+}
+
+fn with_default<T: Ord + Copy>(mut stated: Vec<(T, Source)>, default: T) -> Value<T> {
+    stated.push((default, None));
+    smallest(stated).unwrap_or(Value { value: default, source: None, shadowed: Vec::new() })
 }
 
 /// How near a value is.
@@ -280,7 +307,7 @@ pub fn level(actual: i64, limit: i64, near_permille: u32) -> Level {
     }
 }
 
-/// What an attempt has used.
+/// What an attempt has used, or what one step may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct Used {
@@ -288,6 +315,12 @@ pub struct Used {
     pub tokens: i64,
     pub time_ms: i64,
     pub steps: i64,
+    /// Of one step alone; of an attempt 0.
+    pub step_cost_microusd: i64,
+    /// Of one step alone; of an attempt 0.
+    pub step_tokens: i64,
+    /// Steps that are the same action.
+    pub repeats: i64,
 }
 
 impl Used {
@@ -299,6 +332,23 @@ impl Used {
             Bound::Tokens => self.tokens,
             Bound::Time => self.time_ms,
             Bound::Steps => self.steps,
+            Bound::StepCost => self.step_cost_microusd,
+            Bound::StepTokens => self.step_tokens,
+            Bound::Repeats => self.repeats,
+        }
+    }
+
+    /// What one step uses: it is held against the bounds of a step and of the attempt.
+    #[must_use]
+    pub fn of_step(cost_microusd: i64, tokens: i64, time_ms: i64) -> Self {
+        Self {
+            cost_microusd,
+            tokens,
+            time_ms,
+            steps: 1,
+            step_cost_microusd: cost_microusd,
+            step_tokens: tokens,
+            repeats: 1,
         }
     }
 }
@@ -356,6 +406,7 @@ mod tests {
                 max_steps: steps.map(|s| s * 10),
                 failure_signal,
                 near_permille,
+                ..Params::default()
             },
         )
     }

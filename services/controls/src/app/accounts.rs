@@ -7,6 +7,7 @@ use contracts_common::common::v1 as common;
 use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
     book::{Book, Missing},
+    guardrail::Defaults,
     limit::Key,
     words::StepKind,
 };
@@ -50,6 +51,8 @@ pub struct Ask {
     pub place: [String; 3],
     /// What the attempt has used.
     pub totals: Option<common::Totals>,
+    /// Earlier steps of the attempt that were the same action.
+    pub repeats: u32,
     /// The profile.
     pub profile: runspine_controls_domain::words::Profile,
     /// The time that counts; none: the clock's.
@@ -173,8 +176,8 @@ pub struct Accounts {
 impl Accounts {
     /// With an empty memory.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { caches: Caches::default(), clock }
+    pub fn new(clock: Arc<dyn Clock>, guardrails: Option<Defaults>) -> Self {
+        Self { caches: Caches::guarding(guardrails), clock }
     }
 
     /// On PostgreSQL the envelopes are locked before anything below them. Where one turns out to be needed that was not

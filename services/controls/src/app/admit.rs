@@ -135,6 +135,7 @@ impl Desk<'_> {
             model: scope.model.clone(),
             tool: scope.tool.clone(),
             breakers: Vec::new(),
+            repeats: ask.repeats,
         };
         Ok(Case { ask, now, key, lease, scope, amounts, source, limits, waited_ms, inputs })
     }
@@ -245,6 +246,7 @@ impl Desk<'_> {
             let run = case.key.0;
             let numbers = (refusal.usage, refusal.limit_value, refusal.period_start);
             self.signal_limit(case.moment(), &limit, RiskLevel::AtRisk, numbers);
+            self.compare(case.moment(), refusal.envelope, refusal.usage, refusal.limit_value);
             self.with_book(|book| book.exhausted(refusal, run)).await?;
             let blocks = matches!(effect, Effect::Blocks(_) | Effect::WouldBlock(_));
             self.breach(NewBreach {
@@ -256,6 +258,7 @@ impl Desk<'_> {
                 value: refusal.usage.saturating_add(refusal.need),
                 limit_value: refusal.limit_value,
                 override_id: None,
+                orders: effect.blocks(),
                 at: case.now,
             });
         }
@@ -302,6 +305,7 @@ impl Desk<'_> {
 
     /// The response, its evidence and, when it refuses, its event.
     fn report(&mut self, case: &Case<'_>, decided: Decided, hold: Option<Hold>) -> Result<Out, Fault> {
+        self.compare_budgets(case);
         let evidence_id = new_id();
         let set = self.set(&case.scope.tenant_id);
         let answer = &decided.answer;

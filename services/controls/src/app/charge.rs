@@ -12,6 +12,7 @@ use runspine_controls_domain::{
     limit::permille,
     reasons,
     signal::RiskLevel,
+    threshold::Used,
     words::{
         BreachType, Category, Directive, Enforcement, EstimateSource, HoldState, Overage, ReleaseReason,
         Verdict,
@@ -200,6 +201,7 @@ impl Desk<'_> {
         for row in charged {
             let Some((limit, _)) = self.envelope(row.envelope) else { continue };
             let key = (row.envelope, row.period_start);
+            self.compare_period(moment, key);
             let Some(period) = self.book.period(key) else { continue };
             let (value, limit_value) = (self.book.usage(key) + period.unfunded, period.limit_value(&limit));
             let level = match permille(value, limit_value) {
@@ -213,9 +215,14 @@ impl Desk<'_> {
         let Some(lease) = self.run_by_key(moment.run).cloned() else { return Ok(()) };
         let limits = self.limits_of_run(&lease.run_scope()?);
         self.count_failure(moment, work.outcome, &limits);
-        if let Some(totals) = &work.totals {
-            self.watch_thresholds(moment, &limits, &used(totals));
+        let total = work.totals.as_ref().map(used);
+        if let Some(total) = &total {
+            self.watch_thresholds(moment, &limits, total);
         }
+        let Used { step_cost_microusd, step_tokens, .. } = work.actual.of_step();
+        let total = Used { step_cost_microusd, step_tokens, ..total.unwrap_or_default() };
+        self.watch_overruns(moment, &limits, &total);
+        self.compare_thresholds(moment, &limits, &total);
         Ok(())
     }
 
@@ -241,6 +248,7 @@ impl Desk<'_> {
                 value,
                 limit_value,
                 override_id: None,
+                orders: !observes(work.caller.profile),
                 at: work.now,
             });
             let overdraft = limit.spec.overage == Overage::AllowWithOverdraft;

@@ -18,6 +18,7 @@ use runspine_types::{Micros, new_id};
 use super::{
     admit::{expect_fence, unknown_run},
     records::Caller,
+    signals::Moment,
 };
 use crate::{
     rpc::words::reason_to,
@@ -87,6 +88,9 @@ impl Desk<'_> {
         })
         .await?;
         let settlement = self.settlement(run, lease.run_key, &holds, now).await?;
+        let moment = Moment { run: lease.run_key, step: None, at: now };
+        let periods: Vec<_> = self.book.allocations_of(lease.run_key).map(|a| a.period()).collect();
+        periods.into_iter().for_each(|period| self.compare_period(moment, period));
         self.end_run(lease.run_key, holds, now);
         let response = pb::SettleRunResponse { settlement: Some(settlement.clone()) };
         let row = runspine_db::args![

@@ -23,8 +23,8 @@ use crate::store::{desk::Desk, envelopes::Applicable};
 pub(super) struct Takings {
     buckets: Vec<(Key, Bucket, Option<i64>)>,
     slots: Vec<Key>,
-    /// Limits that are near once this is taken: what is used, and the most.
-    near: Vec<(Arc<Limit>, i64, i64)>,
+    /// What is used of limits once this is taken, and the most.
+    used: Vec<(Arc<Limit>, Key, i64, i64)>,
     /// What was found, before anything was taken.
     pub numbers: Vec<pb::GateNumbers>,
     /// Breakers that it may try out.
@@ -36,10 +36,8 @@ pub(super) struct Takings {
 }
 
 impl Takings {
-    fn nears(&mut self, limit: &Arc<Limit>, used: i64, most: i64) {
-        if permille(used, most) >= limit.spec.warn_permille {
-            self.near.push((limit.clone(), used, most));
-        }
+    fn uses(&mut self, (limit, row): &Applicable, used: i64, most: i64) {
+        self.used.push((limit.clone(), row.envelope_key, used, most));
     }
 }
 
@@ -65,12 +63,7 @@ impl Case<'_> {
 
     /// What the step may use.
     pub(super) fn estimate(&self) -> Used {
-        Used {
-            cost_microusd: self.amounts.cost_microusd,
-            tokens: self.amounts.of(Unit::TokensTotal),
-            time_ms: self.amounts.duration_ms,
-            steps: 1,
-        }
+        self.amounts.of_step()
     }
 
     pub(super) fn effect(&self, limit: &Limit) -> Effect {
@@ -101,23 +94,29 @@ impl Desk<'_> {
     fn pass_bucket(
         &mut self,
         case: &Case<'_>,
-        (limit, row): &Applicable,
+        gate: &Applicable,
         takings: &mut Takings,
     ) -> Option<(Finding, Effect)> {
-        let need = tokens(limit.spec.unit, case.ask.kind, &case.amounts);
+        let (limit, row) = gate;
+        // A start takes no steps: it is only asked whether one could be taken.
+        let looks = case.ask.step.is_none() && limit.spec.unit != Unit::Runs;
+        let need = if looks { 1 } else { tokens(limit.spec.unit, case.ask.kind, &case.amounts) };
         if need == 0 {
             return None;
         }
         let bucket = self.gates.bucket(row.envelope_key, limit, case.now).at(limit, case.now);
         takings.numbers.push(numbers(&(limit.clone(), row.clone()), need, bucket.level, (0, false)));
         match bucket.take(limit, need, case.now) {
+            Ok(_) if looks => None,
             Ok(next) => {
                 let noted = counts_tokens(limit.spec.unit).then_some(need);
                 takings.buckets.push((row.envelope_key, next, noted));
-                takings.nears(limit, limit.spec.burst - next.tokens(), limit.spec.burst);
+                takings.uses(gate, limit.spec.burst - next.tokens(), limit.spec.burst);
                 None
             }
             Err(short) => {
+                let burst = limit.spec.burst;
+                self.compare(case.moment(), row.envelope_key, burst - bucket.tokens(), burst);
                 let effect = case.effect(limit).of_bucket(short);
                 Some((rate_finding(limit, &bucket, need, short, effect.verdict()), effect))
             }
@@ -127,17 +126,19 @@ impl Desk<'_> {
     fn pass_slot(
         &mut self,
         case: &Case<'_>,
-        (limit, row): &Applicable,
+        gate: &Applicable,
         takings: &mut Takings,
     ) -> Option<(Finding, Effect)> {
+        let (limit, row) = gate;
         let (taken, mine) = self.gates.slots(row.envelope_key, (case.key.0, case.key.1));
         let taken = i64::try_from(taken).unwrap_or(i64::MAX);
         takings.numbers.push(numbers(&(limit.clone(), row.clone()), 1, 0, (taken, mine)));
         if mine || taken < limit.spec.max_value {
             takings.slots.push(row.envelope_key);
-            takings.nears(limit, taken + i64::from(!mine), limit.spec.max_value);
+            takings.uses(gate, taken + i64::from(!mine), limit.spec.max_value);
             return None;
         }
+        self.compare(case.moment(), row.envelope_key, taken, limit.spec.max_value);
         let effect = case.effect(limit);
         Some((slot_finding(limit, taken, effect.verdict()), effect))
     }
@@ -149,6 +150,7 @@ impl Desk<'_> {
         }
         let used = case.ask.used();
         self.watch_thresholds(case.moment(), &case.limits, &used);
+        self.compare_thresholds(case.moment(), &case.limits, &used);
         let estimate = case.estimate();
         for gate in case.limits.iter().filter(|(l, _)| l.spec.category == Category::Threshold) {
             for over in passed(&gate.0.spec.params, &used, &estimate) {
@@ -183,6 +185,7 @@ impl Desk<'_> {
             value,
             limit_value,
             override_id: None,
+            orders: effect.blocks(),
             at: case.now,
         });
     }
@@ -190,8 +193,11 @@ impl Desk<'_> {
     /// Takes what was found free.
     pub(super) fn take_gates(&mut self, case: &Case<'_>, takings: &Takings) {
         let key = case.key;
-        for (limit, used, most) in &takings.near {
-            self.signal_limit(case.moment(), limit, RiskLevel::NearThreshold, (*used, *most, Micros(0)));
+        for (limit, envelope, used, most) in &takings.used {
+            self.compare(case.moment(), *envelope, *used, *most);
+            if permille(*used, *most) >= limit.spec.warn_permille {
+                self.signal_limit(case.moment(), limit, RiskLevel::NearThreshold, (*used, *most, Micros(0)));
+            }
         }
         for (envelope, bucket, noted) in &takings.buckets {
             self.gates.put_bucket(*envelope, *bucket);

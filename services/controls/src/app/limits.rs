@@ -6,6 +6,7 @@ use bytes::Bytes;
 use contracts_controls::v1 as pb;
 use prost::Message;
 use runspine_controls_domain::{
+    guardrail::Guardrail,
     limit::{EACH, Limit, LimitChange, LimitSpec, MESH},
     reasons,
     words::{Category, LimitSource, LimitState, PeriodKind, Scope},
@@ -78,7 +79,7 @@ impl Keyed {
 #[derive(Debug, Clone)]
 pub enum LimitAct {
     /// New values.
-    Change(LimitChange),
+    Change(Box<LimitChange>),
     /// Another state.
     Turn(LimitState),
 }
@@ -143,17 +144,23 @@ async fn create(
     };
     let limit = limits::add(tx, &tenant, limit, &keyed.caller.actor_id).await?;
     begin_account(tx, &tenant, &limit, now).await?;
-    let about = about(None, &limit, "");
-    let data = pb::LimitCreated { limit: Some(limit_to(&limit)) };
-    publish(tx, &keyed.caller, "LimitCreated", about, &data, now);
+    created(tx, &keyed.caller, &limit, now);
     let response = pb::CreateLimitResponse { limit: Some(limit_to(&limit)) };
     keyed.keep(tx, &response, now).await?;
     Ok(response)
 }
 
+/// Tells of a limit that was made.
+pub(super) fn created(tx: &mut Tx, caller: &Caller, limit: &Limit, now: Micros) {
+    let data = pb::LimitCreated { limit: Some(limit_to(limit)) };
+    publish(tx, caller, "LimitCreated", about(None, limit, ""), &data, now);
+}
+
 async fn expect_room(tx: &mut Tx, tenant: &str, name: &str) -> Result<(), Fault> {
     let (count, named) = limits::count(tx, tenant, name).await?;
-    if let Some(id) = named {
+    // A guardrail has its name before it has its row.
+    let reserved = Guardrail::named(name).map(|guardrail| guardrail.limit_id(tenant));
+    if let Some(id) = named.or(reserved) {
         return Err(Fault::new(&reasons::LIMIT_EXISTS, "a limit with this name exists").with("limit_id", id));
     }
     if count >= MOST_LIMITS {
@@ -211,7 +218,7 @@ async fn change(
     }
     let raised = after.spec.max_value > before.spec.max_value;
     settle_up(tx, &tenant, after.key, raised, now).await?;
-    publish_change(tx, &keyed.caller, &act, (&before, &after), &reason, now);
+    publish_change(tx, &keyed.caller, (&before, &after), &reason, now);
     let response = pb::UpdateLimitResponse { limit: Some(limit_to(&after)) };
     keyed.keep(tx, &response, now).await?;
     Ok(response)
@@ -219,7 +226,7 @@ async fn change(
 
 /// What a changed limit makes available pays debt first; breaches of a raised one are over where use is below its warning
 /// now.
-async fn settle_up(
+pub(super) async fn settle_up(
     tx: &mut Tx,
     tenant: &str,
     limit_key: i64,
@@ -246,26 +253,28 @@ async fn settle_up(
     Ok(desk.flush(now).await?)
 }
 
-fn publish_change(
+/// Tells of a limit that says something else, or has another state.
+pub(super) fn publish_change(
     tx: &mut Tx,
     caller: &Caller,
-    act: &LimitAct,
     (before, after): (&Limit, &Limit),
     reason: &str,
     now: Micros,
 ) {
-    let about = about(Some(before), after, reason);
+    let about = || about(Some(before), after, reason);
     let limit = Some(limit_to(after));
-    match act {
-        LimitAct::Change(_) => {
-            let data = pb::LimitUpdated { before: Some(limit_to(before)), after: limit };
-            publish(tx, caller, "LimitUpdated", about, &data, now);
+    let turned = before.state != after.state;
+    if !turned || before.spec != after.spec {
+        let data = pb::LimitUpdated { before: Some(limit_to(before)), after: limit.clone() };
+        publish(tx, caller, "LimitUpdated", about(), &data, now);
+    }
+    match after.state {
+        _ if !turned => {}
+        LimitState::Disabled => {
+            publish(tx, caller, "LimitDisabled", about(), &pb::LimitDisabled { limit }, now);
         }
-        LimitAct::Turn(LimitState::Disabled) => {
-            publish(tx, caller, "LimitDisabled", about, &pb::LimitDisabled { limit }, now);
-        }
-        LimitAct::Turn(LimitState::Active) => {
-            publish(tx, caller, "LimitEnabled", about, &pb::LimitEnabled { limit }, now);
+        LimitState::Active => {
+            publish(tx, caller, "LimitEnabled", about(), &pb::LimitEnabled { limit }, now);
         }
     }
 }

@@ -12,10 +12,12 @@ pub mod coordination;
 pub mod costsim;
 mod ends;
 pub mod epochs;
+mod evaluations;
 mod evidence;
 pub mod freezes;
 mod gates;
 mod gauges;
+pub mod guardrails;
 pub mod health;
 pub mod limits;
 mod overridden;
@@ -34,7 +36,7 @@ mod watchers;
 use std::sync::Arc;
 
 use runspine_boot::Parts;
-use runspine_controls_domain::costsim::CostSimSettings;
+use runspine_controls_domain::{costsim::CostSimSettings, guardrail::Defaults};
 use runspine_db::{Batcher, Db};
 use runspine_errors::{Fault, mesh};
 use runspine_types::Clock;
@@ -58,13 +60,15 @@ pub struct App {
     pub parts: Arc<Parts>,
     /// What is wanted of the candidate for the next cost model while a tenant has set nothing.
     pub costsim: CostSimSettings,
+    /// What a tenant's guardrails are given when it is seen the first time. None: it is given none.
+    pub guardrails: Option<Defaults>,
 }
 
 impl App {
     /// Over a store.
     #[must_use]
-    pub fn new(db: Db, clock: Arc<dyn Clock>) -> Self {
-        let accounts = db.batcher(Accounts::new(clock.clone()));
+    pub fn new(db: Db, clock: Arc<dyn Clock>, guardrails: Option<Defaults>) -> Self {
+        let accounts = db.batcher(Accounts::new(clock.clone(), guardrails));
         Self {
             db,
             accounts,
@@ -72,6 +76,7 @@ impl App {
             watchers: Watchers::default(),
             parts: Arc::default(),
             costsim: CostSimSettings::default(),
+            guardrails,
         }
     }
 

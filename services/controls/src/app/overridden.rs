@@ -176,6 +176,7 @@ impl Desk<'_> {
             value,
             limit_value,
             override_id: Some(of.override_id.clone()),
+            orders: false,
             at: case.now,
         });
         self.signal_limit(case.moment(), &of.base, RiskLevel::AtRisk, (value, limit_value, period_start));

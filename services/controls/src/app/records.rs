@@ -35,6 +35,7 @@ pub struct Evidence {
 pub struct NewBreach {
     pub envelope: Key,
     pub period_start: Micros,
+    /// 0: no run.
     pub run: Key,
     pub step: Option<u32>,
     pub kind: BreachType,
@@ -42,6 +43,8 @@ pub struct NewBreach {
     pub limit_value: i64,
     /// The override that covers it.
     pub override_id: Option<String>,
+    /// Whether a guardrail that freezes does so: what was only observed orders nothing.
+    pub orders: bool,
     pub at: Micros,
 }
 

@@ -8,8 +8,8 @@ use runspine_controls_domain::{
     overrides::{Override, held},
     reasons,
     signal::{RiskLevel, SignalType, neared, type_of},
-    threshold::{Effective, FAILED_IN_A_ROW, FAILURE_SIGNAL, Level, Used},
-    words::{BreachType, Category, Unit},
+    threshold::{Effective, FAILED_IN_A_ROW, FAILURE_SIGNAL, Level, Used, passed},
+    words::{BreachType, Category, Enforcement, Unit},
 };
 use runspine_db::Tx;
 use runspine_errors::{Fault, mesh};
@@ -42,6 +42,7 @@ pub(crate) fn used(totals: &common::Totals) -> Used {
         tokens: totals.tokens_input.saturating_add(totals.tokens_output),
         time_ms: totals.duration_ms,
         steps: totals.steps,
+        ..Used::default()
     }
 }
 
@@ -74,7 +75,8 @@ impl Desk<'_> {
                 at: moment.at,
             });
             let row = limits.iter().find(|(l, _)| near.source.as_ref() == Some(&l.id));
-            if let Some((_, row)) = row.filter(|_| reached) {
+            // What blocks is breached when it refuses, or is passed.
+            if let Some((_, row)) = row.filter(|(l, _)| reached && l.spec.enforcement != Enforcement::Block) {
                 self.breach(NewBreach {
                     envelope: row.envelope_key,
                     period_start: Micros(0),
@@ -84,6 +86,7 @@ impl Desk<'_> {
                     value: near.actual,
                     limit_value: near.limit_value,
                     override_id: None,
+                    orders: false,
                     at: moment.at,
                 });
             }
@@ -102,6 +105,30 @@ impl Desk<'_> {
                 },
             })
             .collect()
+    }
+
+    /// Thresholds that block and were passed all the same: by what a step, or the attempt with it, really used.
+    pub(super) fn watch_overruns(&mut self, moment: Moment, limits: &[Applicable], used: &Used) {
+        let blocks =
+            |l: &Limit| l.spec.category == Category::Threshold && l.spec.enforcement == Enforcement::Block;
+        for (limit, row) in limits.iter().filter(|(l, _)| blocks(l)) {
+            for over in passed(&limit.spec.params, used, &Used::default()) {
+                let numbers = (over.would_be, over.limit_value, Micros(0));
+                self.signal_limit(moment, limit, RiskLevel::Violated, numbers);
+                self.breach(NewBreach {
+                    envelope: row.envelope_key,
+                    period_start: Micros(0),
+                    run: moment.run,
+                    step: moment.step,
+                    kind: BreachType::Violated,
+                    value: over.would_be,
+                    limit_value: over.limit_value,
+                    override_id: None,
+                    orders: false,
+                    at: moment.at,
+                });
+            }
+        }
     }
 
     /// A limit that refused, or would have.
@@ -216,6 +243,8 @@ impl Desk<'_> {
         let limits = self.limits_of_run(&lease.run_scope()?);
         let moment = Moment { run: lease.run_key, step: None, at: now };
         let levels = self.watch_thresholds(moment, &limits, &used(totals));
+        self.watch_overruns(moment, &limits, &used(totals));
+        self.compare_thresholds(moment, &limits, &used(totals));
         if failed {
             self.signal_failure(moment, lease.failed_in_row.max(1), &limits);
         }
@@ -262,7 +291,7 @@ pub fn effective_to(effective: &Effective) -> Vec<pb::EffectiveThreshold> {
 impl Ask {
     /// What the attempt has used.
     pub(super) fn used(&self) -> Used {
-        used(&self.totals.unwrap_or_default())
+        Used { repeats: i64::from(self.repeats), ..used(&self.totals.unwrap_or_default()) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use contracts_controls::v1 as pb;
-use runspine_controls_domain::{limit::RunScope, words::Category};
+use runspine_controls_domain::{guardrail::Defaults, limit::RunScope, words::Category};
 use runspine_db::{DbError, Tx};
 use runspine_errors::Fault;
 use runspine_types::Micros;
@@ -39,12 +39,15 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub async fn simulate(&self, ask: Ask) -> Result<pb::SimulateAdmissionResponse, Fault> {
-        let now = self.clock.now();
+        let (now, guardrails) = (self.clock.now(), self.guardrails);
         self.db
             .write("simulate_admission", move |tx| {
                 Box::pin(async move {
-                    let tried: Result<(), Undone> =
-                        tx.nested(move |tx| Box::pin(async move { Err(attempt(tx, ask, now).await) })).await;
+                    let tried: Result<(), Undone> = tx
+                        .nested(move |tx| {
+                            Box::pin(async move { Err(attempt(tx, ask, guardrails, now).await) })
+                        })
+                        .await;
                     match tried {
                         Err(Undone::Answered(response)) => Ok(*response),
                         Err(Undone::Failed(fault)) => Err(fault),
@@ -56,15 +59,20 @@ impl App {
     }
 }
 
-async fn attempt(tx: &mut Tx, ask: Ask, now: Micros) -> Undone {
-    match answer(tx, ask, now).await {
+async fn attempt(tx: &mut Tx, ask: Ask, guardrails: Option<Defaults>, now: Micros) -> Undone {
+    match answer(tx, ask, guardrails, now).await {
         Ok(response) => Undone::Answered(Box::new(response)),
         Err(fault) => Undone::Failed(fault),
     }
 }
 
-async fn answer(tx: &mut Tx, ask: Ask, now: Micros) -> Result<pb::SimulateAdmissionResponse, Fault> {
-    let caches = Caches::default();
+async fn answer(
+    tx: &mut Tx,
+    ask: Ask,
+    guardrails: Option<Defaults>,
+    now: Micros,
+) -> Result<pb::SimulateAdmissionResponse, Fault> {
+    let caches = Caches::guarding(guardrails);
     let at = ask.now.unwrap_or(now);
     let mut desk = Desk::open(tx, &caches, &[ask.caller.tenant_id.as_str()], Locking::Nothing, at).await?;
     desk.prepare(&[Call::Ask(Box::new(ask.clone()))], &BTreeSet::new(), at).await?;

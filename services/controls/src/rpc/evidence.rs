@@ -249,13 +249,8 @@ fn readings(inputs: &pb::ControlInputs, at_start: bool) -> Option<Readings> {
         lapsed: inputs.lapsed,
         freezes: effects.collect::<Option<_>>()?,
         breakers: shut.collect::<Option<_>>()?,
-        used: used(&inputs.totals.unwrap_or_default()),
-        estimate: Used {
-            cost_microusd: amounts.cost_microusd,
-            tokens: amounts.tokens_input.saturating_add(amounts.tokens_output),
-            time_ms: amounts.duration_ms,
-            steps: 1,
-        },
+        used: Used { repeats: i64::from(inputs.repeats), ..used(&inputs.totals.unwrap_or_default()) },
+        estimate: amounts.of_step(),
         limits: gates.chain(thresholds).chain(budgets).collect(),
         overrides: overrides.collect(),
     })

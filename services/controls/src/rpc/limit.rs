@@ -56,7 +56,7 @@ impl LimitService for Rpc {
         let request = request.into_inner();
         let change = parse_update(&request).map_err(status)?;
         let keyed = keyed(&context, UPDATE, &request.request_id, &request);
-        let (id, seen, act) = (request.limit_id, request.expected_version, LimitAct::Change(change));
+        let (id, seen, act) = (request.limit_id, request.expected_version, LimitAct::Change(Box::new(change)));
         self.app.change_limit(keyed, id, seen, act, request.reason).await.map(Response::new).map_err(status)
     }
 
@@ -165,7 +165,7 @@ impl Rpc {
         checks.done(Some(()))?;
         let read = self.app.db.read();
         let (digest, content) = if request.digest.is_empty() {
-            let set = ControlSet::new(views::in_force(read, tenant).await?);
+            let set = ControlSet::new(self.app.limits_of(tenant).await?);
             (set.digest.to_vec(), set.content)
         } else {
             let kept = views::control_set(read, tenant, &request.digest).await?;

@@ -13,6 +13,7 @@ mod effective;
 mod events;
 mod evidence;
 mod freeze;
+mod guardrail;
 mod limit;
 mod overrides;
 mod rate;
@@ -28,10 +29,10 @@ use contracts_controls::v1::{
     breaker_service_server::BreakerServiceServer, budget_service_server::BudgetServiceServer,
     bypass_service_server::BypassServiceServer, coordination_service_server::CoordinationServiceServer,
     cost_sim_service_server::CostSimServiceServer, event_service_server::EventServiceServer,
-    freeze_service_server::FreezeServiceServer, limit_service_server::LimitServiceServer,
-    override_service_server::OverrideServiceServer, rate_service_server::RateServiceServer,
-    scope_service_server::ScopeServiceServer, signal_service_server::SignalServiceServer,
-    threshold_service_server::ThresholdServiceServer,
+    freeze_service_server::FreezeServiceServer, guardrail_service_server::GuardrailServiceServer,
+    limit_service_server::LimitServiceServer, override_service_server::OverrideServiceServer,
+    rate_service_server::RateServiceServer, scope_service_server::ScopeServiceServer,
+    signal_service_server::SignalServiceServer, threshold_service_server::ThresholdServiceServer,
 };
 use prost::Message;
 use runspine_errors::{Fault, mesh};
@@ -57,6 +58,7 @@ pub fn routes(app: App) -> Routes {
         .add(AlertServiceServer::from_arc(rpc.clone()))
         .add(BudgetServiceServer::from_arc(rpc.clone()))
         .add(LimitServiceServer::from_arc(rpc.clone()))
+        .add(GuardrailServiceServer::from_arc(rpc.clone()))
         .add(RateServiceServer::from_arc(rpc.clone()))
         .add(FreezeServiceServer::from_arc(rpc.clone()))
         .add(BreakerServiceServer::from_arc(rpc.clone()))

@@ -226,6 +226,9 @@ fn breach_to(row: FoundBreach) -> Result<pb::Breach, Fault> {
         recovery: row.cause.unwrap_or_default(),
         incident_id: row.incident_id.unwrap_or_default(),
         override_id: row.override_id.unwrap_or_default(),
+        limit_name: spec.name,
+        category: spec.category,
+        scope_id: row.scope_id,
     })
 }
 

@@ -88,7 +88,7 @@ impl Rpc {
             })?
         };
         let scope = lease.run_scope()?;
-        let limits = views::in_force(read, tenant).await?;
+        let limits = self.app.limits_of(tenant).await?;
         let active = |l: &&Limit| l.state == runspine_controls_domain::words::LimitState::Active;
         let overrides = overrides::approved_of(read, tenant).await?;
         let now = self.app.clock.now();
@@ -101,7 +101,7 @@ fn defaults() -> Vec<pb::ThresholdDefault> {
     let bound = |bound: &Bound| {
         let (least, most) = bound.range();
         let (key, value, unit) = (bound.name().to_owned(), bound.default_value(), bound.unit().code());
-        pb::ThresholdDefault { key, value, least, most, unit }
+        pb::ThresholdDefault { key, value: value.unwrap_or(0), least, most, unit }
     };
     let other = |key: &str, value: i64, least: i64, most: i64| pb::ThresholdDefault {
         key: key.to_owned(),

@@ -10,11 +10,12 @@ use prost::Message as _;
 use runspine_controls_domain::{
     bypass::Bypass,
     freeze::Freeze,
+    guardrail::Defaults,
     limit::{Key, Limit, control_set_digest, control_set_line},
     overrides::Override,
     words::{Category, LimitState, Unit},
 };
-use runspine_types::hash;
+use runspine_types::{Micros, PLATFORM_TENANT, hash};
 
 use super::rows::{EnvelopeName, EnvelopeRow};
 use crate::rpc::words::spec_to;
@@ -75,6 +76,8 @@ impl ControlSet {
 #[derive(Debug, Default)]
 pub struct Caches {
     inner: Mutex<Inner>,
+    /// What tenants are given that have no guardrails yet. None: nothing.
+    guardrails: Option<Defaults>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +90,19 @@ struct Inner {
 }
 
 impl Caches {
+    /// An empty memory, for admissions: a tenant that is seen the first time is given its guardrails.
+    #[must_use]
+    pub fn guarding(guardrails: Option<Defaults>) -> Self {
+        Self { inner: Mutex::default(), guardrails }
+    }
+
+    /// The guardrails that a tenant with these limits lacks.
+    #[must_use]
+    pub fn missing(&self, tenant: &str, known: &[Limit], now: Micros) -> Vec<Limit> {
+        let defaults = self.guardrails.filter(|_| tenant != PLATFORM_TENANT);
+        defaults.map(|defaults| defaults.missing(tenant, known, now)).unwrap_or_default()
+    }
+
     /// Forgets everything: something that was read was undone.
     pub fn clear(&self) {
         *self.inner.lock() = Inner::default();

@@ -20,6 +20,7 @@ use runspine_types::{Digest, Micros, PLATFORM_TENANT};
 use super::{
     breakers::BreakerRow,
     caches::{Caches, ControlSet, SetVersion},
+    evaluations::Evaluated,
     gates::Gates,
     lists::{CHUNK, list},
     locks::Locking,
@@ -92,6 +93,7 @@ pub struct Desk<'a> {
     pub(super) transitions: Vec<(HoldKey, i64, i32, i32, Micros)>,
     pub(crate) settlement_ids: HashMap<Key, String>,
     pub(super) signals: Vec<NewSignal>,
+    pub(super) evaluations: BTreeMap<(Key, Key), Evaluated>,
     /// The time by which overrides hold.
     pub(crate) at: Micros,
     /// Envelopes whose limit has another value for now.
@@ -142,6 +144,7 @@ impl<'a> Desk<'a> {
             transitions: Vec::new(),
             settlement_ids: HashMap::new(),
             signals: Vec::new(),
+            evaluations: BTreeMap::new(),
             at,
             overridden: HashMap::new(),
             uses: Vec::new(),
@@ -200,10 +203,10 @@ impl<'a> Desk<'a> {
         let set = match self.caches.set(tenant, version) {
             Some(known) => known,
             None => {
-                let none = version == (0, 0);
+                let none = tenant == PLATFORM_TENANT && version == (0, 0);
                 let mut set = ControlSet::new(Vec::new());
                 if !none {
-                    set = ControlSet::new(super::limits::all(self.tx, tenant).await?);
+                    set = ControlSet::new(self.load_limits(tenant).await?);
                     let suspended = super::adjustments::suspended(self.tx, tenant, PLATFORM_TENANT).await?;
                     set.suspended = suspended.into_iter().collect();
                     set.overrides = super::overrides::approved(self.tx, tenant).await?;
@@ -216,6 +219,17 @@ impl<'a> Desk<'a> {
         };
         self.sets.insert(tenant.to_owned(), set);
         Ok(())
+    }
+
+    /// Every limit that counts for a tenant, its guardrails among them: those that it lacks are made.
+    async fn load_limits(&mut self, tenant: &str) -> Result<Vec<Limit>, DbError> {
+        let known = super::limits::all(self.tx, tenant).await?;
+        let missing = self.caches.missing(tenant, &known, self.at);
+        if missing.is_empty() {
+            return Ok(known);
+        }
+        self.give_guardrails(tenant, &missing).await?;
+        super::limits::all(self.tx, tenant).await
     }
 
     /// The limits of a tenant.

@@ -7,6 +7,7 @@ use prost::Message;
 use runspine_controls_domain::{
     account::PeriodKey,
     book::Notice,
+    guardrail::Guardrail,
     limit::permille,
     signal::{RiskLevel, SignalType},
 };
@@ -14,7 +15,10 @@ use runspine_db::{DbError, OutboxEvent, Tx, args};
 use runspine_rpc::timestamp;
 use runspine_types::{Micros, new_id};
 
-use super::desk::Desk;
+use super::{
+    desk::Desk,
+    guardrails::{self, TripRow},
+};
 use crate::{
     app::records::{Caller, NewBreach, NewSignal},
     metrics,
@@ -115,10 +119,9 @@ impl Desk<'_> {
         let rows = ids
             .iter()
             .map(|(id, b)| {
-                let tenant = self.run_by_key(b.run).map_or("", |r| r.tenant_id.as_str());
                 args![
                     id,
-                    tenant,
+                    self.tenant_of(b),
                     b.envelope,
                     b.period_start,
                     b.run,
@@ -134,10 +137,36 @@ impl Desk<'_> {
         let conflict = "ON CONFLICT DO NOTHING";
         let fresh: Vec<FreshBreach> =
             self.tx.insert_rows_returning("breaches", &columns, rows, conflict, FreshBreach::COLUMNS).await?;
+        let mut trips = Vec::new();
         for (id, breach) in ids.iter().filter(|(id, _)| fresh.iter().any(|f| f.breach_id == *id)) {
             self.publish_breach(id, breach);
+            trips.extend(self.trip(id, breach));
         }
-        Ok(())
+        guardrails::tripped(self.tx, &trips).await
+    }
+
+    /// Whose breach it is: of a limit of the mesh the run's tenant, without a run the envelope's.
+    fn tenant_of(&self, breach: &NewBreach) -> String {
+        let of_envelope = || self.envelope(breach.envelope).map(|(_, row)| row.tenant_id.clone());
+        let of_run = self.run_by_key(breach.run).map(|run| run.tenant_id.clone());
+        of_run.or_else(of_envelope).unwrap_or_default()
+    }
+
+    /// A breach that freezes an agent.
+    fn trip(&self, id: &str, breach: &NewBreach) -> Option<TripRow> {
+        let (limit, envelope) = self.envelope(breach.envelope).filter(|_| breach.orders)?;
+        let guardrail = Guardrail::of(&limit)?;
+        let (_, freeze_until) = guardrail.freezes(breach.at)?;
+        Some(TripRow {
+            breach_id: id.to_owned(),
+            tenant_id: envelope.tenant_id.clone(),
+            guardrail: guardrail.code(),
+            scope_id: envelope.scope_id.clone(),
+            value: breach.value,
+            limit_value: breach.limit_value,
+            tripped_at: breach.at,
+            freeze_until,
+        })
     }
 
     fn publish_breach(&mut self, id: &str, breach: &NewBreach) {
@@ -161,6 +190,9 @@ impl Desk<'_> {
                 consequence: limit.spec.consequence.code(),
                 breached_at: Some(timestamp(breach.at)),
                 override_id: breach.override_id.clone().unwrap_or_default(),
+                limit_name: limit.spec.name.clone(),
+                category: limit.spec.category.code(),
+                scope_id: envelope.scope_id.clone(),
                 ..pb::Breach::default()
             }),
         };

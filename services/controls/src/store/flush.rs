@@ -90,7 +90,7 @@ const EVIDENCE: [&str; 15] = [
     "evaluated_at",
     "freeze_epoch",
 ];
-const LEASES: [&str; 12] = [
+const LEASES: [&str; 13] = [
     "run_key",
     "tenant_id",
     "run_id",
@@ -103,10 +103,11 @@ const LEASES: [&str; 12] = [
     "failed_in_row",
     "allowed_epoch",
     "epoch_seen",
+    "told",
 ];
 const LEASE_UPSERT: &str = "ON CONFLICT (run_key) DO UPDATE SET state = excluded.state, fence = excluded.fence, \
     expires_at = excluded.expires_at, scope = excluded.scope, failed_in_row = excluded.failed_in_row, \
-    allowed_epoch = excluded.allowed_epoch, epoch_seen = excluded.epoch_seen";
+    allowed_epoch = excluded.allowed_epoch, epoch_seen = excluded.epoch_seen, told = excluded.told";
 
 impl Desk<'_> {
     /// Writes everything that differs from what was read.
@@ -115,6 +116,7 @@ impl Desk<'_> {
     /// When the store fails.
     pub async fn flush(mut self, now: Micros) -> Result<(), DbError> {
         let tally = self.tally();
+        self.tell_evaluations()?;
         self.flush_leases(now).await?;
         self.flush_accounts().await?;
         self.flush_holds().await?;
@@ -150,7 +152,8 @@ impl Desk<'_> {
                     now,
                     r.failed_in_row,
                     r.allowed_epoch,
-                    r.epoch_seen
+                    r.epoch_seen,
+                    &r.told
                 ]
             })
             .collect();

@@ -1,9 +1,8 @@
 //! Limits and their history.
 
-use contracts_controls::v1 as pb;
 use prost::Message as _;
 use runspine_controls_domain::limit::Limit;
-use runspine_db::{AssertSqlSafe, DbError, Tx, args};
+use runspine_db::{Args, AssertSqlSafe, DbError, Tx, args};
 use runspine_types::{Micros, PLATFORM_TENANT};
 
 use super::rows::LimitRow;
@@ -40,39 +39,41 @@ pub async fn one(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<Limit>, D
     row.map(Limit::try_from).transpose()
 }
 
-/// How many limits a tenant has, and whether one of them has this name.
+/// How many limits of its own a tenant has, and whether one of all has this name.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn count(tx: &mut Tx, tenant: &str, name: &str) -> Result<(i64, Option<String>), DbError> {
-    let (count,): (i64,) =
-        tx.fetch_one("SELECT COUNT(*) FROM limits WHERE tenant_id = $1", args![tenant]).await?;
+    let (count,): (i64,) = tx
+        .fetch_one("SELECT COUNT(*) FROM limits WHERE tenant_id = $1 AND source <> 3", args![tenant])
+        .await?;
     let sql = "SELECT limit_id FROM limits WHERE tenant_id = $1 AND name = $2";
     let named: Option<(String,)> = tx.fetch_optional(sql, args![tenant, name]).await?;
     Ok((count, named.map(|n| n.0)))
 }
 
-/// Adds a limit and answers with it, its key set.
-///
-/// # Errors
-/// When the store fails.
-pub async fn add(tx: &mut Tx, tenant: &str, limit: Limit, actor: &str) -> Result<Limit, DbError> {
-    let columns = [
-        "limit_id",
-        "tenant_id",
-        "name",
-        "scope",
-        "scope_id",
-        "category",
-        "state",
-        "source",
-        "version",
-        "spec",
-        "created_at",
-        "updated_at",
-    ];
-    let spec: pb::LimitSpec = spec_to(&limit.spec);
-    let row = args![
+/// Columns of a new limit.
+pub(super) const COLUMNS: [&str; 12] = [
+    "limit_id",
+    "tenant_id",
+    "name",
+    "scope",
+    "scope_id",
+    "category",
+    "state",
+    "source",
+    "version",
+    "spec",
+    "created_at",
+    "updated_at",
+];
+/// Columns of a version of a limit.
+pub(super) const VERSION_COLUMNS: [&str; 7] =
+    ["limit_key", "version", "state", "spec", "reason", "actor_id", "at"];
+
+/// A new limit as a row.
+pub(super) fn row(tenant: &str, limit: &Limit) -> Args {
+    args![
         &limit.id,
         tenant,
         &limit.spec.name,
@@ -82,11 +83,18 @@ pub async fn add(tx: &mut Tx, tenant: &str, limit: Limit, actor: &str) -> Result
         limit.state.code(),
         limit.source.code(),
         limit.version,
-        spec.encode_to_vec(),
+        spec_to(&limit.spec).encode_to_vec(),
         limit.created_at,
         limit.updated_at
-    ];
-    tx.insert_rows("limits", &columns, vec![row], "").await?;
+    ]
+}
+
+/// Adds a limit and answers with it, its key set.
+///
+/// # Errors
+/// When the store fails.
+pub async fn add(tx: &mut Tx, tenant: &str, limit: Limit, actor: &str) -> Result<Limit, DbError> {
+    tx.insert_rows("limits", &COLUMNS, vec![row(tenant, &limit)], "").await?;
     let sql = "SELECT limit_key FROM limits WHERE limit_id = $1";
     let (key,): (i64,) = tx.fetch_one(sql, args![&limit.id]).await?;
     let limit = Limit { key, ..limit };
@@ -125,10 +133,9 @@ pub async fn change(
 }
 
 async fn record(tx: &mut Tx, tenant: &str, limit: &Limit, reason: &str, actor: &str) -> Result<(), DbError> {
-    let columns = ["limit_key", "version", "state", "spec", "reason", "actor_id", "at"];
     let spec = spec_to(&limit.spec).encode_to_vec();
     let row = args![limit.key, limit.version, limit.state.code(), spec, reason, actor, limit.updated_at];
-    tx.insert_rows("limit_versions", &columns, vec![row], "").await?;
+    tx.insert_rows("limit_versions", &VERSION_COLUMNS, vec![row], "").await?;
     bump(tx, &mark(tenant)).await?;
     Ok(())
 }

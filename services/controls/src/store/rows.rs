@@ -201,6 +201,8 @@ runspine_db::row! {
         pub allowed_epoch: u64,
         /// The newest epoch that the agent has named.
         pub epoch_seen: u64,
+        /// The worst that was told of its limits.
+        pub told: String,
     }
 }
 
@@ -232,6 +234,7 @@ impl LeaseRow {
             failed_in_row: 0,
             allowed_epoch: 0,
             epoch_seen: 0,
+            told: String::new(),
         }
     }
 

@@ -271,6 +271,7 @@ runspine_db::row! {
         pub cause: Option<String>,
         pub incident_id: Option<String>,
         pub override_id: Option<String>,
+        pub scope_id: String,
     }
 }
 
@@ -293,7 +294,7 @@ pub async fn breaches(
     let most = when.place(filter.limit);
     let sql = format!(
         "SELECT b.breach_id, l.limit_id, l.spec, e.envelope_id, r.run_id, r.attempt, b.step_index, b.type AS kind, \
-         b.value, b.limit_value, b.breached_at, c.recovered_at, c.cause, i.incident_id, b.override_id FROM breaches b \
+         b.value, b.limit_value, b.breached_at, c.recovered_at, c.cause, i.incident_id, b.override_id, e.scope_id FROM breaches b \
          JOIN envelopes e ON e.envelope_key = b.envelope_key JOIN limits l ON l.limit_key = e.limit_key \
          LEFT JOIN run_leases r ON r.run_key = b.run_key \
          LEFT JOIN breach_recoveries c ON c.breach_id = b.breach_id \

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use contracts_controls::v1 as pb;
 use runspine_boot::Deps;
-use runspine_controls::{Config, CostSimConfig};
+use runspine_controls::{Config, CostSimConfig, Guardrails};
 use runspine_controls_domain::reasons;
 use runspine_rpc::Registry;
 use runspine_testkit::TestStore;
@@ -62,6 +62,11 @@ async fn every_operation_is_served() {
         get_limit: "GetLimit" => GetLimitRequest,
         list_limits: "ListLimits" => ListLimitsRequest,
         get_control_set: "GetControlSet" => GetControlSetRequest,
+    ));
+    served.extend(answers!(house, guardrails, "GuardrailService",
+        list_guardrails: "ListGuardrails" => ListGuardrailsRequest,
+        set_guardrail: "SetGuardrail" => SetGuardrailRequest,
+        report_steps: "ReportSteps" => ReportStepsRequest,
     ));
     served.extend(answers!(house, rates, "RateService",
         get_rate_status: "GetRateStatus" => GetRateStatusRequest,
@@ -153,6 +158,7 @@ async fn every_operation_is_served() {
         "BudgetService/ListBudgetEntries",
         "LimitService/ListLimits",
         "LimitService/GetControlSet",
+        "GuardrailService/ListGuardrails",
         "RateService/GetRateStatus",
         "SignalService/ListSignals",
         "SignalService/ListBreaches",
@@ -184,9 +190,12 @@ async fn the_service_starts() {
     let service = runspine_controls::service(Config::default(), &deps).await.unwrap();
     assert_eq!(service.name, "controls");
     let costsim = CostSimConfig { drift_permille: 100, disable_ttl_hours: 169, ..CostSimConfig::default() };
-    let told =
-        runspine_controls::service(Config { sweep_ms: 1, costsim }, &deps).await.err().unwrap().to_string();
-    for key in ["sweep_ms", "costsim.drift_warning_permille", "costsim.disable_ttl_hours"] {
+    let guardrails = Guardrails { run_loop: 0, ..Guardrails::default() };
+    let config = Config { sweep_ms: 1, costsim, guardrails };
+    let told = runspine_controls::service(config, &deps).await.err().unwrap().to_string();
+    for key in
+        ["guardrails.run_loop", "sweep_ms", "costsim.drift_warning_permille", "costsim.disable_ttl_hours"]
+    {
         assert!(told.contains(&format!("controls.{key}")), "{told}");
     }
 }

@@ -180,7 +180,7 @@ on_both_engines! {
         assert!(told[0].before_state.contains("\"sandbox_enabled\":false"));
         assert!(told[0].after_state.contains("\"sandbox_enabled\":true"));
         let defaults = CostSimSettings { sandbox_enabled: true, drift_permille: 300, ..CostSimSettings::default() };
-        let app = App::new(house.db.clone(), house.clock.clone()).with_costsim(defaults);
+        let app = App::new(house.db.clone(), house.clock.clone(), None).with_costsim(defaults);
         assert_eq!(app.costsim_settings(&tenant(1)).await.unwrap(), set, "what a tenant has set wins");
         let other = app.costsim_settings(&tenant(2)).await.unwrap();
         assert_eq!((other.version, other.sandbox_enabled, other.drift_permille), (0, true, 300));

@@ -57,6 +57,12 @@ async fn allowed(house: &House, number: u64, index: u32, amount: i64) -> bool {
 }
 
 /// A run that an override lets go on, once: for the suite of the schema.
+/// An override of a limit that holds from now on.
+pub async fn raised(house: &House, limit: &pb::Limit, value: i64) {
+    let asked = request(house, wanted(house, 950, limit, value)).await.unwrap();
+    approve(house, 951, &asked, "lee").await.unwrap();
+}
+
 pub async fn used_once(house: &House, number: u64) {
     let limit = house.create(900, daily("overridden", 5)).await;
     let asked = request(house, wanted(house, 901, &limit, 10)).await.unwrap();

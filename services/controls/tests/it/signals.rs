@@ -152,7 +152,8 @@ on_both_engines! {
         let values: Vec<(&str, i64)> = shown.iter().map(|t| (t.key.as_str(), t.value)).collect();
         assert_eq!(values, [
             ("max_cost_microusd", 1_000_000), ("max_tokens", 8_192), ("max_execution_time_ms", 60_000),
-            ("max_steps", 200), ("failure_signal", 1), ("near_permille", 800),
+            ("max_steps", 200), ("max_step_cost_microusd", 0), ("max_step_tokens", 0), ("max_repeats", 0),
+            ("failure_signal", 1), ("near_permille", 800),
         ]);
         let value = |key: &str, value: i64| pb::ThresholdValue { key: key.to_owned(), value };
         let params = vec![value("max_steps", 0), value("near_permille", 991), value("speed", 1), value("max_tokens", 256)];

@@ -101,6 +101,7 @@ impl Endpoint {
                 "telemetry.log=warn".to_owned(),
                 "spine.door.rate_per_minute=1000000".to_owned(),
                 "spine.door.start_rate=1000000".to_owned(),
+                "controls.guardrails.key_minute_requests=1000000".to_owned(),
                 // Nobody but this process calls it, over loopback.
                 "tls.cert_file=".to_owned(),
                 "tls.key_file=".to_owned(),

@@ -3,14 +3,15 @@
 use contracts_controls::v1::{
     AckContainmentRequest, AckContainmentResponse, AdmitRunRequest, AdmitRunResponse, AdmitStepRequest,
     AdmitStepResponse, ExtendRequest, ExtendResponse, GetContainmentRequest, GetContainmentResponse,
-    GetRunControlsEvidenceRequest, GetRunControlsEvidenceResponse, RecordBypassUseRequest,
-    RecordBypassUseResponse, ReleaseRequest, ReleaseResponse, RenewRunLeaseRequest, RenewRunLeaseResponse,
-    ReportOutcomeRequest, ReportOutcomeResponse, ReverseSettlementRequest, ReverseSettlementResponse,
-    SettleRequest, SettleResponse, SettleRunRequest, SettleRunResponse, SimulateAdmissionRequest,
-    SimulateAdmissionResponse, admission_service_client::AdmissionServiceClient,
+    GetRunControlsEvidenceRequest, GetRunControlsEvidenceResponse, LinkBreachIncidentRequest,
+    LinkBreachIncidentResponse, RecordBypassUseRequest, RecordBypassUseResponse, ReleaseRequest,
+    ReleaseResponse, RenewRunLeaseRequest, RenewRunLeaseResponse, ReportOutcomeRequest,
+    ReportOutcomeResponse, ReportStepsRequest, ReportStepsResponse, ReverseSettlementRequest,
+    ReverseSettlementResponse, SettleRequest, SettleResponse, SettleRunRequest, SettleRunResponse,
+    SimulateAdmissionRequest, SimulateAdmissionResponse, admission_service_client::AdmissionServiceClient,
     breaker_service_client::BreakerServiceClient, budget_service_client::BudgetServiceClient,
     bypass_service_client::BypassServiceClient, freeze_service_client::FreezeServiceClient,
-    signal_service_client::SignalServiceClient,
+    guardrail_service_client::GuardrailServiceClient, signal_service_client::SignalServiceClient,
 };
 
 use super::bridge;
@@ -61,9 +62,13 @@ bridge! {
 }
 
 bridge! {
-    /// What is behind circuit breakers.
+    /// How things went: what circuit breakers and guardrails live by.
     ControlsBreakerBridge {
         /// How uses of a target went.
         report: BreakerServiceClient.report_outcome(ReportOutcomeRequest) -> ReportOutcomeResponse;
+        /// How steps of an agent ended.
+        report_steps: GuardrailServiceClient.report_steps(ReportStepsRequest) -> ReportStepsResponse;
+        /// Notes the incident of a breach.
+        link: SignalServiceClient.link_breach_incident(LinkBreachIncidentRequest) -> LinkBreachIncidentResponse;
     }
 }

@@ -108,7 +108,7 @@ pub struct Bridges {
     pub violations: PoliciesViolationBridge,
     /// Admissions and holds.
     pub controls: ControlsBridge,
-    /// Circuit breakers.
+    /// Circuit breakers and guardrails.
     pub breakers: ControlsBreakerBridge,
     /// Ends of incidents.
     pub incident_ends: IncidentsEndBridge,

@@ -125,6 +125,7 @@ pub fn role_patterns(role: &str) -> Option<&'static [&'static str]> {
             "tenants.*",
             "policies.global",
             "ops.*",
+            "limits.write",
             "runs.pause",
             "runs.resume",
             "runs.cancel",

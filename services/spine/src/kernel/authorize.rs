@@ -155,10 +155,12 @@ impl Kernel {
             }
             return Ok(Judged { findings, asked, admitted: None, evaluated: None, bypassed: None });
         }
-        let totals = slot.session.get_or_insert_default().totals(ask.step_index, attempt.running_ms(now));
+        let session = slot.session.get_or_insert_default();
+        let totals = session.totals(ask.step_index, attempt.running_ms(now));
+        let repeats = session.repeats(ask.kind(), &step_check::resource_id(ask), &ask.arguments_digest);
         let decision_id = new_id();
         let bypass = self.freezes.bypass(Self::subject(context, attempt), now);
-        let mut admit = step_check::admit_step(attempt, ask, totals, &decision_id, now);
+        let mut admit = step_check::admit_step(attempt, ask, (totals, repeats), &decision_id, now);
         let mut evaluate = step_check::evaluate_step(attempt, ask, totals, &decision_id, now);
         if let Some(bypass) = &bypass {
             admit.bypass_id.clone_from(&bypass.bypass_id);

@@ -60,7 +60,7 @@ use runspine_types::{Clock, Micros};
 pub use sessions::Sessions;
 pub(crate) use sessions::Slot;
 pub use state::Attempt;
-pub(crate) use uses::{Uses, Waiting};
+pub(crate) use uses::{Ended, Uses, Waiting};
 
 use crate::{bridges::Bridges, config::KernelConfig};
 

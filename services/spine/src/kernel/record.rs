@@ -68,6 +68,10 @@ impl Kernel {
             count(&report, &standing);
             self.remember_step(&mut slot, &report, &standing, &stored);
             self.uses.note(&context.tenant_id, &report, &standing);
+            if attempt.profile() != GovernanceProfile::ObserveOnly {
+                let agent = &attempt.attributes.agent_id;
+                self.uses.note_end(&context.tenant_id, agent, &report, &standing);
+            }
         }
         let totals = slot.session.as_ref().map(|s| s.totals(None, attempt.running_ms(self.now())));
         let settled = self.settle(&context, &report, &standing, totals).await;

@@ -3,10 +3,11 @@
 //! A session holds no truth of its own: it is the fold of the records of one trace, kept in memory so that a step does
 //! not read the trace again. Whoever lost it rebuilds it from the trace and goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use contracts_common::common::v1::{Amounts, StepKind, StepOutcome, Totals};
+use runspine_types::{Digest, Hasher};
 
 /// A step as the trace knows it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -95,6 +96,8 @@ pub struct Session {
     steps: BTreeMap<u32, Step>,
     /// Indices of the steps in flight and of those whose outcome nobody knows: few, however long the run.
     open: BTreeSet<u32>,
+    /// How many steps were allowed to do the same, by the digest of the action.
+    actions: HashMap<Digest, u32>,
     /// STEP records so far: the sequence of facts that policies has to learn.
     pub facts: u64,
     /// Facts that policies has learned.
@@ -171,6 +174,13 @@ impl Session {
         })
     }
 
+    /// How many steps were allowed to do the same. What has no digest is the same as nothing.
+    #[must_use]
+    pub fn repeats(&self, kind: StepKind, resource: &str, arguments_digest: &[u8]) -> u32 {
+        let action = action(kind, resource, arguments_digest);
+        action.and_then(|action| self.actions.get(&action)).copied().unwrap_or(0)
+    }
+
     /// The step that the agent has in hand: in flight, or the last one.
     #[must_use]
     pub fn in_hand(&self) -> Option<u32> {
@@ -199,6 +209,11 @@ impl Session {
         if !step.permitted && !step.may_ask_again {
             self.recorded.denials += 1;
         }
+        if step.permitted
+            && let Some(action) = action(step.kind, &step.resource, &step.arguments_digest)
+        {
+            *self.actions.entry(action).or_default() += 1;
+        }
         self.steps.insert(index, step);
         self.sort(index);
     }
@@ -211,6 +226,10 @@ impl Session {
         {
             step.permitted = false;
             self.recorded.denials += 1;
+            let action = action(step.kind, &step.resource, &step.arguments_digest);
+            if let Some(times) = action.and_then(|action| self.actions.get_mut(&action)) {
+                *times = times.saturating_sub(1);
+            }
         }
         self.sort(index);
     }
@@ -257,6 +276,13 @@ impl Session {
     pub fn passed(&mut self, position: u64) {
         self.head = self.head.max(position);
     }
+}
+
+/// Names an action; none: nobody said what its arguments are.
+fn action(kind: StepKind, resource: &str, arguments_digest: &[u8]) -> Option<Digest> {
+    let named =
+        Hasher::new("runspine.action.v1").sized(&i32::from(kind).to_be_bytes()).sized(resource.as_bytes());
+    (!arguments_digest.is_empty()).then(|| named.sized(arguments_digest).finish())
 }
 
 fn count(totals: &mut Totals, kind: StepKind) {
@@ -313,6 +339,29 @@ mod tests {
         session.resolved(3, 2, StepOutcome::Failure);
         assert!(!session.repeats_ambiguous(StepKind::ToolCall, "r", b"a"));
         assert_eq!(session.totals(None, 0).failures, 1);
+    }
+
+    #[test]
+    fn what_was_allowed_again_is_counted_by_its_action() {
+        let mut session = Session::default();
+        for index in 0..3 {
+            session.decided(u64::from(index), index, permitted(StepKind::ToolCall, 0));
+        }
+        let denied = Step { permitted: false, ..permitted(StepKind::ToolCall, 0) };
+        session.decided(4, 3, denied);
+        let unnamed = Step { arguments_digest: Bytes::new(), ..permitted(StepKind::ToolCall, 0) };
+        session.decided(5, 4, unnamed);
+        let repeats = |session: &Session| session.repeats(StepKind::ToolCall, "r", b"a");
+        assert_eq!(repeats(&session), 3);
+        for (kind, resource, digest) in [
+            (StepKind::LlmCall, "r", b"a".as_slice()),
+            (StepKind::ToolCall, "s", b"a"),
+            (StepKind::ToolCall, "r", b""),
+        ] {
+            assert_eq!(session.repeats(kind, resource, digest), 0, "{resource}");
+        }
+        session.revoked(6, 1);
+        assert_eq!(repeats(&session), 2);
     }
 
     #[test]

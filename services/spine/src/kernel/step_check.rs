@@ -180,7 +180,7 @@ pub fn evaluate_step(
 pub fn admit_step(
     attempt: &Attempt,
     ask: &AuthorizeStepRequest,
-    totals: Totals,
+    (totals, repeats): (Totals, u32),
     decision_id: &str,
     now: Micros,
 ) -> AdmitStepRequest {
@@ -202,6 +202,7 @@ pub fn admit_step(
         profile: attempt.profile().into(),
         now: Some(timestamp(now)),
         bypass_id: String::new(),
+        repeats,
     }
 }
 

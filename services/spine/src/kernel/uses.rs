@@ -1,9 +1,11 @@
-//! How providers, models and tools were found to work, on its way to their breakers. Equal outcomes of a target that
-//! follow each other are one report: a busy provider costs a handful of reports a second, not one a step.
+//! How providers, models and tools were found to work, on its way to their breakers, and how steps of agents ended, on
+//! its way to their guardrail. Equal outcomes of a target that follow each other are one report: a busy provider costs a
+//! handful of reports a second, not one a step.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use contracts_common::common::v1::{ErrorClass, OutcomeCategory, StepKind, StepOutcome};
@@ -18,6 +20,9 @@ use super::report::{Standing, kind};
 const MOST_SAMPLES: usize = 64;
 /// Targets whose reports may wait; beyond it uses are not noted: their breakers hear of the next ones.
 const MOST_TARGETS: usize = 10_000;
+
+/// How long steps that succeeded wait for others of their agent: a healthy one costs a report a second.
+const SUCCESS_WAITS: Duration = Duration::from_secs(1);
 
 /// Uses of one target that went the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +39,23 @@ pub(crate) struct Waiting {
 
 type Target = (String, i32, String);
 
+/// Steps of one agent that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Id of the report.
+    pub(crate) id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) agent_id: String,
+    pub(crate) steps: u32,
+    pub(crate) failed: u32,
+    since: Instant,
+}
+
 /// The uses of this replica that were not reported yet.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
     waiting: Mutex<HashMap<Target, Vec<Waiting>>>,
+    ended: Mutex<HashMap<(String, String), Ended>>,
     rang: Notify,
 }
 
@@ -60,6 +78,49 @@ impl Uses {
         for (target, id) in targets.into_iter().filter(|(_, id)| !id.is_empty()) {
             self.add(tenant, target, id, result, &holder);
         }
+    }
+
+    /// Notes how a step of an agent ended. What no decision allowed counts for nothing, and neither does what is only
+    /// observed: its guardrail orders a freeze.
+    pub(super) fn note_end(
+        &self,
+        tenant: &str,
+        agent: &str,
+        report: &RecordStepRequest,
+        standing: &Standing,
+    ) {
+        let failed = match report.outcome() {
+            StepOutcome::Success => 0,
+            StepOutcome::Failure => 1,
+            _ => return,
+        };
+        if standing.unauthorized || agent.is_empty() {
+            return;
+        }
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (tenant.to_owned(), agent.to_owned());
+        if ended.len() >= MOST_TARGETS && !ended.contains_key(&key) {
+            return;
+        }
+        let of_agent = ended.entry(key).or_insert_with(|| Ended {
+            id: new_id(),
+            tenant_id: tenant.to_owned(),
+            agent_id: agent.to_owned(),
+            steps: 0,
+            failed: 0,
+            since: Instant::now(),
+        });
+        of_agent.steps = of_agent.steps.saturating_add(1);
+        of_agent.failed = of_agent.failed.saturating_add(failed);
+        drop(ended);
+        self.rang.notify_one();
+    }
+
+    /// Takes what agents' steps came to: failures at once, what only succeeded when it has waited.
+    pub(crate) fn take_ended(&self) -> Vec<Ended> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = ended.extract_if(|_, one| one.failed > 0 || one.since.elapsed() >= SUCCESS_WAITS);
+        due.map(|(_, one)| one).collect()
     }
 
     fn add(&self, tenant: &str, target: BreakerTarget, id: String, result: BreakerResult, holder: &str) {
@@ -185,6 +246,23 @@ mod tests {
         let mut sizes: Vec<usize> = uses.take().into_iter().flatten().map(|w| w.holders.len()).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 1, 1, 64, 64, 64], "provider, model and tool, 64 uses a report");
+    }
+
+    #[test]
+    fn failures_of_an_agent_are_told_at_once_and_successes_with_them() {
+        let uses = Uses::default();
+        let fine = standing(StepKind::ToolCall);
+        let bad = report(StepOutcome::Failure, OutcomeCategory::Execution, ErrorClass::Unknown);
+        (0..3).for_each(|_| uses.note_end("t", "a", &good(), &fine));
+        assert!(uses.take_ended().is_empty(), "what succeeded waits");
+        uses.note_end("t", "a", &bad, &fine);
+        uses.note_end("t", "a", &bad, &Standing { unauthorized: true, ..standing(StepKind::ToolCall) });
+        let skipped = report(StepOutcome::Skipped, OutcomeCategory::Execution, ErrorClass::Unspecified);
+        uses.note_end("t", "a", &skipped, &fine);
+        uses.note_end("t", "", &bad, &fine);
+        let taken: Vec<_> = uses.take_ended().into_iter().map(|e| (e.agent_id, e.steps, e.failed)).collect();
+        assert_eq!(taken, [("a".to_owned(), 4, 1)]);
+        assert!(uses.take_ended().is_empty());
     }
 
     #[test]

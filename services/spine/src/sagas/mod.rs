@@ -5,6 +5,7 @@ mod breaker;
 pub mod completion;
 pub(crate) mod export;
 mod journal;
+mod limit_breach;
 mod parked;
 pub(crate) mod retry;
 pub(crate) mod violation;

@@ -1,11 +1,11 @@
 //! Hears what the domains have published and lets the kernel, or a saga, react: runs that wait for an approval go on,
-//! violations and open breakers get their incidents, exports get their parts, parked sagas are told to people, what runs
+//! violations, breaches and open breakers get their incidents, exports get their parts, parked sagas are told to people, what runs
 //! teach becomes lessons. At least once, and harmless when twice: every reaction has a key of its own.
 
 use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::EventEnvelope;
-use contracts_controls::v1::{BreakerClosed, BreakerOpened, SignalRaised};
+use contracts_controls::v1::{BreakerClosed, BreakerOpened, LimitBreached, SignalRaised};
 use contracts_logs::v1::{ContractParked, ExportOrdered, TraceSealed};
 use contracts_policies::v1::{ApprovalResolved, ViolationReported};
 use prost::Message;
@@ -26,6 +26,7 @@ pub const CALLS: &[&str] = &[
     "runspine.logs.v1.EventService/AckEvents",
     "runspine.controls.v1.EventService/PullEvents",
     "runspine.controls.v1.EventService/AckEvents",
+    "runspine.controls.v1.SignalService/LinkBreachIncident",
     "runspine.policies.v1.LessonService/EmitLesson",
     "runspine.incidents.v1.IncidentService/GetIncident",
     "runspine.incidents.v1.IncidentService/ResolveIncident",
@@ -150,6 +151,13 @@ impl Reactor {
                     return Ok(());
                 }
                 "LESSON"
+            }
+            "controls.LimitBreached" => {
+                let breach = LimitBreached::decode(data).map_err(unreadable)?.breach;
+                if !self.kernel.limit_breached(context, &breach.unwrap_or_default()).await? {
+                    return Ok(());
+                }
+                "LIMIT_BREACH"
             }
             "controls.BreakerOpened" => {
                 let breaker = BreakerOpened::decode(data).map_err(unreadable)?.breaker;

@@ -9,6 +9,7 @@ mod contracts;
 mod exports;
 mod freezes;
 mod govern;
+mod guardrails;
 mod keyed;
 mod lifecycle;
 mod profiles;

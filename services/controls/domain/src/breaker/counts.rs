@@ -1,20 +1,17 @@
-//! Calls of the last minute, by the second.
+//! Calls of the last seconds, by the second.
 
 use std::collections::VecDeque;
 
 use runspine_types::Micros;
 
-/// How far back calls count, seconds.
-const WINDOW_S: i64 = 60;
-
-/// Calls and failures of the last minute.
+/// Calls and failures of the last `WINDOW_S` seconds; a breaker looks back a minute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct Counts<const WINDOW_S: i64 = 60> {
     /// Second, calls, failures; oldest first.
     slots: VecDeque<(i64, u32, u32)>,
 }
 
-impl Counts {
+impl<const WINDOW_S: i64> Counts<WINDOW_S> {
     /// Notes calls at a time. A clock that goes back counts them now.
     pub fn note(&mut self, calls: u32, failures: u32, now: Micros) {
         self.forget(now);

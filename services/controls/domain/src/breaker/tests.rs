@@ -217,14 +217,14 @@ fn one_trial_at_a_time_and_a_dead_holder_frees_it() {
 
 #[test]
 fn counts_are_stored_as_they_are() {
-    let mut counts = Counts::default();
+    let mut counts: Counts = <Counts>::default();
     counts.note(3, 1, NOW);
     counts.note(2, 0, NOW.plus_millis(1_500));
-    assert_eq!(Counts::from_text(&counts.to_text()), Some(counts.clone()));
+    assert_eq!(<Counts>::from_text(&counts.to_text()), Some(counts.clone()));
     assert_eq!(counts.sums(NOW.plus_millis(59_999)), (5, 1));
     assert_eq!(counts.sums(NOW.plus_millis(60_500)), (2, 0));
-    assert_eq!(Counts::from_text(""), Some(Counts::default()));
-    assert_eq!(Counts::from_text("1:2"), None);
+    assert_eq!(<Counts>::from_text(""), Some(<Counts>::default()));
+    assert_eq!(<Counts>::from_text("1:2"), None);
 }
 
 /// Reports that may not open it are counted, and open it as soon as they may.

@@ -10,6 +10,7 @@ use super::desk::{BEA, Desk};
 const LIMITS: &str = "controls.v1.LimitService";
 const BUDGETS: &str = "controls.v1.BudgetService";
 const FREEZES: &str = "controls.v1.FreezeService";
+const GUARDRAILS: &str = "controls.v1.GuardrailService";
 const BREAKERS: &str = "controls.v1.BreakerService";
 const ALERTS: &str = "controls.v1.AlertService";
 const COSTSIM: &str = "controls.v1.CostSimService";
@@ -310,6 +311,18 @@ async fn limits(desk: &Desk, limit: &pb::Limit) {
         ..Default::default()
     };
     let _: pb::ResetBucketResponse = desk.act("controls.v1.RateService/ResetBucket", reset).await;
+    let tight = pb::SetGuardrailRequest {
+        request_id: new_id(),
+        guardrail_id: "g.agent.failures".into(),
+        value: Some(1),
+        reason: WHY.into(),
+        ..Default::default()
+    };
+    let _: pb::SetGuardrailResponse = desk.act(&format!("{GUARDRAILS}/SetGuardrail"), tight).await;
+    let failed =
+        pb::ReportStepsRequest { report_id: new_id(), agent_id: "failing".into(), steps: 1, failed: 1 };
+    let told: pb::ReportStepsResponse = desk.act(&format!("{GUARDRAILS}/ReportSteps"), failed).await;
+    assert!(told.tripped);
 }
 
 async fn freezes(desk: &Desk) {
