@@ -8,8 +8,10 @@ mod store;
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use runspine_boot::{BootError, Deps, Service};
 use runspine_db::{Db, Dialect, args};
+use runspine_events::Life;
 use runspine_rpc::Routes;
 use runspine_types::Clock;
 
@@ -32,6 +34,9 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     }
     let opened = Db::open(&deps.store, "activity", MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of activity", error.into()))?;
+    let life = Life::new(&db, &deps.clock, deps.instance(), |event| {
+        contracts_activity::v1::InstanceChanged { event: Some(event) }.encode_to_vec()
+    });
     let (probed, closed) = (db.clone(), db.clone());
     let routes = routes(db, Arc::clone(&deps.clock), config);
     let service = Service::new("activity", contracts_activity::DESCRIPTORS, &routes, deps)?
@@ -42,6 +47,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
                 Ok(())
             }
         })
+        .worker("life", move |stop| life.tell(stop.cancelled_owned()))
         .on_stop("store", move || async move {
             closed.close().await;
             Ok(())

@@ -11,8 +11,10 @@ pub mod worker;
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message as _;
 use runspine_boot::{BootError, Deps, Service};
 use runspine_db::Db;
+use runspine_events::Life;
 
 pub use config::{Config, CostSimConfig, Guardrails};
 
@@ -26,6 +28,9 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     config.check()?;
     let opened = Db::open(&deps.store, "controls", store::MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of controls", error.into()))?;
+    let life = Life::new(&db, &deps.clock, deps.instance(), |event| {
+        contracts_controls::v1::InstanceChanged { event: Some(event) }.encode_to_vec()
+    });
     let guardrails = Some(config.guardrails.defaults());
     let app = App::new(db.clone(), Arc::clone(&deps.clock), guardrails).with_costsim(config.costsim.into());
     let (probed, closed, swept) = (db.clone(), db, app.clone());
@@ -39,6 +44,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         .worker("overrides", move |stop| worker::tell(telling, stop))
         .worker("gauges", move |stop| worker::sample(sampled, stop))
         .worker("replicas", move |stop| worker::present(noting, stop))
+        .worker("life", move |stop| life.tell(stop.cancelled_owned()))
         .probe("store", move || {
             let db = probed.clone();
             async move {

@@ -7,8 +7,10 @@ pub mod store;
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use runspine_boot::{BootError, ConfigProblem, Deps, Service};
 use runspine_db::{Db, args};
+use runspine_events::Life;
 
 pub use config::Config;
 
@@ -26,6 +28,9 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     }
     let opened = Db::open(&deps.store, "incidents", store::MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of incidents", error.into()))?;
+    let life = Life::new(&db, &deps.clock, deps.instance(), |event| {
+        contracts_incidents::v1::InstanceChanged { event: Some(event) }.encode_to_vec()
+    });
     let app = App::new(db.clone(), Arc::clone(&deps.clock), config);
     let (probed, closed) = (db.clone(), db);
     let service = Service::new("incidents", contracts_incidents::DESCRIPTORS, &rpc::routes(app), deps)?
@@ -36,6 +41,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
                 Ok(())
             }
         })
+        .worker("life", move |stop| life.tell(stop.cancelled_owned()))
         .on_stop("store", move || async move {
             closed.close().await;
             Ok(())

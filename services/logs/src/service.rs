@@ -75,7 +75,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let (making, following) = (Arc::clone(&app), Arc::clone(&app));
     let ending = Arc::clone(&app);
     let (expiring, days) = (Arc::clone(&app), config.payload.retention_days);
-    let (probed, closed, digest) = (db.clone(), db, deps.profile.digest);
+    let (probed, closed, instance) = (db.clone(), db, deps.instance());
     let service = Service::new("logs", contracts_logs::DESCRIPTORS, &rpc::routes(&app, &audit), deps)?
         .probe("store", move || {
             let db = probed.clone();
@@ -90,7 +90,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         })
         .worker("checkpoints", move |stop| worker::sign_checkpoints(notary, stop))
         .worker("keys", move |stop| worker::follow_keys(following, stop))
-        .worker("life", move |stop| worker::tell_of_life(audit, digest, stop))
+        .worker("life", move |stop| worker::tell_of_life(audit, instance, stop))
         .worker("answers", move |stop| worker::forget_answers(answered, clock, stop))
         .worker("archive", move |stop| worker::archive_traces(archiving, archived_after, stop))
         .worker("exports", move |stop| worker::make_exports(making, stop))

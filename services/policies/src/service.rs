@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message as _;
 use runspine_boot::{BootError, CancellationToken, Deps, Service};
 use runspine_db::Db;
 use runspine_errors::Fault;
+use runspine_events::Life;
 use runspine_policies_domain::words::Profile;
 use runspine_rpc::Routes;
 use runspine_types::Clock;
@@ -72,6 +74,9 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let opened = Db::open(&deps.store, "policies", MIGRATIONS).await;
     let db = opened.map_err(|error| BootError::start("the store of policies", error.into()))?;
     let profile = Profile::from_code(deps.profile.name as i32).unwrap_or(Profile::Strict);
+    let life = Life::new(&db, &deps.clock, deps.instance(), |event| {
+        contracts_policies::v1::InstanceChanged { event: Some(event) }.encode_to_vec()
+    });
     let parts = parts(db.clone(), Arc::clone(&deps.clock), profile, &config);
     let probed = Arc::clone(&parts.app);
     let (app, every) = (Arc::clone(&parts.app), Duration::from_millis(config.approvals_ms.max(1)));
@@ -86,6 +91,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         .worker("learning", move |stop| worker::learning::run(learning, pass, stop))
         .worker("backtests", move |stop| parts.backtests(stop))
         .worker("shadows", move |stop| worker::shadows::work(shadows, stop))
+        .worker("life", move |stop| life.tell(stop.cancelled_owned()))
         .on_stop("store", move || async move {
             db.close().await;
             Ok(())

@@ -12,14 +12,14 @@ use runspine_rpc::{Context, Mesh, Registry, Routes, Transport};
 use runspine_types::{PLATFORM_TENANT, new_id};
 
 use crate::{
-    bridges::{Bridges, Targets},
+    bridges::{Bridges, LogsSystemBridge, Targets},
     config::Config,
     door::{Catalogue, DevelopmentKey, Door, LogsSink},
     kernel::{FreezeView, Kernel},
     rpc::{BundleServer, Frames, GovernanceServer, ReconcilerServer, RunServer},
     worker::{
         containment::{self, Containment},
-        freezes,
+        freezes, life,
         reactor::{self, Reactor},
         reconciler::{self, Reconciler, Tally},
         relay::{self, Relay},
@@ -79,6 +79,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     let containing = worker_context(registry, deps, "containment", containment::CALLS)?;
     let containment = Containment::new(Arc::clone(&kernel), containing, replica.clone());
     let reconciling = worker_context(registry, deps, "reconciler", reconciler::CALLS)?;
+    let living = worker_context(registry, deps, "life", life::CALLS)?;
     let using = worker_context(registry, deps, "uses", uses::CALLS)?;
     let relaying = worker_context(registry, deps, "relay", relay::CALLS)?;
     let reacting = worker_context(registry, deps, "reactor", &[reactor::CALLS, reconciler::CALLS].concat())?;
@@ -94,6 +95,8 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         Relay::new(&targets, relaying, config.relay.clone(), registry, tally, Arc::clone(&deps.clock));
     let user = Arc::clone(&kernel);
     let (controls, clock) = (targets.controls.clone(), Arc::clone(&deps.clock));
+    let (system, told, instance) =
+        (LogsSystemBridge::new(targets.logs.clone()), Arc::clone(&deps.clock), deps.instance());
     let doorkeeper = door.clone();
     let service = service
         .front(Arc::new(door))
@@ -102,6 +105,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         .worker("containment", move |stop| containment.run(stop))
         .worker("reconciler", move |stop| worker.run(stop))
         .worker("reactor", move |stop| reactor.run(stop))
+        .worker("life", move |stop| life::tell(system, living, told, instance, stop))
         .worker("uses", move |stop| uses::report(user, using, stop))
         .worker("relay", move |stop| relay.run(stop));
     Ok(Spine { service, development_key, kernel })

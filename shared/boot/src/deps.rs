@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use directories::ProjectDirs;
 use runspine_rpc::{Limits, Mesh, MeshKey, Registry, RemoteConfig, StackConfig, Transport};
-use runspine_types::{Clock, StoreConfig, SystemClock};
+use runspine_types::{Clock, Instance, StoreConfig, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use crate::{Args, BootError, Profile, ProfileConfig, Settings, Telemetry, Tls, TlsConfig, telemetry};
@@ -143,6 +143,13 @@ impl Deps {
         })
     }
 
+    /// Who serves.
+    #[must_use]
+    pub fn instance(&self) -> Instance {
+        let version = env!("CARGO_PKG_VERSION");
+        Instance { name: instance_name(), version, config_digest: self.profile.digest }
+    }
+
     /// What a test needs: embedded stores in `dir`, the default profile, a free port.
     ///
     /// # Errors
@@ -212,6 +219,13 @@ fn kept<T: Default>(
         }
         Err(other) => Err(other),
     }
+}
+
+/// The name of the machine or container.
+fn instance_name() -> String {
+    let named = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    let known = || std::fs::read_to_string("/etc/hostname").ok().map(|name| name.trim().to_owned());
+    named.or_else(known).filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
 }
 
 fn mesh_key(text: &str) -> Result<MeshKey, BootError> {

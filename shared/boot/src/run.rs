@@ -83,8 +83,19 @@ where
 pub async fn run(services: Vec<Service>, deps: &Deps) -> Result<(), BootError> {
     let stopped = stop_signal()?;
     let running = start(services, deps).await?;
-    tracing::info!(address = %running.address(), profile = deps.profile.name.as_str_name(), "serving");
+    if let Err(error) = announce(&running, deps) {
+        tracing::warn!(%error, address = %running.address(), "standard output is closed");
+    }
     running.until(stopped).await
+}
+
+/// Says on standard output where it serves: who gave it port 0 learns it there.
+fn announce(running: &Running, deps: &Deps) -> std::io::Result<()> {
+    let profile = deps.profile.name.as_str_name().trim_start_matches("GOVERNANCE_PROFILE_");
+    let mut out = std::io::stdout();
+    writeln!(out, "profile: {profile}, data: {}", deps.data.display())?;
+    writeln!(out, "listening on {}", running.address())?;
+    out.flush()
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>, BootError> {

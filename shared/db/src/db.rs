@@ -27,6 +27,7 @@ struct Inner {
     read: Read,
     outbox: watch::Receiver<u64>,
     dialect: Dialect,
+    migrated: Vec<&'static str>,
 }
 
 impl fmt::Debug for Db {
@@ -78,7 +79,7 @@ impl Db {
         let target = Target::new(config, domain, &tuning)?;
         let starting = migrate::prepare(&target, tuning.acquire_timeout * 6).await?;
         let mut conn = target.connect().await?;
-        migrate::run(&mut conn, domain, migrations).await?;
+        let migrated = migrate::run(&mut conn, domain, migrations).await?;
         drop(starting);
         let read = Read::open(&target, &tuning).await?;
         let (queue, receiver) = Queue::new(domain, tuning);
@@ -91,13 +92,21 @@ impl Db {
             Writer { target, queue: queue.clone(), receiver, tx: Some(Tx::new(conn)), outbox: sender };
         tokio::spawn(writer.run());
         let dialect = read.dialect();
-        Ok(Self { inner: Arc::new(Inner { domain: domain.to_owned(), queue, read, outbox, dialect }) })
+        Ok(Self {
+            inner: Arc::new(Inner { domain: domain.to_owned(), queue, read, outbox, dialect, migrated }),
+        })
     }
 
     /// The domain whose store this is.
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.inner.domain
+    }
+
+    /// The steps of the domain's schema that were applied when the store was opened.
+    #[must_use]
+    pub fn migrated(&self) -> &[&'static str] {
+        &self.inner.migrated
     }
 
     /// The engine.

@@ -117,8 +117,12 @@ async fn lock(path: &Path, patience: Duration) -> Result<File, DbError> {
     }
 }
 
-/// Brings the schema up to date, or refuses.
-pub(crate) async fn run(conn: &mut Conn, domain: &str, migrations: Migrations) -> Result<(), DbError> {
+/// Brings the schema up to date, or refuses. Gives the names of the domain's steps that it applied.
+pub(crate) async fn run(
+    conn: &mut Conn,
+    domain: &str,
+    migrations: Migrations,
+) -> Result<Vec<&'static str>, DbError> {
     locked(conn, async |conn| {
         conn.raw(HISTORY).await?;
         scope(conn, "base", BASE).await?;
@@ -127,10 +131,10 @@ pub(crate) async fn run(conn: &mut Conn, domain: &str, migrations: Migrations) -
     .await
 }
 
-async fn locked(
+async fn locked<T>(
     conn: &mut Conn,
-    work: impl AsyncFnOnce(&mut Conn) -> Result<(), DbError>,
-) -> Result<(), DbError> {
+    work: impl AsyncFnOnce(&mut Conn) -> Result<T, DbError>,
+) -> Result<T, DbError> {
     if conn.dialect() == Dialect::Sqlite {
         return work(conn).await;
     }
@@ -138,10 +142,10 @@ async fn locked(
     let done = work(conn).await;
     let unlocked = conn.execute("SELECT pg_advisory_unlock($1)", args![LOCK]).await;
     // The first failure is the one that explains the other.
-    done.and(unlocked.map(|_| ()))
+    done.and_then(|done| unlocked.map(|_| done))
 }
 
-async fn scope(conn: &mut Conn, scope: &str, migrations: Migrations) -> Result<(), DbError> {
+async fn scope(conn: &mut Conn, scope: &str, migrations: Migrations) -> Result<Vec<&'static str>, DbError> {
     for (step, expected) in migrations.steps.iter().zip(1..) {
         if step.version != expected {
             return Err(DbError::Migration(format!("{scope}: {} should have number {expected}", step.name)));
@@ -170,28 +174,35 @@ async fn scope(conn: &mut Conn, scope: &str, migrations: Migrations) -> Result<(
             )));
         }
     }
+    let mut done = Vec::new();
     for step in migrations.steps.iter().skip(history.len()) {
-        let applied = apply(conn, scope, step).await;
-        if let Err(error) = applied {
-            conn.raw("ROLLBACK").await?;
-            return Err(DbError::Migration(format!("{scope}: {} failed: {error}", step.name)));
+        match apply(conn, scope, step).await {
+            Ok(true) => done.push(step.name),
+            Ok(false) => {}
+            Err(error) => {
+                conn.raw("ROLLBACK").await?;
+                return Err(DbError::Migration(format!("{scope}: {} failed: {error}", step.name)));
+            }
         }
     }
-    append_only::install(conn, migrations.append_only).await
+    append_only::install(conn, migrations.append_only).await?;
+    Ok(done)
 }
 
-/// One step in one transaction, unless another starter was faster.
-async fn apply(conn: &mut Conn, scope: &str, step: &Migration) -> Result<(), DbError> {
+/// One step in one transaction; false: another starter was faster.
+async fn apply(conn: &mut Conn, scope: &str, step: &Migration) -> Result<bool, DbError> {
     conn.raw(conn.dialect().pick("BEGIN IMMEDIATE", "BEGIN")).await?;
     let checksum = checksum_of(conn.dialect(), step).to_hex();
     let row = args![scope, step.version, step.name, checksum, SystemClock.now()];
     let sql = "INSERT INTO schema_migrations (scope, version, name, checksum, applied_at) \
                VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-    if conn.execute(sql, row).await? == 1 {
+    let first = conn.execute(sql, row).await? == 1;
+    if first {
         conn.raw(text_of(conn.dialect(), step)).await?;
         tracing::info!(scope, migration = step.name, "applied");
     }
-    conn.raw("COMMIT").await
+    conn.raw("COMMIT").await?;
+    Ok(first)
 }
 
 const fn text_of(dialect: Dialect, step: &Migration) -> &'static str {

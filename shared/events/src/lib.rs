@@ -7,7 +7,9 @@
 mod catalogue;
 mod emit;
 mod feed;
+mod life;
 
 pub use catalogue::{Catalogue, CatalogueError, EventContract};
 pub use emit::Emit;
 pub use feed::{Feed, Pulled};
+pub use life::Life;

@@ -2,12 +2,14 @@
 
 mod digest;
 mod id;
+mod instance;
 mod page;
 mod store;
 mod time;
 
 pub use digest::{Digest, Hasher, hash};
 pub use id::{IdError, derived_id, is_code, is_uuid, is_uuid_v7, new_id, new_id_at};
+pub use instance::Instance;
 pub use page::{PageSize, PageToken, PageTokenError};
 pub use store::StoreConfig;
 pub use time::{Clock, FixedClock, Micros, SystemClock};

@@ -12,7 +12,7 @@ use contracts_controls::v1::{
 use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
 use contracts_logs::v1::{
     export_service_client::ExportServiceClient, key_service_client::KeyServiceClient,
-    ledger_service_client::LedgerServiceClient,
+    ledger_service_client::LedgerServiceClient, record_service_client::RecordServiceClient,
 };
 use contracts_policies::v1::{
     approval_service_client::ApprovalServiceClient, rule_service_client::RuleServiceClient,
@@ -127,6 +127,8 @@ impl Client {
         exports: ExportServiceClient;
         /// The governance ledger.
         ledger: LedgerServiceClient;
+        /// Dispatch, LLM and system records.
+        records: RecordServiceClient;
         /// Approvals.
         approvals: ApprovalServiceClient;
         /// Overrides of limits.

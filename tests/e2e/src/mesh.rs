@@ -8,7 +8,7 @@ use std::{
 
 use runspine_spine::door::issue::{self, NewKey};
 use runspine_testkit::eventually;
-use runspine_types::{hash, new_id};
+use runspine_types::{PLATFORM_TENANT, hash, new_id};
 use tempfile::TempDir;
 use tonic::Code;
 
@@ -262,6 +262,11 @@ impl Mesh {
     /// Calls as a person of the first tenant in this role, who owns the key.
     pub async fn person(&self, name: &str, role: &str) -> Client {
         self.somebody(person(&self.tenant, name, role)).await
+    }
+
+    /// Calls as a person who runs the platform, beside all tenants.
+    pub async fn platform(&self) -> Client {
+        self.somebody(person(PLATFORM_TENANT, "olga", "PLATFORM_OPERATOR")).await
     }
 
     /// Calls as an owner of another tenant.

@@ -56,7 +56,8 @@ impl LimitService for Rpc {
         let request = request.into_inner();
         let change = parse_update(&request).map_err(status)?;
         let keyed = keyed(&context, UPDATE, &request.request_id, &request);
-        let (id, seen, act) = (request.limit_id, request.expected_version, LimitAct::Change(Box::new(change)));
+        let (id, seen, act) =
+            (request.limit_id, request.expected_version, LimitAct::Change(Box::new(change)));
         self.app.change_limit(keyed, id, seen, act, request.reason).await.map(Response::new).map_err(status)
     }
 

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use contracts_common::common::v1::EventEnvelope;
 use contracts_logs::v1::{self as pb, event_service_server::EventService};
-use prost::Message as _;
-use runspine_errors::{Fault, Violations, mesh};
+use runspine_errors::{Violations, mesh};
+use runspine_events::Feed;
 use runspine_rpc::status;
 use tonic::{Request, Response, Status};
 
@@ -22,10 +21,6 @@ fn consumer(name: &str, found: &mut Violations) {
     found.require(named, "consumer", "FIELD_INVALID", "is 1 to 64 characters long");
 }
 
-fn unreadable(error: prost::DecodeError) -> Status {
-    status(Fault::new(&mesh::INTERNAL, "an event can't be read").caused_by(error))
-}
-
 #[tonic::async_trait]
 impl EventService for Events {
     async fn pull_events(
@@ -39,18 +34,8 @@ impl EventService for Events {
         found.require(in_range, "limit", "FIELD_INVALID", "is 0 (the default) to 500");
         found.into_result(&mesh::FIELD_INVALID).map_err(status)?;
         let limit = u32::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(100);
-        let outbox = self.app.db.outbox();
-        // Read before the events; what was committed in between may lie beyond it.
-        let head = outbox.head().await.map_err(|error| status(error.into()))?;
-        let rows = outbox.pull(&request.consumer, limit).await.map_err(|error| status(error.into()))?;
-        let head = rows.last().map_or(head, |last| head.max(last.seq));
-        let mut events = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut event = EventEnvelope::decode(row.envelope).map_err(unreadable)?;
-            event.sequence = row.seq;
-            events.push(event);
-        }
-        Ok(Response::new(pb::PullEventsResponse { events, head }))
+        let pulled = Feed::new(&self.app.db).pull(&request.consumer, limit).await.map_err(status)?;
+        Ok(Response::new(pb::PullEventsResponse { events: pulled.events, head: pulled.head }))
     }
 
     async fn ack_events(
@@ -61,8 +46,8 @@ impl EventService for Events {
         let mut found = Violations::new();
         consumer(&request.consumer, &mut found);
         found.into_result(&mesh::FIELD_INVALID).map_err(status)?;
-        let outbox = self.app.db.outbox();
-        outbox.ack(&request.consumer, request.sequence, self.app.clock.now()).await.map_err(status)?;
+        let (feed, clock) = (Feed::new(&self.app.db), self.app.clock.as_ref());
+        feed.ack(&request.consumer, request.sequence, clock).await.map_err(status)?;
         Ok(Response::new(pb::AckEventsResponse {}))
     }
 }

@@ -59,7 +59,8 @@ impl ReplayService for Replays {
     ) -> Result<Response<Self::CheckReplayStepsStream>, Status> {
         let call = context(&request)?;
         let tenant = call.tenant_id.clone();
-        let reports = Reports { app: Arc::clone(&self.app), tenant, steps: request.into_inner(), checker: None };
+        let reports =
+            Reports { app: Arc::clone(&self.app), tenant, steps: request.into_inner(), checker: None };
         let answers = stream::try_unfold(Some(reports), |reports| async move {
             let Some(mut reports) = reports else { return Ok(None) };
             let Some(answer) = reports.next().await? else { return Ok(None) };

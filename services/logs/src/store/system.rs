@@ -49,7 +49,7 @@ pub async fn stored(tx: &mut Tx, tenant: &str, request_id: &str) -> Result<Optio
     tx.fetch_optional(sql, args![tenant, request_id]).await
 }
 
-/// What was told last of the life of an instance: one of `kinds`.
+/// The record that was told last of the life of an instance: one of `kinds`.
 ///
 /// # Errors
 /// When the store can't be read.
@@ -58,12 +58,12 @@ pub async fn last_of(
     tenant: &str,
     (component, instance): (i32, &str),
     kinds: [i32; 3],
-) -> Result<Option<i32>, DbError> {
-    let sql = "SELECT event_type FROM system_records WHERE tenant_id = $1 AND component = $2 AND instance = $3 \
+) -> Result<Option<Bytes>, DbError> {
+    let sql = "SELECT record FROM system_records WHERE tenant_id = $1 AND component = $2 AND instance = $3 \
                AND event_type IN ($4, $5, $6) ORDER BY id DESC LIMIT 1";
     let [a, b, c] = kinds;
-    let found: Option<(i32,)> = tx.fetch_optional(sql, args![tenant, component, instance, a, b, c]).await?;
-    Ok(found.map(|(kind,)| kind))
+    let found: Option<(Bytes,)> = tx.fetch_optional(sql, args![tenant, component, instance, a, b, c]).await?;
+    Ok(found.map(|(record,)| record))
 }
 
 /// Keeps a record.

@@ -7,18 +7,22 @@ use contracts_logs::v1::{SystemCause, SystemComponent, SystemEventType, SystemRe
 use prost::Message as _;
 use runspine_boot::CancellationToken;
 use runspine_logs_domain::bytes::timestamp;
-use runspine_types::{Digest, PLATFORM_TENANT, hash, new_id};
+use runspine_types::{Instance, PLATFORM_TENANT, hash, new_id};
 
 use crate::app::audit::{Audit, system::Told};
 
 /// Tells of the instance until `stop`.
-pub async fn tell_of_life(audit: Arc<Audit>, config_digest: Digest, stop: CancellationToken) {
-    tell(&audit, SystemEventType::Startup, config_digest).await;
+pub async fn tell_of_life(audit: Arc<Audit>, instance: Instance, stop: CancellationToken) {
+    let steps = audit.db.migrated();
+    if let (Some(first), Some(last)) = (steps.first(), steps.last()) {
+        tell(&audit, &instance, SystemEventType::Migration, format!("{first} to {last}")).await;
+    }
+    tell(&audit, &instance, SystemEventType::Startup, String::new()).await;
     stop.cancelled().await;
-    tell(&audit, SystemEventType::Shutdown, config_digest).await;
+    tell(&audit, &instance, SystemEventType::Shutdown, String::new()).await;
 }
 
-async fn tell(audit: &Audit, event_type: SystemEventType, config_digest: Digest) {
+async fn tell(audit: &Audit, instance: &Instance, event_type: SystemEventType, summary: String) {
     let occurred_at = audit.clock.now();
     let record = SystemRecord {
         tenant_id: PLATFORM_TENANT.to_owned(),
@@ -26,9 +30,10 @@ async fn tell(audit: &Audit, event_type: SystemEventType, config_digest: Digest)
         event_type: event_type.into(),
         severity: SystemSeverity::Info.into(),
         caused_by: SystemCause::System.into(),
-        instance: instance(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        config_digest: config_digest.to_vec().into(),
+        instance: instance.name.clone(),
+        version: instance.version.to_owned(),
+        config_digest: instance.config_digest.to_vec().into(),
+        summary,
         occurred_at: Some(timestamp(occurred_at)),
         ..SystemRecord::default()
     };
@@ -37,11 +42,4 @@ async fn tell(audit: &Audit, event_type: SystemEventType, config_digest: Digest)
     if let Err(fault) = audit.append_system(told).await {
         tracing::warn!(%fault, ?event_type, "what the instance did could not be recorded");
     }
-}
-
-/// The name of the machine or container, which outlives a restart.
-fn instance() -> String {
-    let named = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-    let known = || std::fs::read_to_string("/etc/hostname").ok().map(|name| name.trim().to_owned());
-    named.or_else(known).filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
 }

@@ -4,17 +4,19 @@ use contracts_logs::v1::{
     AcknowledgeRequest, AcknowledgeResponse, AddExportPartRequest, AddExportPartResponse,
     AppendAddendumRequest, AppendAddendumResponse, AppendEntriesRequest, AppendEntriesResponse,
     AppendIntentRequest, AppendIntentResponse, AppendRecordsRequest, AppendRecordsResponse,
-    CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimOverdueRequest, ClaimOverdueResponse,
-    ComputeIntegrityRequest, ComputeIntegrityResponse, CreateCheckpointRequest, CreateCheckpointResponse,
-    DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest,
-    GetAuditContractResponse, GetReceiptRequest, GetReceiptResponse, GetTraceRequest, GetTraceResponse,
-    LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest,
-    ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse,
-    ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest,
-    SealTraceResponse, StartTraceRequest, StartTraceResponse, VerifyTraceRequest, VerifyTraceResponse,
+    AppendSystemRecordRequest, AppendSystemRecordResponse, CaptureEvidenceRequest, CaptureEvidenceResponse,
+    ClaimOverdueRequest, ClaimOverdueResponse, ComputeIntegrityRequest, ComputeIntegrityResponse,
+    CreateCheckpointRequest, CreateCheckpointResponse, DeclareExpectationsRequest,
+    DeclareExpectationsResponse, GetAuditContractRequest, GetAuditContractResponse, GetReceiptRequest,
+    GetReceiptResponse, GetTraceRequest, GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse,
+    ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest,
+    ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse,
+    ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartTraceRequest,
+    StartTraceResponse, VerifyTraceRequest, VerifyTraceResponse,
     audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, export_service_client::ExportServiceClient,
-    ledger_service_client::LedgerServiceClient, trace_service_client::TraceServiceClient,
+    ledger_service_client::LedgerServiceClient, record_service_client::RecordServiceClient,
+    trace_service_client::TraceServiceClient,
 };
 
 use super::bridge;
@@ -85,6 +87,14 @@ bridge! {
         entries: LedgerServiceClient.list_entries(ListEntriesRequest) -> ListEntriesResponse;
         /// Ties an incident to the trace that it is about.
         link_incident: TraceServiceClient.link_incident(LinkIncidentRequest) -> LinkIncidentResponse;
+    }
+}
+
+bridge! {
+    /// What the mesh itself did.
+    LogsSystemBridge {
+        /// Keeps a record of it.
+        append: RecordServiceClient.append_system_record(AppendSystemRecordRequest) -> AppendSystemRecordResponse;
     }
 }
 

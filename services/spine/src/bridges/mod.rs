@@ -15,7 +15,7 @@ pub use controls::{ControlsBreakerBridge, ControlsBridge, ControlsRunBridge, Con
 pub use incidents::{IncidentsBridge, IncidentsEndBridge};
 pub use logs::{
     ExportPieces, LogsContractBridge, LogsEvidenceBridge, LogsExportBridge, LogsLedgerBridge, LogsReadBridge,
-    LogsReconcilerBridge, LogsTraceBridge,
+    LogsReconcilerBridge, LogsSystemBridge, LogsTraceBridge,
 };
 pub use miss::{Called, Miss};
 pub use policies::{

@@ -2,6 +2,7 @@
 
 pub mod containment;
 pub mod freezes;
+pub mod life;
 mod outbox;
 mod projection;
 pub mod reactor;

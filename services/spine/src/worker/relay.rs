@@ -1,5 +1,5 @@
 //! Carries events from the outboxes of the domains to where they belong: governance events to the ledger, facts to the
-//! run projection. At least once, and harmless when twice: the ledger knows an event by its id, the projection a fact
+//! run projection, the lives of instances to the system records. At least once, and harmless when twice: the ledger knows an event by its id, the projection a fact
 //! by its own.
 
 use std::{
@@ -16,9 +16,9 @@ use runspine_types::Clock;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{outbox::Outboxes, projection, reconciler::Tally};
+use super::{life, outbox::Outboxes, projection, reconciler::Tally};
 use crate::{
-    bridges::{ActivityViewBridge, Called, LogsLedgerBridge, Targets},
+    bridges::{ActivityViewBridge, Called, LogsLedgerBridge, LogsSystemBridge, Targets},
     config::RelayConfig,
     metrics,
 };
@@ -36,6 +36,7 @@ pub const CALLS: &[&str] = &[
     "runspine.logs.v1.EventService/PullEvents",
     "runspine.logs.v1.EventService/AckEvents",
     "runspine.logs.v1.LedgerService/AppendEntries",
+    "runspine.logs.v1.RecordService/AppendSystemRecord",
     "runspine.activity.v1.RunStoreService/ApplyFacts",
 ];
 
@@ -54,6 +55,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub struct Relay {
     outboxes: Outboxes,
     ledger: LogsLedgerBridge,
+    system: LogsSystemBridge,
     views: ActivityViewBridge,
     context: Context,
     config: RelayConfig,
@@ -77,6 +79,7 @@ impl Relay {
         Self {
             outboxes: Outboxes::new(to, CONSUMER),
             ledger: LogsLedgerBridge::new(to.logs.clone()),
+            system: LogsSystemBridge::new(to.logs.clone()),
             views: ActivityViewBridge::new(to.activity.clone()),
             context,
             config,
@@ -126,6 +129,9 @@ impl Relay {
             self.to_ledger(&events).await?;
         }
         self.to_projection(&events).await?;
+        for record in events.iter().filter_map(life::heard) {
+            self.system.append(&self.context, record).await?;
+        }
         self.outboxes.ack(&self.context, domain, last).await?;
         let count = events.len();
         metrics::EVENTS.add(u64::try_from(count).unwrap_or(0), &[("domain", domain)]);

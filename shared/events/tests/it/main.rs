@@ -3,3 +3,4 @@
 
 mod catalogue;
 mod feed;
+mod life;

@@ -10,6 +10,7 @@ mod exports;
 mod freezes;
 mod govern;
 mod guardrails;
+mod instances;
 mod keyed;
 mod lifecycle;
 mod profiles;

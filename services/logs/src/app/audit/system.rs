@@ -1,14 +1,18 @@
 //! System records: what the mesh itself did.
 
+use bytes::Bytes;
 use contracts_logs::v1::{AppendSystemRecordResponse, SystemEventType, SystemRecord, SystemSeverity};
 use prost::Message as _;
 use runspine_db::Tx;
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::bytes::timestamp;
-use runspine_types::{Digest, Micros, new_id};
+use runspine_types::{Digest, Hasher, Micros, derived_id, new_id};
 
 use super::Audit;
 use crate::store::system;
+
+/// Keys what is concluded from the call that it was concluded from.
+const RECONFIGURED: &str = "runspine.reconfigured.v1";
 
 /// What is to be kept.
 pub struct Told {
@@ -41,27 +45,49 @@ async fn keep(tx: &mut Tx, told: Told, now: Micros) -> Result<AppendSystemRecord
         if digest != request_digest {
             return Err(Fault::new(&mesh::IDEMPOTENCY_MISMATCH, "the key was used for another record"));
         }
-        let first = SystemRecord::decode(first)
-            .map_err(|error| Fault::new(&mesh::INTERNAL, "a system record can't be read").caused_by(error))?;
-        return Ok(answer(&first));
+        return Ok(answer(&read(first)?));
     }
-    if record.event_type() == SystemEventType::Startup && began_before(tx, &record).await? {
-        record.set_event_type(SystemEventType::Restart);
-        record.severity = record.severity.max(SystemSeverity::Warn.into());
+    record.recorded_at = Some(timestamp(now));
+    if record.event_type() == SystemEventType::Startup
+        && let Some(last) = last_of_life(tx, &record).await?
+    {
+        if last.config_digest != record.config_digest {
+            let change = reconfigured(&record);
+            let key = derived_id(Hasher::new(RECONFIGURED).sized(request_id.as_bytes()).finish());
+            system::insert(tx, (&key, request_digest), &change, (occurred_at, now)).await?;
+        }
+        if last.event_type() != SystemEventType::Shutdown {
+            record.set_event_type(SystemEventType::Restart);
+            record.severity = record.severity.max(SystemSeverity::Warn.into());
+        }
     }
     record.id = new_id();
-    record.recorded_at = Some(timestamp(now));
     system::insert(tx, (&request_id, request_digest), &record, (occurred_at, now)).await?;
     Ok(answer(&record))
 }
 
-/// Whether an instance that begins had begun and never ended.
-async fn began_before(tx: &mut Tx, record: &SystemRecord) -> Result<bool, Fault> {
+/// What was told last of the life of an instance that begins.
+async fn last_of_life(tx: &mut Tx, record: &SystemRecord) -> Result<Option<SystemRecord>, Fault> {
     use SystemEventType::{Restart, Shutdown, Startup};
     let life = [Startup, Restart, Shutdown].map(i32::from);
     let of = (record.component, record.instance.as_str());
     let last = system::last_of(tx, &record.tenant_id, of, life).await?;
-    Ok(last.is_some_and(|last| last != i32::from(Shutdown)))
+    last.map(read).transpose()
+}
+
+/// The instance that begins runs under other settings than when it was told of last.
+fn reconfigured(beginning: &SystemRecord) -> SystemRecord {
+    SystemRecord {
+        id: new_id(),
+        event_type: SystemEventType::ConfigChange.into(),
+        summary: String::new(),
+        ..beginning.clone()
+    }
+}
+
+fn read(record: Bytes) -> Result<SystemRecord, Fault> {
+    SystemRecord::decode(record)
+        .map_err(|error| Fault::new(&mesh::INTERNAL, "a system record can't be read").caused_by(error))
 }
 
 fn answer(record: &SystemRecord) -> AppendSystemRecordResponse {

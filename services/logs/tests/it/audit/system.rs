@@ -88,6 +88,32 @@ on_both_engines! {
         assert_append_only(&db, "system_records").await;
     }
 
+    /// An instance that begins under other settings than the last time says so, each time once.
+    async fn a_beginning_under_other_settings_is_a_change(store: TestStore) {
+        let house = House::over(store).await;
+        for (id, (kind, settings)) in [
+            (Kind::Startup, 1), (Kind::Shutdown, 1), (Kind::Startup, 2), (Kind::Startup, 2), (Kind::Startup, 1),
+        ].into_iter().enumerate() {
+            house.advance(1_000);
+            let told = pb::SystemRecord {
+                config_digest: vec![settings; 32].into(),
+                ..record(&house, Component::Controls, kind, "a")
+            };
+            for _ in 0..2 {
+                append(&house, id as u64, told.clone()).await.unwrap();
+            }
+        }
+        let mut found = list(&house, Who::Platform, pb::SystemRecordFilter::default()).await;
+        found.reverse();
+        let seen: Vec<_> = found.iter().map(|r| (r.event_type(), r.config_digest[0])).collect();
+        use Kind::{ConfigChange, Restart, Shutdown, Startup};
+        assert_eq!(seen, [
+            (Startup, 1), (Shutdown, 1), (ConfigChange, 2), (Startup, 2), (Restart, 2), (ConfigChange, 1), (Restart, 1),
+        ]);
+        let ids: std::collections::BTreeSet<_> = found.iter().map(|r| &r.id).collect();
+        assert_eq!(ids.len(), found.len());
+    }
+
     /// Section 11: the relay delivering a record twice stores one.
     async fn a_record_is_kept_once(store: TestStore) {
         let house = House::over(store).await;
