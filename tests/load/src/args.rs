@@ -23,7 +23,8 @@ pub struct Args {
     /// Numbers of callers, in order.
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
     callers: Vec<usize>,
-    /// Only these parts: `floor`, `echo`, `steps`, `stream`, `runs`, `freeze`. Default: all.
+    /// Only these parts: `floor`, `echo`, `holds`, `appends`, `stories` (domains alone), `steps`, `stream`, `runs`,
+    /// `freeze`. Default: all.
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     only: Vec<String>,
     /// Whole runs stored before the last start is timed. They are made through the API, about 200 a second.
@@ -32,6 +33,12 @@ pub struct Args {
     /// Running agents that the freeze of the part `freeze` has to reach. Default 1,000, with --quick 32.
     #[arg(long, value_name = "N")]
     frozen_runs: Option<usize>,
+    /// Records of the trace that `appends` proves. Default 1,000,000, with --quick 2,000.
+    #[arg(long, value_name = "N")]
+    long_trace: Option<usize>,
+    /// Runs of the ledger that `stories` asks. Default 1,000,000, with --quick 2,000.
+    #[arg(long, value_name = "N")]
+    ledger_runs: Option<usize>,
     /// What to do instead of measuring.
     #[command(subcommand)]
     pub role: Option<Role>,
@@ -68,6 +75,16 @@ impl Args {
     /// Running agents under the measured freeze.
     pub fn frozen_runs(&self) -> usize {
         self.frozen_runs.unwrap_or(if self.quick { 32 } else { 1_000 }).clamp(1, 10_000)
+    }
+
+    /// Records of the long trace.
+    pub fn long_trace(&self) -> usize {
+        self.long_trace.unwrap_or(if self.quick { 2_000 } else { 1_000_000 }).clamp(1, 5_000_000)
+    }
+
+    /// Runs of the big ledger.
+    pub fn ledger_runs(&self) -> usize {
+        self.ledger_runs.unwrap_or(if self.quick { 2_000 } else { 1_000_000 }).clamp(1, 10_000_000)
     }
 
     /// Whether a part is wanted.

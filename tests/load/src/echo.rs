@@ -9,7 +9,7 @@ use std::{
 
 use contracts_spine::v1::{AuthorizeStepRequest, AuthorizeStepResponse};
 use futures::future::BoxFuture;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::net::TcpListener;
 use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{
     Request, Response, Status, body::Body, codegen::Service, server::NamedService, transport::Server,
@@ -17,8 +17,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use crate::{
-    machine::Usage,
-    measure::{Meter, Outcome, Point},
+    measure::{Meter, Outcome, Point, together},
     wire::{Client, Wire, answer, ask},
 };
 
@@ -73,21 +72,8 @@ pub async fn measure(address: &str, pid: u32, callers: usize, seconds: f64) -> O
     for caller in 0..callers.min(4) {
         call(wire.client(caller), Instant::now() + Duration::from_millis(50)).await?;
     }
-    let mut usage = Usage::default();
-    let stretch = Usage::open(pid);
-    let begun = Instant::now();
-    let until = begun + Duration::from_secs_f64(seconds);
-    let mut calls = JoinSet::new();
-    for caller in 0..callers {
-        calls.spawn(call(wire.client(caller), until));
-    }
-    let mut all = Meter::new()?;
-    while let Some(meter) = calls.join_next().await {
-        all.add(&meter??)?;
-    }
-    let took = begun.elapsed();
-    usage.close(&stretch);
-    Ok(Point::new("unary echo", callers, &all, took, &usage))
+    let calls = |until| (0..callers).map(|caller| call(wire.client(caller), until)).collect();
+    together("unary echo", pid, seconds, calls).await
 }
 
 async fn call(mut client: Client, until: Instant) -> Outcome<Meter> {

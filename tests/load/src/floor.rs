@@ -9,11 +9,10 @@ use std::{
 };
 
 use runspine_db::{Answers, Args, Batch, BoxFuture, Db, Migration, Migrations, StoreConfig, Tx, args};
-use tokio::task::JoinSet;
 
 use crate::{
     machine::Usage,
-    measure::{Meter, Outcome, Point},
+    measure::{Meter, Outcome, Point, together},
 };
 
 /// Bytes of a trace record, and of what the disk is asked to append.
@@ -72,24 +71,12 @@ pub async fn store(folder: &Path, callers: &[usize], seconds: f64) -> Outcome<Ve
     let config = StoreConfig::Sqlite { dir: folder.to_path_buf() };
     let db = Db::open(&config, "bare", MIGRATIONS).await?;
     let mut points = Vec::new();
-    let mut run = 0;
+    let mut run: i64 = 0;
     for &count in callers {
-        let mut usage = Usage::default();
-        let stretch = Usage::open(process::id());
-        let begun = Instant::now();
-        let until = begun + Duration::from_secs_f64(seconds);
-        let mut inserts = JoinSet::new();
-        for _ in 0..count {
-            run += 1;
-            inserts.spawn(insert(db.clone(), run, until));
-        }
-        let mut all = Meter::new()?;
-        while let Some(meter) = inserts.join_next().await {
-            all.add(&meter??)?;
-        }
-        let took = begun.elapsed();
-        usage.close(&stretch);
-        points.push(Point::new("bare SQLite group commit", count, &all, took, &usage));
+        let from = run;
+        run += i64::try_from(count)?;
+        let inserts = |until| (from..run).map(|run| insert(db.clone(), run, until)).collect();
+        points.push(together("bare SQLite group commit", process::id(), seconds, inserts).await?);
     }
     db.close().await;
     Ok(points)

@@ -5,11 +5,15 @@
 //! and processor time for a call, can. `runspine-load backtest` measures back-tests of recorded decisions.
 
 mod agent;
+mod alone;
+mod appends;
 mod args;
 mod backtest;
+mod domain;
 mod echo;
 mod floor;
 mod freeze;
+mod holds;
 mod ledger;
 mod machine;
 mod measure;
@@ -18,6 +22,7 @@ mod report;
 mod runs;
 mod server;
 mod steps;
+mod stories;
 mod stream;
 mod targets;
 mod wire;
@@ -110,7 +115,10 @@ async fn measure(args: &Args, work: &Path) -> Outcome<Report> {
     if args.wants("echo") {
         points.extend(echoes(&callers, seconds).await?);
     }
+    let alone = alone::measure(args, &binary, work).await?;
+    points.extend(alone.points);
     let mut report = govern(args, binary, work, points).await?;
+    report.long_proof = alone.proof;
     report.relate();
     report.targets = targets::judge(&report);
     Ok(report)
@@ -156,6 +164,7 @@ async fn govern(args: &Args, binary: PathBuf, work: &Path, mut points: Vec<Point
         seconds: args.seconds(),
         points,
         proof: loaded.proof,
+        long_proof: None,
         freeze: loaded.freeze,
         idle_mib,
         loaded_mib,

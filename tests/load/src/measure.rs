@@ -1,9 +1,13 @@
 //! One measured point.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::machine::Usage;
 
@@ -85,4 +89,31 @@ impl Point {
             of_echo: None,
         }
     }
+}
+
+/// Lets callers work at once until their time is over, and makes a point of what they measured. `server` is the process
+/// that serves them.
+pub async fn together<F>(
+    what: &str,
+    server: u32,
+    seconds: f64,
+    callers: impl FnOnce(Instant) -> Vec<F>,
+) -> Outcome<Point>
+where
+    F: Future<Output = Outcome<Meter>> + Send + 'static,
+{
+    let mut usage = Usage::default();
+    let stretch = Usage::open(server);
+    let begun = Instant::now();
+    let mut work = JoinSet::new();
+    for caller in callers(begun + Duration::from_secs_f64(seconds)) {
+        work.spawn(caller);
+    }
+    let (count, mut all) = (work.len(), Meter::new()?);
+    while let Some(meter) = work.join_next().await {
+        all.add(&meter??)?;
+    }
+    let took = begun.elapsed();
+    usage.close(&stretch);
+    Ok(Point::new(what, count, &all, took, &usage))
 }

@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
 use crate::{
+    appends::LongProof,
     freeze::Freeze,
     ledger::Audit,
     machine::Machine,
@@ -29,6 +30,8 @@ pub struct Report {
     pub points: Vec<Point>,
     /// The proof of the longest run.
     pub proof: Option<Proof>,
+    /// The proof of a long trace by `logs` alone.
+    pub long_proof: Option<LongProof>,
     /// The freeze of running agents.
     pub freeze: Option<Freeze>,
     /// Resident memory in MiB after the first answer on an empty folder.
@@ -92,6 +95,13 @@ impl Report {
                 proof.links_a_second, proof.links, proof.wall_ms
             );
             table.add_row(["proof".to_owned(), text]);
+        }
+        if let Some(long) = &self.long_proof {
+            let text = format!(
+                "{:.0} links a second, {:.0} a second of one core ({} links, {:.0} MiB before, {:.0} after)",
+                long.links_a_second, long.links_a_core_second, long.links, long.before_mib, long.after_mib
+            );
+            table.add_row(["proof of a long trace".to_owned(), text]);
         }
         table.add_row([
             "memory".to_owned(),

@@ -32,7 +32,8 @@ pub struct Server {
 }
 
 impl Server {
-    async fn spawn(mut command: Command) -> Outcome<Self> {
+    /// Starts it and waits until it says where it listens.
+    pub async fn spawn(mut command: Command) -> Outcome<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let pid = child.id().ok_or("the server ended at once")?;
         let out = child.stdout.take().ok_or("the server has no standard output")?;
@@ -124,7 +125,19 @@ impl Mesh {
     }
 }
 
-/// The server beside this binary, built with the same profile.
+/// How the domain whose binary lies beside `binary` is started, over an empty folder.
+pub fn domain_command(binary: &Path, work: &Path, name: &str, set: &[&str]) -> Outcome<Command> {
+    let folder = binary.parent().ok_or("the server lies in no folder")?;
+    let mut command = Command::new(folder.join(format!("runspine-{name}")));
+    command.arg("--data").arg(work.join("data").join(name)).args(["--listen", "127.0.0.1:0"]);
+    for set in set.iter().copied().chain(["telemetry.log=warn"]) {
+        command.args(["--set", set]);
+    }
+    command.stderr(File::options().create(true).append(true).open(work.join("serve.log"))?);
+    Ok(command)
+}
+
+/// The server beside this binary, built with the same profile, and the domains that are measured alone.
 pub async fn build() -> Outcome<PathBuf> {
     let own = env::current_exe()?;
     let folder = own.parent().ok_or("this binary lies in no folder")?;
@@ -135,7 +148,8 @@ pub async fn build() -> Outcome<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut command = Command::new(cargo);
-    command.current_dir(workspace).args(["build", "--quiet", "-p", "runspine", "--profile", profile]);
+    command.current_dir(workspace).args(["build", "--quiet", "--profile", profile]);
+    command.args(["-p", "runspine", "-p", "runspine-controls", "-p", "runspine-logs"]);
     if !command.status().await?.success() {
         return Err("runspine can't be built".into());
     }
