@@ -49,6 +49,7 @@ fn the_catalogue_names_every_event() {
             "IncidentReopened",
             "IncidentResolved",
             "IncidentVoided",
+            "InstanceChanged",
             "SeverityRaised",
         ]
     );

@@ -1,9 +1,6 @@
 //! Puts a decision on the trace and lets the answer leave.
 
-use contracts_activity::v1::{
-    AddPauseRequest, Authority, PauseReason, PauseTimeout, RequestStopRequest, StopMode,
-};
-use contracts_common::common::v1::{DecisionSource, Directive, TerminationReason, Verdict};
+use contracts_common::common::v1::{DecisionSource, Directive, Verdict};
 use contracts_logs::v1::{self as logs, ControlAction, RecordItem, record_item};
 use contracts_policies::v1::EvaluateStepResponse;
 use contracts_spine::v1::{
@@ -19,12 +16,11 @@ use super::{
     authorize::Judged,
     combine::{Check, Combined},
     freeze::frozen,
-    ledger,
     replay::{decision_key, freeze_over, receipt, revocation_key},
     session::{Calls, Step},
     sessions::Slot,
     state::Attempt,
-    step_check, termination,
+    step_check,
     trace::{control_item, not_recorded},
 };
 
@@ -204,79 +200,6 @@ impl Kernel {
         self.release_hold(context, hold_id, ask).await;
         freeze_over(answer, directive);
         Ok(())
-    }
-
-    /// Writes what the run is told: a pause or a stop is stored before the answer says so.
-    async fn enforce(
-        &self,
-        context: &Context,
-        ask: &AuthorizeStepRequest,
-        attempt: &Attempt,
-        slot: &mut Slot,
-        answer: &AuthorizeStepResponse,
-    ) -> Outcome<()> {
-        let Some(decision) = &answer.decision else { return Ok(()) };
-        let primary = decision.reasons.first().cloned().unwrap_or_default();
-        match decision.directive() {
-            Directive::Terminate if attempt.state.stop.is_none() => {
-                let reason = termination::reason_of_refusal(&primary.check, &primary.code);
-                self.stop(context, ask, reason, &primary.source_id).await
-            }
-            Directive::Pause if attempt.status() == contracts_common::common::v1::RunStatus::Running => {
-                let waits = decision.effective_verdict() == Verdict::RequireApproval;
-                let (reason, source_id) = match primary.check.as_str() {
-                    "FREEZE" => (PauseReason::Freeze, &primary.source_id),
-                    "LIMITS" => (PauseReason::BudgetWarning, &primary.source_id),
-                    _ if waits => (PauseReason::ApprovalRequired, &decision.approval_id),
-                    _ => (PauseReason::PolicyChange, &primary.source_id),
-                };
-                let request = AddPauseRequest {
-                    request_id: decision.decision_id.clone(),
-                    run_id: ask.run_id.clone(),
-                    attempt: ask.attempt,
-                    reason: reason.into(),
-                    source_id: source_id.clone(),
-                    sla_ms: i64::from(self.config.pause_sla_s) * 1_000,
-                    on_timeout: PauseTimeout::Terminate.into(),
-                    note: primary.message.clone(),
-                    actor: Some(ledger::actor(context)),
-                    authority: Authority::SystemAuto.into(),
-                    expected_sequence: attempt.state.sequence,
-                };
-                self.pause_for(context, request, slot).await?;
-                if reason == PauseReason::ApprovalRequired {
-                    // Whoever decided it before the run was paused woke nobody.
-                    self.resume_if_resolved(context, &decision.approval_id, slot).await?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn stop(
-        &self,
-        context: &Context,
-        ask: &AuthorizeStepRequest,
-        reason: TerminationReason,
-        source: &str,
-    ) -> Outcome<()> {
-        let policy = reason == TerminationReason::PolicyBlock;
-        let request = RequestStopRequest {
-            run_id: ask.run_id.clone(),
-            attempt: ask.attempt,
-            reason: reason.into(),
-            code: termination::kernel_code(reason).to_owned(),
-            causes: vec![reason.into()],
-            actor: Some(ledger::actor(context)),
-            mode: StopMode::Drain.into(),
-            drain_ms: self.config.drain_ms,
-            violation_policy_id: if policy { source.to_owned() } else { String::new() },
-            stopped_at_step: ask.step_index,
-            ..RequestStopRequest::default()
-        };
-        let stored = self.bridges.stops.stop(context, request).await;
-        stored.map(|_| ()).map_err(|miss| miss.into_fault(&crate::reasons::RECORD_UNAVAILABLE))
     }
 }
 

@@ -14,6 +14,7 @@ mod claim;
 mod complete;
 mod deadline;
 mod decide;
+mod enforce;
 mod environment;
 mod freeze;
 mod frozen;
