@@ -222,12 +222,16 @@ impl Desk<'_> {
         }
     }
 
-    /// An envelope that was suspended gives nothing, whatever is in it.
-    fn pass_suspended(&self, case: &Case<'_>, needs: &mut [Need], findings: &mut Vec<(Finding, Effect)>) {
+    /// An envelope that was suspended gives nothing, whatever is in it: where that blocks it is not asked any more.
+    fn pass_suspended(&self, case: &Case<'_>, needs: &mut Vec<Need>, findings: &mut Vec<(Finding, Effect)>) {
         let set = self.set(&case.scope.tenant_id);
         for (limit, row) in case.budgets().filter(|(_, row)| set.suspended.contains(&row.envelope_key)) {
             let effect = case.effect(limit);
-            waive(needs, row.envelope_key, effect.waive());
+            if effect.blocks() {
+                needs.retain(|need| need.envelope != row.envelope_key);
+            } else {
+                waive(needs, row.envelope_key, effect.waive());
+            }
             findings.push((suspended_finding(limit, &row.scope_id, effect.verdict()), effect));
         }
     }

@@ -184,6 +184,25 @@ on_both_engines! {
         assert!(under.iter().all(|r| r.override_ids == [override_id.clone()]));
     }
 
+    /// An envelope that is empty and suspended says that it is suspended, and is not exhausted once more.
+    async fn what_is_suspended_is_not_asked(store: TestStore) {
+        let house = House::over(store).await;
+        let limit = house.create(1, daily("day", 10)).await;
+        house.admit(1).await.unwrap();
+        house.step(step(1, 0, 10)).await.unwrap();
+        let envelope_id = house.envelope(&limit.limit_id).await.envelope_id;
+        let message =
+            pb::SuspendEnvelopeRequest { request_id: test_id(9, 5), envelope_id, reason: "it is looked into".into() };
+        call!(house, budgets.suspend_envelope, "BudgetService/SuspendEnvelope", message).unwrap();
+        let refused = house.step(step(1, 1, 1)).await.unwrap();
+        let (_, _, codes) = crate::harness::verdict(refused.admission.as_ref());
+        assert_eq!(codes, ["BUDGET_SUSPENDED"]);
+        let rows = all(&house, pb::ListEvaluationEvidenceRequest::default()).await;
+        assert!(rows.iter().all(|row| row.recomputation() == Recomputation::Equal), "{rows:?}");
+        let (breaches,): (i64,) = house.one("SELECT COUNT(*) FROM breaches").await;
+        assert_eq!(breaches, 0, "nobody asked an envelope for more than it had");
+    }
+
     /// Rows are found by run, limit and verdict; another tenant has none of them.
     async fn rows_are_found(store: TestStore) {
         let house = House::over(store).await;
