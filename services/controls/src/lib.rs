@@ -7,6 +7,7 @@ mod config;
 mod metrics;
 pub mod rpc;
 pub mod store;
+pub mod words;
 pub mod worker;
 
 use std::{sync::Arc, time::Duration};

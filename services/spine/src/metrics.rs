@@ -17,6 +17,14 @@ pub(crate) static DECISION: Histogram =
 pub(crate) static CHECKS: Counter =
     Counter::new("runspine_spine_checks_total", "Checks of a decision, by check and status");
 
+/// Decisions made without a decider, by what failed.
+pub(crate) static DEGRADED: Counter =
+    Counter::new("runspine_spine_degraded_total", "Decisions made without a decider, by failure");
+
+/// Those of them that controls should have decided, under the name of controls: only the spine sees them.
+pub(crate) static CONTROLS_DEGRADED: Counter =
+    Counter::new("runspine_controls_degraded_total", "Decisions made without controls, by cause");
+
 /// Steps recorded, by outcome.
 pub(crate) static STEPS: Counter = Counter::new("runspine_spine_steps_total", "Steps recorded, by outcome");
 

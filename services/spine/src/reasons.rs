@@ -5,6 +5,8 @@ runspine_errors::reasons! { "spine.runspine";
     NotFound: RUN_NOT_FOUND;
     /// The run has no such attempt.
     NotFound: ATTEMPT_NOT_FOUND;
+    /// The tenant has no audit contract of this saga, subject and attempt.
+    NotFound: CONTRACT_NOT_FOUND;
     /// The parent run does not exist for the tenant, or has ended.
     NotFound: PARENT_NOT_FOUND;
     /// A run may spawn runs to a depth of 8.

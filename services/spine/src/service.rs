@@ -63,7 +63,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         .add(RunServiceServer::new(RunServer::new(Arc::clone(&kernel), frames.clone(), targets.logs.clone())))
         .add(RunBundleServiceServer::new(BundleServer::new(Arc::clone(&kernel), targets.logs.clone())))
         .add(GovernanceServiceServer::new(GovernanceServer::new(Arc::clone(&kernel))))
-        .add(ReconcilerServiceServer::new(ReconcilerServer::new(Arc::clone(&tally))))
+        .add(ReconcilerServiceServer::new(ReconcilerServer::new(Arc::clone(&kernel), Arc::clone(&tally))))
         .add(catalogue.server());
     let service = Service::with_descriptors("spine", &DESCRIPTORS, &routes, deps)?;
     let own = service.stack.clone();

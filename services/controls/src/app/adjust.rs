@@ -7,19 +7,16 @@ use runspine_errors::Fault;
 use runspine_rpc::timestamp;
 use runspine_types::{Micros, new_id};
 
-use super::{App, defect, limits::Keyed};
-use crate::{
-    rpc::budget_views::envelope_to,
-    store::{
-        adjustments::{self, AdjustmentRow},
-        caches::Caches,
-        desk::Desk,
-        events::{About, publish},
-        limits::{bump, mark},
-        locks::Locking,
-        rows::EnvelopeRow,
-        views::EnvelopeView,
-    },
+use super::{App, defect, limits::Keyed, present::envelope_to};
+use crate::store::{
+    adjustments::{self, AdjustmentRow},
+    caches::Caches,
+    desk::Desk,
+    events::{About, publish},
+    limits::{bump, mark},
+    locks::Locking,
+    rows::EnvelopeRow,
+    views::EnvelopeView,
 };
 
 /// How long a large adjustment waits for a second person.

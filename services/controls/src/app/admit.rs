@@ -27,13 +27,13 @@ use super::{
     records::NewBreach,
 };
 use crate::{
-    rpc::words::{admission_to, amounts_from, amounts_to, reason_to},
     store::{
         desk::Desk,
         envelopes::Applicable,
         events::publish,
         rows::{LeaseRow, lease_state},
     },
+    words::{admission_to, amounts_from, amounts_to, reason_to},
 };
 
 /// A question while it is being answered.

@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{
     metrics,
-    rpc::words::optional,
     store::{
         breakers::{self as store, BreakerName, BreakerRow},
         events::{About, publish},
     },
+    words::optional,
 };
 
 /// Breakers of which it is told at a time that their time is over.

@@ -14,12 +14,12 @@ use runspine_types::{Micros, new_id};
 use super::{App, limits::Keyed, overrides::expect_human, records::Caller};
 use crate::{
     metrics,
-    rpc::words::optional,
     store::{
         bypasses::{self as store, BypassRow, DeedRow, PassedRow},
         events::{About, publish},
         limits::bump,
     },
+    words::optional,
 };
 
 /// Bypasses whose end is told at a time.

@@ -29,8 +29,8 @@ use super::{
     signals::{Moment, used},
 };
 use crate::{
-    rpc::words::{admission_to, amounts_from, reason_to},
     store::desk::{Desk, RunRef},
+    words::{admission_to, amounts_from, reason_to},
 };
 
 const EXTEND: &str = "runspine.controls.v1.BudgetService/Extend";

@@ -21,12 +21,12 @@ use super::{
     signals::Moment,
 };
 use crate::{
-    rpc::words::reason_to,
     store::{
         desk::{Desk, RunRef},
         events::publish,
         rows::lease_state,
     },
+    words::reason_to,
 };
 
 /// How long after a lease lapsed its holds expire, milliseconds.

@@ -1,9 +1,14 @@
 //! The stream that tells every replica of the spine of a freeze: everything that is active at once, then each change,
 //! and a heartbeat every second that confirms the epoch.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context as Poller, Poll},
+    time::Duration,
+};
 
 use contracts_controls::v1 as pb;
+use futures::Stream;
 use runspine_controls_domain::freeze::FreezeState;
 use runspine_errors::Fault;
 use runspine_rpc::{status, timestamp};
@@ -15,10 +20,7 @@ use tokio::{
 use tonic::Status;
 
 use super::{App, freezes::record, watchers::Watch};
-use crate::{
-    rpc::Epochs,
-    store::{bypasses as store, views},
-};
+use crate::store::{bypasses as store, views};
 
 /// How long nothing may be said.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -30,6 +32,17 @@ const ENDED_MS: i64 = 86_400_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Message = Result<pb::WatchEpochResponse, Status>;
+
+/// The stream of the epoch; the work behind it ends when it is dropped.
+pub struct Epochs(pub(super) mpsc::Receiver<Message>);
+
+impl Stream for Epochs {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}
 
 /// Opens a stream.
 pub fn open(app: App, replica: &str) -> Epochs {

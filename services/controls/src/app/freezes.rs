@@ -13,7 +13,6 @@ use runspine_types::{Micros, PLATFORM_TENANT, new_id};
 
 use super::{App, limits::Keyed, records::Caller};
 use crate::{
-    rpc::words::optional,
     store::{
         containment,
         events::{About, publish},
@@ -21,6 +20,7 @@ use crate::{
         limits::bump,
         rows::{FreezeRow, scope_of},
     },
+    words::optional,
 };
 
 /// What to freeze.

@@ -23,7 +23,6 @@ use super::{
     records::{Caller, NewBreach, NewSignal},
 };
 use crate::{
-    rpc::words::stored,
     store::{
         caches::Caches,
         desk::Desk,
@@ -32,6 +31,7 @@ use crate::{
         locks::Locking,
         views,
     },
+    words::stored,
 };
 
 /// Trips that are looked at at a time.

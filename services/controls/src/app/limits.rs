@@ -18,7 +18,6 @@ use serde_json::Value;
 
 use super::{App, defect, records::Caller};
 use crate::{
-    rpc::words::limit_to,
     store::{
         caches::Caches,
         desk::Desk,
@@ -26,6 +25,7 @@ use crate::{
         limits,
         locks::Locking,
     },
+    words::limit_to,
 };
 
 /// Limits that a tenant may have.

@@ -23,7 +23,7 @@ pub mod limits;
 mod overridden;
 pub mod overrides;
 mod prepare;
-mod present;
+pub(crate) mod present;
 pub mod rates;
 pub mod records;
 pub mod scopes;

@@ -15,12 +15,12 @@ use runspine_types::{Micros, new_id};
 
 use super::{App, limits::Keyed, records::Caller};
 use crate::{
-    rpc::words::optional,
     store::{
         events::{About, publish},
         limits::{self, bump, mark},
         overrides::{self as store, APPROVED, OverrideRow, SaidRow, UseRow},
     },
+    words::optional,
 };
 
 /// Overrides that are told of at a time.

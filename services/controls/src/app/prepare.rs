@@ -14,12 +14,12 @@ use runspine_types::Micros;
 
 use super::accounts::{Ask, Call, Target};
 use crate::{
-    rpc::words::amounts_from,
     store::{
         desk::{Desk, RunRef},
         met,
         rows::LeaseRow,
     },
+    words::amounts_from,
 };
 
 /// The units of tokens.

@@ -13,11 +13,11 @@ use runspine_types::{Micros, new_id};
 
 use super::{App, limits::Keyed};
 use crate::{
-    rpc::words::optional,
     store::{
         events::{About, publish},
         scopes::{self as store, ScopeRow, UseRow},
     },
+    words::optional,
 };
 
 impl App {

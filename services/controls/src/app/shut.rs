@@ -10,8 +10,8 @@ use runspine_errors::Fault;
 
 use super::{admit::Case, breakers::grant, gates::Takings};
 use crate::{
-    rpc::words::stored,
     store::{breakers::BreakerRow, desk::Desk},
+    words::stored,
 };
 
 impl Case<'_> {

@@ -3,31 +3,27 @@
 use contracts_controls::v1 as pb;
 use prost::Message as _;
 use runspine_controls_domain::{
-    limit::permille,
     reasons,
     verify::Sums,
-    words::{EntryKind, HoldState, LimitState, Scope},
+    words::{EntryKind, HoldState, Scope},
 };
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::timestamp;
 use runspine_types::Micros;
 
-use super::{
-    Rpc, after,
-    checks::Checks,
-    cut, query_of,
+use super::{Rpc, after, checks::Checks, cut, query_of};
+use crate::{
+    app::present::envelope_to,
+    store::{
+        evidence,
+        rows::{LeaseRow, lease_state},
+        views::{self, EntryRow, EnvelopeFilter, EnvelopeView},
+    },
     words::{amounts_to, optional},
-};
-use crate::store::{
-    evidence,
-    rows::{LeaseRow, lease_state},
-    views::{self, EntryRow, EnvelopeFilter, EnvelopeView},
 };
 
 /// Most holds that are shown of a run.
 const MOST_HOLDS: i64 = 500;
-/// An envelope is archived when its limit is disabled for 90 days.
-const ARCHIVED_AFTER_MS: i64 = 90 * 86_400_000;
 /// Most envelopes that a run is counted in.
 const MOST_ENVELOPES: i64 = 10_000;
 
@@ -252,51 +248,6 @@ fn headroom_to(view: &EnvelopeView) -> pb::LimitHeadroom {
         held: view.held,
         limit_value: view.period.limit_value(&view.limit),
         headroom: view.headroom(),
-    }
-}
-
-/// An envelope as it travels.
-#[must_use]
-pub fn envelope_to(view: &EnvelopeView, now: Micros) -> pb::Envelope {
-    let (period, limit) = (&view.period, &view.limit);
-    let limit_value = period.limit_value(limit);
-    let used_permille = permille(view.usage(), limit_value);
-    let spent_out = used_permille >= limit.spec.block_permille || view.headroom() == 0;
-    let state = match () {
-        () if limit.state == LimitState::Disabled
-            && now.millis_since(limit.updated_at) >= ARCHIVED_AFTER_MS =>
-        {
-            pb::EnvelopeState::Archived
-        }
-        () if view.suspended => pb::EnvelopeState::Suspended,
-        () if spent_out => pb::EnvelopeState::Blocked,
-        () if used_permille >= limit.spec.warn_permille => pb::EnvelopeState::Warned,
-        () => pb::EnvelopeState::Active,
-    };
-    pb::Envelope {
-        envelope_id: view.envelope.envelope_id.clone(),
-        limit_id: limit.id.clone(),
-        scope: view.envelope.scope,
-        scope_id: view.envelope.scope_id.clone(),
-        unit: limit.spec.unit.code(),
-        state: state as i32,
-        period: Some(pb::EnvelopePeriod {
-            start: Some(timestamp(period.key.1)),
-            end: optional(period.end),
-            limit_value,
-            rollover_in: period.rollover_in,
-            adjusted: period.adjusted,
-            debt_in: period.debt_in,
-            settled: period.settled,
-            granted: period.granted,
-            debt: period.debt,
-            unfunded: period.unfunded,
-            available: period.available(limit),
-            usage: view.usage(),
-            used_permille,
-        }),
-        open_allocations: view.open,
-        held: view.held,
     }
 }
 

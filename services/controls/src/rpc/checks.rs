@@ -6,8 +6,7 @@ use runspine_errors::{Fault, Reason, Violations, mesh};
 use runspine_rpc::micros;
 use runspine_types::{Micros, PageSize, is_uuid, is_uuid_v7};
 
-use super::words::amounts_from;
-use crate::store::desk::RunRef;
+use crate::{store::desk::RunRef, words::amounts_from};
 
 /// What is wrong with a request, so far.
 #[derive(Debug, Default)]

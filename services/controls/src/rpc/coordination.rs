@@ -6,8 +6,8 @@ use runspine_errors::mesh;
 use runspine_rpc::{Context, context, status};
 use tonic::{Request, Response, Status};
 
-use super::{Rpc, checks::Checks, words::optional};
-use crate::app::coordination::Named;
+use super::{Rpc, checks::Checks};
+use crate::{app::coordination::Named, words::optional};
 
 #[tonic::async_trait]
 impl CoordinationService for Rpc {

@@ -22,8 +22,8 @@ use runspine_types::{Micros, PageToken};
 use super::{Rpc, after_text, checks::Checks, query_of};
 use crate::{
     app::signals::used,
-    rpc::words::amounts_from,
     store::evidence::{self, EvidenceRow, ListedRow, Place},
+    words::amounts_from,
 };
 
 /// Rows that are read at a time where a filter has to look into them.

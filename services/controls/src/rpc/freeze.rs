@@ -1,39 +1,24 @@
 //! FreezeService.
 
-use std::{
-    pin::Pin,
-    task::{Context as Poller, Poll},
-};
-
 use contracts_controls::v1::{self as pb, freeze_service_server::FreezeService};
-use futures::Stream;
 use runspine_controls_domain::freeze::{FreezeEffect, FreezeReason, FreezeScope, FreezeState};
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{context, status};
 use runspine_types::Micros;
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, after, checks::Checks, cut, keyed, query_of};
 use crate::{
-    app::freezes::{NewFreeze, not_found, record},
+    app::{
+        epochs::Epochs,
+        freezes::{NewFreeze, not_found, record},
+    },
     store::{freezes::WishRow, views},
 };
 
 const FREEZE: &str = "runspine.controls.v1.FreezeService/Freeze";
 const REQUEST: &str = "runspine.controls.v1.FreezeService/RequestUnfreeze";
 const APPROVE: &str = "runspine.controls.v1.FreezeService/ApproveUnfreeze";
-
-/// The stream of the epoch; the work behind it ends when it is dropped.
-pub struct Epochs(pub(crate) mpsc::Receiver<Result<pb::WatchEpochResponse, Status>>);
-
-impl Stream for Epochs {
-    type Item = Result<pb::WatchEpochResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx)
-    }
-}
 
 #[tonic::async_trait]
 impl FreezeService for Rpc {

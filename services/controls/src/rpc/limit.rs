@@ -14,18 +14,14 @@ use runspine_rpc::{context, status};
 use runspine_types::Digest;
 use tonic::{Request, Response, Status};
 
-use super::{
-    Rpc, after,
-    checks::Checks,
-    cut, keyed, query_of,
-    words::{degrade_from, limit_to, params_from, spec_from},
-};
+use super::{Rpc, after, checks::Checks, cut, keyed, query_of};
 use crate::{
     app::limits::LimitAct,
     store::{
         caches::ControlSet,
         views::{self, EnvelopeFilter, EnvelopeView},
     },
+    words::{degrade_from, limit_to, params_from, spec_from},
 };
 
 const CREATE: &str = "runspine.controls.v1.LimitService/CreateLimit";

@@ -20,7 +20,6 @@ mod rate;
 mod scope;
 mod signal;
 mod threshold;
-pub mod words;
 
 use std::sync::Arc;
 
@@ -38,8 +37,6 @@ use prost::Message;
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{Context, Routes};
 use runspine_types::{Digest, Hasher, PageSize, PageToken, hash};
-
-pub use freeze::Epochs;
 
 use crate::app::{App, limits::Keyed};
 

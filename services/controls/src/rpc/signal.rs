@@ -20,7 +20,6 @@ use super::{
     cut, cut_text,
     evidence::{evidence_to, inputs_of, unreadable},
     query_of,
-    words::optional,
 };
 use crate::{
     app::{freezes::record, overrides::use_to},
@@ -30,6 +29,7 @@ use crate::{
         signals::{self, FoundBreach, FoundFilter, SignalRow},
         views,
     },
+    words::optional,
 };
 
 /// Most admissions that are shown.

@@ -11,13 +11,14 @@ use runspine_errors::{Fault, mesh};
 use runspine_rpc::{Context, context, status};
 use tonic::{Request, Response, Status};
 
-use super::{Rpc, admission::mixed_up, checks::Checks, words::params_from};
+use super::{Rpc, admission::mixed_up, checks::Checks};
 use crate::{
     app::{
         accounts::{Call, Out},
         signals::{effective_to, in_scope},
     },
     store::{overrides, rows::LeaseRow, views},
+    words::params_from,
 };
 
 #[tonic::async_trait]

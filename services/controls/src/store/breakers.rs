@@ -11,7 +11,7 @@ use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, args};
 use runspine_types::{Micros, new_id};
 
 use super::rows::unreadable;
-use crate::rpc::words::stored;
+use crate::words::stored;
 
 /// Events that are shown of a breaker.
 const MOST_EVENTS: i64 = 100;

@@ -7,7 +7,7 @@ use runspine_controls_domain::{
 use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, args};
 use runspine_types::Micros;
 
-use crate::rpc::words::stored;
+use crate::words::stored;
 
 /// How long a bypass stays in memory beyond its end, milliseconds: clocks differ.
 const SLACK_MS: i64 = 60_000;

@@ -18,7 +18,7 @@ use runspine_controls_domain::{
 use runspine_types::{Micros, PLATFORM_TENANT, hash};
 
 use super::rows::{EnvelopeName, EnvelopeRow};
-use crate::rpc::words::spec_to;
+use crate::words::spec_to;
 
 /// Beyond this many envelopes the memory of them is begun anew.
 const MOST_ENVELOPES: usize = 50_000;

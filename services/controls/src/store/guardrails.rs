@@ -13,7 +13,7 @@ use super::{
     limits::{self, COLUMNS, VERSION_COLUMNS},
     rows::{LimitRow, unreadable},
 };
-use crate::rpc::words::spec_to;
+use crate::words::spec_to;
 
 /// Steps and failures within the window of a guardrail.
 pub type FailureCounts = Counts<FAILURES_WINDOW_S>;

@@ -6,7 +6,7 @@ use runspine_db::{Args, AssertSqlSafe, DbError, Tx, args};
 use runspine_types::{Micros, PLATFORM_TENANT};
 
 use super::rows::LimitRow;
-use crate::rpc::words::spec_to;
+use crate::words::spec_to;
 
 /// The name of the number that grows with each change of a tenant's limits.
 #[must_use]

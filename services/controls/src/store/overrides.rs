@@ -10,7 +10,7 @@ use runspine_rpc::timestamp;
 use runspine_types::{Micros, PLATFORM_TENANT};
 
 use super::{desk::Desk, events::publish};
-use crate::{app::records::Caller, rpc::words::stored};
+use crate::{app::records::Caller, words::stored};
 
 runspine_db::row! {
     /// An override.

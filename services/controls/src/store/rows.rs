@@ -14,7 +14,7 @@ use runspine_controls_domain::{
 use runspine_db::DbError;
 use runspine_types::{Digest, Micros};
 
-use crate::rpc::words::{spec_from, stored};
+use crate::words::{spec_from, stored};
 
 runspine_db::row! {
     /// A limit.

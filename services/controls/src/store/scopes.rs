@@ -7,7 +7,7 @@ use runspine_controls_domain::{
 use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tx, args};
 use runspine_types::Micros;
 
-use crate::rpc::words::stored;
+use crate::words::stored;
 
 runspine_db::row! {
     /// A scope.

@@ -328,7 +328,7 @@ pub async fn audited(read: &Read, envelope: i64, start: Micros) -> Result<Audite
     let entry = |(kind, funding, amount, run): (i32, Option<i32>, i64, Option<i64>)| {
         Ok(Entry {
             period: period.key,
-            kind: crate::rpc::words::stored(EntryKind::from_code(kind))?,
+            kind: crate::words::stored(EntryKind::from_code(kind))?,
             funding: funding.and_then(Funding::from_code),
             amount,
             run,

@@ -78,6 +78,22 @@ on_both_engines! {
         refused(house.open(other).await, &mesh::IDEMPOTENCY_MISMATCH);
     }
 
+    /// People know a rule by its slug; one that has none is named by its id.
+    async fn the_title_names_the_rule(store: TestStore) {
+        let house = House::over(store).await;
+        let named = pb::OpenViolationIncidentRequest { rule_slug: "no-names-in-mails".into(), ..violation(1, "r1") };
+        for (request, title) in [
+            (named, "A run violated the rule no-names-in-mails"),
+            (violation(2, "r2"), "A run violated the rule r2"),
+        ] {
+            let opened = house.open(request).await.unwrap();
+            let incident = house.get(&opened.incident_id).await.incident.unwrap();
+            assert_eq!(incident.title, title);
+        }
+        let long = pb::OpenViolationIncidentRequest { rule_slug: "x".repeat(129), ..violation(3, "r3") };
+        refused(house.open(long).await, &mesh::FIELD_INVALID);
+    }
+
     /// Rules `r1` and `r10` are two incidents; three facts of `r1` are one, whichever code each had.
     async fn a_rule_has_one_incident_in_a_run(store: TestStore) {
         let house = House::over(store).await;

@@ -424,12 +424,14 @@ fn of_record(under: &Under<'_>, step: u32, v: &RecordViolation) -> Raised {
 pub(crate) fn identity(under: &Under<'_>, step_index: Option<u32>, rule_id: &str) -> pb::Violation {
     let (tenant, run_id) = (under.who.tenant.as_bytes(), under.attempt.run_id.as_bytes());
     let key = Hasher::new("runspine.incidentkey.v1").sized(tenant).sized(run_id).sized(rule_id.as_bytes());
+    let bound = under.snapshot.iter().flat_map(|s| s.rules.iter()).find(|r| r.meaning.rule_id == rule_id);
     pb::Violation {
         violation_id: new_id(),
         run_id: under.attempt.run_id.clone(),
         attempt: under.attempt.attempt,
         step_index,
         incident_key: key.finish().to_vec().into(),
+        rule_slug: bound.map(|r| r.meaning.slug.clone()).unwrap_or_default(),
         detected_at: Some(timestamp(under.now)),
         recorded_at: Some(timestamp(under.now)),
         ..pb::Violation::default()

@@ -28,7 +28,7 @@ impl App {
     ) -> Result<pb::ReportViolationResponse, Fault> {
         let attempt = Attempt { run_id: request.run_id.clone(), attempt: request.attempt };
         let handle = self.handle(who, &attempt).await?;
-        let version = self.version_of(who, &handle, &request.rule_id).await?;
+        let named = self.rule_of(who, &handle, &request.rule_id).await?;
         let now = self.now();
         let snapshot = self.cache.snapshot(&self.db, &who.tenant, handle.digest).await;
         let run = runspine_policies_domain::facts::Run::default();
@@ -41,7 +41,7 @@ impl App {
             run: &run,
             now,
         };
-        let violation = found(&under, request, version);
+        let violation = found(&under, request, named);
         let fact = raised(&under, violation.clone());
         let key = Keyed::by_request_id("policies.ReportViolation", &request.request_id, request);
         let run_key = handle.run_key;
@@ -57,19 +57,19 @@ impl App {
         .await
     }
 
-    /// The version of a rule that binds the attempt, or is in force for the tenant.
-    async fn version_of(
+    /// Version and slug of a rule that binds the attempt, or is in force for the tenant.
+    async fn rule_of(
         &self,
         who: &Who,
         handle: &super::cache::RunHandle,
         rule_id: &str,
-    ) -> Result<u32, Fault> {
+    ) -> Result<(u32, String), Fault> {
         let bound = self.cache.snapshot(&self.db, &who.tenant, handle.digest).await;
         let in_force = self.active(who).await?.compiled;
         let rules = bound.iter().flat_map(|s| s.rules.iter()).chain(in_force.rules.iter());
         let mut named = rules.filter(|r| r.meaning.rule_id == rule_id);
-        let version = named.next().map(|r| r.meaning.version);
-        version.ok_or_else(|| {
+        let rule = named.next().map(|r| (r.meaning.version, r.meaning.slug.clone()));
+        rule.ok_or_else(|| {
             let text = "the rule neither binds the attempt nor is in force";
             Fault::new(&reasons::RULE_NOT_FOUND, text).field("rule_id", "RULE_NOT_FOUND", text)
         })
@@ -107,10 +107,15 @@ impl App {
     }
 }
 
-fn found(under: &Under<'_>, r: &pb::ReportViolationRequest, version: u32) -> pb::Violation {
+fn found(
+    under: &Under<'_>,
+    r: &pb::ReportViolationRequest,
+    (version, rule_slug): (u32, String),
+) -> pb::Violation {
     let detected = r.detected_at.as_ref().map_or(under.now, micros);
     pb::Violation {
         version,
+        rule_slug,
         rule_id: r.rule_id.clone(),
         rule_code: r.rule_code.clone(),
         kind: r.kind,

@@ -7,12 +7,13 @@ use contracts_logs::v1::{
     AppendSystemRecordRequest, AppendSystemRecordResponse, CaptureEvidenceRequest, CaptureEvidenceResponse,
     ClaimOverdueRequest, ClaimOverdueResponse, ComputeIntegrityRequest, ComputeIntegrityResponse,
     CreateCheckpointRequest, CreateCheckpointResponse, DeclareExpectationsRequest,
-    DeclareExpectationsResponse, GetAuditContractRequest, GetAuditContractResponse, GetReceiptRequest,
-    GetReceiptResponse, GetTraceRequest, GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse,
-    ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest,
-    ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse,
-    ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartTraceRequest,
-    StartTraceResponse, VerifyTraceRequest, VerifyTraceResponse,
+    DeclareExpectationsResponse, GetAuditContractRequest, GetAuditContractResponse,
+    GetContractBacklogRequest, GetContractBacklogResponse, GetReceiptRequest, GetReceiptResponse,
+    GetTraceRequest, GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest,
+    ListEntriesResponse, ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse,
+    MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse, ReleaseClaimRequest,
+    ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartTraceRequest, StartTraceResponse,
+    UnparkContractRequest, UnparkContractResponse, VerifyTraceRequest, VerifyTraceResponse,
     audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, export_service_client::ExportServiceClient,
     ledger_service_client::LedgerServiceClient, record_service_client::RecordServiceClient,
@@ -75,6 +76,11 @@ bridge! {
         release: AuditContractServiceClient.release_claim(ReleaseClaimRequest) -> ReleaseClaimResponse;
         /// A contract with all that was journalled.
         contract: AuditContractServiceClient.get_audit_contract(GetAuditContractRequest) -> GetAuditContractResponse;
+        /// What waits.
+        backlog: AuditContractServiceClient.get_contract_backlog(GetContractBacklogRequest)
+            -> GetContractBacklogResponse;
+        /// Lets one go on that waits for a person.
+        unpark: AuditContractServiceClient.unpark_contract(UnparkContractRequest) -> UnparkContractResponse;
     }
 }
 

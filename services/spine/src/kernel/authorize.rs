@@ -21,7 +21,7 @@ use super::{
     freeze::Subject,
     sessions::Slot,
     state::Attempt,
-    step_check, validate,
+    step_check, undecided, validate,
 };
 use crate::{bridges::Miss, metrics, reasons};
 
@@ -85,6 +85,7 @@ impl Kernel {
         let begun = Instant::now();
         let judged = Box::pin(self.judge(&context, &ask, &attempt, &mut slot, now)).await?;
         count_checks(&judged.asked);
+        undecided::count(&judged.findings);
         let combined = combine(&judged.findings, attempt.profile());
         let (verdict, effective) = (combined.verdict, combined.effective_verdict);
         let answer =

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::{
     Kernel,
     combine::{Check, Finding},
+    undecided::FREEZE_STATE_UNKNOWN,
 };
 
 /// Whom a call is about, for the scope of a freeze.
@@ -187,7 +188,7 @@ impl FreezeView {
             GovernanceProfile::Standard if doubt.fail_closed => GovernanceProfile::Strict,
             as_it_is => as_it_is,
         };
-        Finding::undecided(Check::Freeze, profile, "FREEZE_STATE_UNKNOWN")
+        Finding::undecided(Check::Freeze, profile, FREEZE_STATE_UNKNOWN)
     }
 }
 

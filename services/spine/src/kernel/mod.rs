@@ -14,6 +14,7 @@ mod claim;
 mod complete;
 mod deadline;
 mod decide;
+mod driven;
 mod enforce;
 mod environment;
 mod freeze;
@@ -42,6 +43,7 @@ mod state;
 pub(crate) mod step_check;
 mod taught;
 mod trace;
+mod undecided;
 mod uses;
 pub(crate) mod validate;
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::{
     session::Session,
     state::Attempt,
     trace::kept_step,
+    undecided::{CONTROLS_UNAVAILABLE, POLICY_UNAVAILABLE},
 };
 
 /// What a step of this kind is done to.
@@ -281,13 +282,13 @@ pub fn policy_finding(decision: &Decision) -> Finding {
 /// The profile's answer when controls is silent.
 #[must_use]
 pub fn controls_silent(profile: GovernanceProfile) -> Finding {
-    Finding::undecided(Check::Limits, profile, "CONTROLS_UNAVAILABLE")
+    Finding::undecided(Check::Limits, profile, CONTROLS_UNAVAILABLE)
 }
 
 /// The profile's answer when policies is silent.
 #[must_use]
 pub fn policies_silent(profile: GovernanceProfile) -> Finding {
-    Finding::undecided(Check::Policy, profile, "POLICY_UNAVAILABLE")
+    Finding::undecided(Check::Policy, profile, POLICY_UNAVAILABLE)
 }
 
 /// An estimate with nothing in it is none.

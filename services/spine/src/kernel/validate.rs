@@ -3,8 +3,8 @@
 use contracts_common::common::v1::{Amounts, ErrorClass, OutcomeCategory, RunSource, StepKind, StepOutcome};
 use contracts_spine::v1::{
     Argument, AuthorizeStepRequest, CancelRunRequest, CompleteRunRequest, CreatePolicyEvaluationRequest,
-    PauseRunRequest, RecordStepRequest, RenewLeaseRequest, ResumeRunRequest, StartRunRequest,
-    StepPayloadDirection, argument::Value,
+    DriveContractRequest, PauseRunRequest, RecordStepRequest, RenewLeaseRequest, ResumeRunRequest,
+    StartRunRequest, StepPayloadDirection, argument::Value,
 };
 use runspine_errors::{Outcome, Violations, mesh::FIELD_INVALID};
 use runspine_types::{is_code, is_uuid, is_uuid_v7};
@@ -320,6 +320,19 @@ pub fn cancel(r: &CancelRunRequest) -> Outcome<()> {
     c.text("note", &r.note, limits::NOTE);
     c.known::<contracts_spine::v1::CancelMode>("mode", r.mode);
     c.0.require(r.drain_ms.is_none_or(|d| d <= 60_000), "drain_ms", INVALID, "0 to 60,000");
+    c.done()
+}
+
+/// Checks an order to drive a promise.
+pub fn drive(r: &DriveContractRequest) -> Outcome<()> {
+    let mut c = Checks::new();
+    let named =
+        (1..=64).contains(&r.saga.len()) && r.saga.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    c.0.require(named, "saga", INVALID, "1 to 64 of a to z and _");
+    c.0.require(is_uuid(&r.subject_id), "subject_id", INVALID, "a UUID in hyphenated lower-case form");
+    c.0.require(r.attempt >= 1, "attempt", INVALID, "counts from 1");
+    c.text("reason", &r.reason, 1..=500);
+    c.request(&r.request_id);
     c.done()
 }
 

@@ -3,25 +3,28 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use contracts_spine::v1::{
-    GetReconcilerStatusRequest, GetReconcilerStatusResponse, reconciler_service_server::ReconcilerService,
+    DriveContractRequest, DriveContractResponse, GetReconcilerStatusRequest, GetReconcilerStatusResponse,
+    reconciler_service_server::ReconcilerService,
 };
-use runspine_rpc::timestamp;
+use runspine_rpc::{context, timestamp};
 use runspine_types::Micros;
 use tonic::{Request, Response, Status};
 
-use crate::worker::reconciler::Tally;
+use super::answer;
+use crate::{kernel::Kernel, worker::reconciler::Tally};
 
-/// Shows what this replica's reconciler does.
+/// Shows what this replica's reconciler does and what waits for it, and has promises driven.
 #[derive(Clone)]
 pub struct ReconcilerServer {
+    kernel: Arc<Kernel>,
     tally: Arc<Tally>,
 }
 
 impl ReconcilerServer {
-    /// A server over the worker's tally.
+    /// A server over the kernel and the worker's tally.
     #[must_use]
-    pub fn new(tally: Arc<Tally>) -> Self {
-        Self { tally }
+    pub fn new(kernel: Arc<Kernel>, tally: Arc<Tally>) -> Self {
+        Self { kernel, tally }
     }
 }
 
@@ -29,8 +32,9 @@ impl ReconcilerServer {
 impl ReconcilerService for ReconcilerServer {
     async fn get_reconciler_status(
         &self,
-        _: Request<GetReconcilerStatusRequest>,
+        request: Request<GetReconcilerStatusRequest>,
     ) -> Result<Response<GetReconcilerStatusResponse>, Status> {
+        let waits = self.kernel.backlog(&context(&request)?).await.map_err(runspine_rpc::status)?;
         let t = &self.tally;
         let last = t.last_pass_us.load(Ordering::Relaxed);
         Ok(Response::new(GetReconcilerStatusResponse {
@@ -41,6 +45,17 @@ impl ReconcilerService for ReconcilerServer {
             passes: t.passes.load(Ordering::Relaxed),
             last_pass_at: (last > 0).then(|| timestamp(Micros(last))),
             events_relayed: t.events_relayed.load(Ordering::Relaxed),
+            overdue: waits.overdue,
+            oldest_overdue_at: waits.oldest_overdue_at,
+            parked_contracts: waits.parked,
         }))
+    }
+
+    async fn drive_contract(
+        &self,
+        request: Request<DriveContractRequest>,
+    ) -> Result<Response<DriveContractResponse>, Status> {
+        let context = context(&request)?;
+        answer(Box::pin(self.kernel.drive_by_order(&context, request.into_inner())).await)
     }
 }

@@ -3,6 +3,7 @@
 
 mod breaker;
 pub mod completion;
+pub(crate) mod drive;
 pub(crate) mod export;
 mod journal;
 mod limit_breach;

@@ -9,10 +9,8 @@ use std::{
 };
 
 use contracts_activity::v1::{ClaimLapsedRequest, ClearPausesRequest, LapseCause, LapsedRun, PauseTimeout};
-use contracts_common::common::v1::{RunPhase, TerminationReason};
-use contracts_logs::v1::{
-    ClaimOverdueRequest, ContractClaim, DriveResult, ReconcilePass, ReconcileRequest, ReleaseClaimRequest,
-};
+use contracts_common::common::v1::TerminationReason;
+use contracts_logs::v1::{ClaimOverdueRequest, ContractClaim, DriveResult, ReleaseClaimRequest};
 use futures::StreamExt;
 use runspine_errors::Outcome;
 use runspine_rpc::Context;
@@ -22,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::ReconcilerConfig,
-    kernel::{Attempt, Kernel, LedgerNote, termination::code},
+    kernel::{Kernel, LedgerNote, termination::code},
     metrics,
     sagas::{
-        completion::{Driven, Ending, OpenedBy, first_intent},
-        export, retry, violation,
+        completion::{Driven, Ending, OpenedBy},
+        drive,
     },
 };
 
@@ -79,9 +77,6 @@ pub const CALLS: &[&str] = &[
     "runspine.controls.v1.AdmissionService/RenewRunLease",
     "runspine.controls.v1.AdmissionService/SimulateAdmission",
 ];
-
-/// The deadline of StartRun: a start that is older has stopped.
-const START_TAKES_MS: i64 = 5_000;
 
 /// What this replica's reconciler has done.
 #[derive(Debug, Default)]
@@ -293,18 +288,8 @@ impl Reconciler {
     async fn drive_claim(&self, claim: ContractClaim) {
         let Some(contract) = claim.contract else { return };
         let Some(key) = contract.key.clone() else { return };
-        // The subject of a saga about something in a run is no run.
-        let of_run = ![violation::SAGA, export::SAGA].contains(&key.saga.as_str());
-        let run_id = if of_run { key.subject_id.as_str() } else { "" };
-        let context = self.context_for(&contract.tenant_id, run_id);
-        let driven = match key.saga.as_str() {
-            // The completion makes the attempt that follows it.
-            retry::SAGA => self.drive_run(&context, &key.subject_id, key.attempt).await,
-            export::SAGA => self.kernel.drive_export(&context, &key.subject_id).await.map(told),
-            violation::SAGA => self.kernel.drive_violation(&context, &key.subject_id).await.map(told),
-            _ => self.drive_one(&context, &key.subject_id, key.attempt, &contract).await,
-        };
-        let (result, reason) = match driven {
+        let context = self.context_for(&contract.tenant_id, drive::run_of(&key));
+        let (result, reason) = match self.kernel.drive_contract(&context, &contract).await {
             Ok(done) => done,
             Err(fault) => (DriveResult::Retry, fault.to_string()),
         };
@@ -326,79 +311,6 @@ impl Reconciler {
             tracing::warn!(?miss, "a claim is left to its end");
         }
     }
-
-    async fn drive_one(
-        &self,
-        context: &Context,
-        run_id: &str,
-        attempt: u32,
-        contract: &contracts_logs::v1::AuditContract,
-    ) -> Outcome<(DriveResult, String)> {
-        let state = self.kernel.read_attempt(context, run_id, attempt, false).await?;
-        if attempt > 1 && is_unmade(contract, state.as_ref()) {
-            return self.drive_run(context, run_id, attempt - 1).await;
-        }
-        if self.is_abandoned(contract, state.as_ref()) {
-            let abandoned = Ending {
-                causes: vec![TerminationReason::SystemFailure],
-                error_code: code::START_ABANDONED.to_owned(),
-                ..Ending::new(OpenedBy::Stale)
-            };
-            self.kernel.end(context, run_id, attempt, abandoned).await?;
-        }
-        let (result, why) = self.drive_run(context, run_id, attempt).await?;
-        if result == DriveResult::Retry {
-            // Nothing can be driven now: the audit says what it sees, once per change.
-            let check = ReconcileRequest { key: contract.key.clone(), pass: ReconcilePass::Check.into() };
-            if let Err(miss) = self.kernel.bridges.contracts.reconcile(context, check).await {
-                tracing::warn!(run_id, ?miss, "an overdue contract was not judged");
-            }
-        }
-        Ok((result, why))
-    }
-
-    /// Drives the completion of an attempt, and the making of the one that follows it.
-    async fn drive_run(
-        &self,
-        context: &Context,
-        run_id: &str,
-        attempt: u32,
-    ) -> Outcome<(DriveResult, String)> {
-        self.kernel.drive(context, run_id, attempt).await.map(told)
-    }
-
-    /// Whether a start stopped half-way: before the run existed, or before it was set going. A run that waits for a
-    /// worker has no clock that runs; one that was set going has a lease, or will end by it.
-    fn is_abandoned(&self, contract: &contracts_logs::v1::AuditContract, state: Option<&Attempt>) -> bool {
-        let now = self.kernel.now();
-        let Some(state) = state else {
-            // A start that still goes on is not abandoned.
-            let declared = contract.declared_at.as_ref().map(runspine_rpc::micros);
-            return declared.is_some_and(|at| now.millis_since(at) >= START_TAKES_MS);
-        };
-        let begun = matches!(state.phase(), RunPhase::Created | RunPhase::Authorized);
-        let finalize = contract.expectations.iter().find(|e| e.action == "finalize_run" && !e.suspended);
-        let due = finalize.and_then(|e| e.due_at.as_ref()).map(runspine_rpc::micros);
-        begun && due.is_some_and(|at| at <= now)
-    }
-}
-
-/// How a claim is given back after a drive.
-fn told(driven: Driven) -> (DriveResult, String) {
-    match driven {
-        Driven::Done(_) => (DriveResult::Driven, String::new()),
-        Driven::Stuck(why) => {
-            tracing::error!(why, alert = "SAGA_PARKED", "a saga is parked");
-            (DriveResult::Park, why)
-        }
-        Driven::Open(why) => (DriveResult::Retry, why),
-    }
-}
-
-/// Whether a further attempt was promised and its making stopped half-way: the one before goes on with it.
-fn is_unmade(contract: &contracts_logs::v1::AuditContract, state: Option<&Attempt>) -> bool {
-    let waits = |s: &Attempt| matches!(s.phase(), RunPhase::Created | RunPhase::Authorized);
-    first_intent(contract).is_none() && state.is_none_or(waits)
 }
 
 fn ending(cause: LapseCause) -> Ending {

@@ -86,6 +86,7 @@ async fn every_operation_is_served() {
     ));
     served.extend(answers!(stack, ReconcilerServiceClient, "ReconcilerService",
         get_reconciler_status: "GetReconcilerStatus" => GetReconcilerStatusRequest,
+        drive_contract: "DriveContract" => DriveContractRequest,
     ));
     served.extend(answers!(stack, OperationServiceClient, "OperationService",
         list_operations: "ListOperations" => ListOperationsRequest,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use contracts_common::common::v1::StepOutcome;
 use contracts_spine::v1::{
-    CancelRunRequest, CreatePolicyEvaluationRequest, EmitCriticalSuccessLessonRequest,
+    CancelRunRequest, CreatePolicyEvaluationRequest, DriveContractRequest, EmitCriticalSuccessLessonRequest,
     EmitNearThresholdLessonRequest, ExportRunBundleRequest, GetOperationRequest, GetReconcilerStatusRequest,
     GetRunEvidenceRequest, GetRunProofRequest, GetRunRequest, GovernRunRequest, LessonMetric,
     ListOperationsRequest, OperationFilter, PauseRunRequest, RenewLeaseRequest, ReportViolationRequest,
@@ -116,6 +116,14 @@ async fn runs(owner: &Client, called: &mut Called) {
     called.ok("GetRunEvidence", owner.runs().get_run_evidence(evidence).await);
     let proof = GetRunProofRequest { run_id: run_id(&third), attempt: 0 };
     called.ok("GetRunProof", owner.runs().get_run_proof(proof).await);
+    let drive = DriveContractRequest {
+        saga: "run".to_owned(),
+        subject_id: run_id(&third),
+        attempt: 1,
+        reason: "an operator asked for it".to_owned(),
+        request_id: new_id(),
+    };
+    called.ok("DriveContract", owner.reconciler().drive_contract(drive).await);
     let export = ExportRunBundleRequest {
         request_id: new_id(),
         run_id: run_id(&third),
@@ -189,6 +197,7 @@ async fn empty_requests(owner: &Client, called: &Called) {
     called.refused("WatchRun", runs.watch_run(WatchRunRequest::default()).await);
     called.refused("GetRunEvidence", runs.get_run_evidence(GetRunEvidenceRequest::default()).await);
     called.refused("GetRunProof", runs.get_run_proof(GetRunProofRequest::default()).await);
+    called.refused("DriveContract", owner.reconciler().drive_contract(DriveContractRequest::default()).await);
     called.refused(
         "ExportRunBundle",
         owner.bundles().export_run_bundle(ExportRunBundleRequest::default()).await,

@@ -107,6 +107,7 @@ pub fn violation(r: pb::OpenViolationIncidentRequest, tenant: &str, now: Micros)
     c.code("rule_code", &r.rule_code);
     for (field, value, most) in [
         ("kind", &r.kind, 64),
+        ("rule_slug", &r.rule_slug, 128),
         ("value", &r.value, 256),
         ("threshold", &r.threshold, 256),
         ("reason", &r.reason, 500),
@@ -147,6 +148,7 @@ pub fn violation(r: pb::OpenViolationIncidentRequest, tenant: &str, now: Micros)
 fn violation_subject(r: pb::OpenViolationIncidentRequest, tenant: &str, severity: Severity) -> Subject {
     let found = format!("{} {}: {} (allowed: {})", r.rule_code, r.kind, r.value, r.threshold);
     let text = if r.reason.is_empty() { found } else { format!("{found}. {}", r.reason) };
+    let rule = if r.rule_slug.is_empty() { &r.rule_id } else { &r.rule_slug };
     Subject {
         tenant_id: tenant.to_owned(),
         project_id: r.project_id,
@@ -157,7 +159,7 @@ fn violation_subject(r: pb::OpenViolationIncidentRequest, tenant: &str, severity
         severity,
         // One incident for a rule and run, whichever of the rule's codes was raised.
         cause_code: VIOLATION_CAUSE.to_owned(),
-        title: format!("A run violated the rule {}", r.rule_id),
+        title: format!("A run violated the rule {rule}"),
         description: redact::text(&text, MAX_DESCRIPTION),
         error_message: String::new(),
         agent_id: r.agent_id,

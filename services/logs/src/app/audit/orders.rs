@@ -10,7 +10,7 @@ use runspine_logs_domain::contract::{
     By, Key,
     rules::{Release, check_fence, release_driven, release_parked},
 };
-use runspine_types::{Digest, Micros, PLATFORM_TENANT, hash, new_id};
+use runspine_types::{Digest, Micros, hash, new_id};
 
 use super::{
     Audit,
@@ -133,10 +133,7 @@ impl Audit {
         call: Call,
     ) -> Result<pb::ClaimOverdueResponse, Fault> {
         let (contracts, now) = (self.contracts.clone(), self.clock.now());
-        let scope = match call.tenant_id.as_str() {
-            PLATFORM_TENANT => ClaimScope::Every,
-            tenant => ClaimScope::Tenant(tenant.to_owned()),
-        };
+        let scope = ClaimScope::of(&call.tenant_id);
         self.keyed("claim_overdue", call, now, move |tx| {
             Box::pin(async move {
                 let claimed = contracts.claim(tx, &scope, &worker, (now, now + lease), limit).await?;

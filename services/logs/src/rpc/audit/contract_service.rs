@@ -10,7 +10,7 @@ use runspine_logs_domain::{
     contract::{Contract, Key},
     reasons::INTENT_EXISTS,
 };
-use runspine_rpc::{context, status};
+use runspine_rpc::{context, status, timestamp};
 use runspine_types::{Digest, hash};
 use tonic::{Request, Response, Status};
 
@@ -26,7 +26,7 @@ use crate::{
         orders::Call,
         told::key_of,
     },
-    store::contract::{self as store, ContractOrder, IndexRow},
+    store::contract::{self as store, ClaimScope, ContractOrder, IndexRow},
 };
 
 /// A first intent's payload up to this size goes into the refusal of a second one; metadata of a call is small.
@@ -164,6 +164,20 @@ impl AuditContractService for Contracts {
     ) -> Result<Response<pb::ListAuditContractsResponse>, Status> {
         let context = context(&request)?;
         self.list(&context.tenant_id, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn get_contract_backlog(
+        &self,
+        request: Request<pb::GetContractBacklogRequest>,
+    ) -> Result<Response<pb::GetContractBacklogResponse>, Status> {
+        let scope = ClaimScope::of(&context(&request)?.tenant_id);
+        let found = store::backlog(self.0.db.read(), &scope, self.0.clock.now()).await;
+        let (overdue, oldest, parked) = found.map_err(|error| status(error.into()))?;
+        Ok(Response::new(pb::GetContractBacklogResponse {
+            overdue: u64::try_from(overdue).unwrap_or(0),
+            oldest_overdue_at: oldest.map(timestamp),
+            parked: u64::try_from(parked).unwrap_or(0),
+        }))
     }
 
     async fn unpark_contract(

@@ -1,18 +1,55 @@
 //! Claims: who drives which overdue contract, under which fence.
 
-use runspine_db::{AssertSqlSafe, DbError, Dialect, Tx, args};
+use runspine_db::{AssertSqlSafe, DbError, Dialect, Read, Tx, args};
 use runspine_logs_domain::contract::{Contract, rules::Release};
-use runspine_types::Micros;
+use runspine_types::{Micros, PLATFORM_TENANT};
 
 use super::{Contracts, Held, IndexRow};
 
-/// Whose contracts are claimed.
+/// Whose contracts are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimScope {
     /// Those of every tenant: the mesh's own worker.
     Every,
     /// Those of one tenant.
     Tenant(String),
+}
+
+impl ClaimScope {
+    /// Those that `tenant` may claim.
+    #[must_use]
+    pub fn of(tenant: &str) -> Self {
+        match tenant {
+            PLATFORM_TENANT => Self::Every,
+            tenant => Self::Tenant(tenant.to_owned()),
+        }
+    }
+
+    /// As values of a statement: whether all are meant, and otherwise whose.
+    fn values(&self) -> (i64, &str) {
+        match self {
+            Self::Every => (1, ""),
+            Self::Tenant(tenant) => (0, tenant),
+        }
+    }
+}
+
+/// What waits: overdue contracts, the oldest of their deadlines, and parked ones.
+pub type Backlog = (i64, Option<Micros>, i64);
+
+/// What of `scope` waits for the reconciler and for people.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn backlog(read: &Read, scope: &ClaimScope, now: Micros) -> Result<Backlog, DbError> {
+    let (any, tenant) = scope.values();
+    let mut read = read.snapshot().await?;
+    let sql = "SELECT COUNT(*), MIN(next_deadline) FROM contract_index WHERE next_deadline IS NOT NULL \
+               AND parked = 0 AND next_deadline <= $1 AND ($2 = 1 OR tenant_id = $3)";
+    let (overdue, oldest): (i64, Option<Micros>) = read.fetch_one(sql, args![now, any, tenant]).await?;
+    let sql = "SELECT COUNT(*) FROM contract_index WHERE parked = 1 AND ($1 = 1 OR tenant_id = $2)";
+    let (parked,): (i64,) = read.fetch_one(sql, args![any, tenant]).await?;
+    Ok((overdue, oldest, parked))
 }
 
 /// A contract that was claimed.
@@ -37,10 +74,7 @@ impl Contracts {
         (now, until): (Micros, Micros),
         limit: u32,
     ) -> Result<Vec<Claimed>, DbError> {
-        let (any, tenant) = match scope {
-            ClaimScope::Every => (1_i64, ""),
-            ClaimScope::Tenant(tenant) => (0, tenant.as_str()),
-        };
+        let (any, tenant) = scope.values();
         let lock = match tx.dialect() {
             Dialect::Sqlite => "",
             Dialect::Postgres => " FOR UPDATE SKIP LOCKED",

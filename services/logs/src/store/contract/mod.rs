@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use runspine_logs_domain::contract::{Contract, Journal};
 use runspine_types::Digest;
 
-pub use claim::{ClaimScope, Claimed};
+pub use claim::{ClaimScope, Claimed, backlog};
 pub use list::{ContractFilter, ContractOrder, list};
 pub use load::read;
 pub use row::IndexRow;

@@ -156,6 +156,8 @@ on_both_engines! {
         }
         house.advance(3_600_000);
         assert_eq!(house.claim(Who::Platform, wanted(99, 50)).await.unwrap().len(), 0);
+        let backlog = house.backlog(Who::Platform).await;
+        assert_eq!((backlog.overdue, backlog.oldest_overdue_at, backlog.parked), (0, None, 1));
         let names: Vec<_> = house.pull().await.into_iter().map(|e| e.r#type).collect();
         assert_eq!(names, ["logs.ContractParked"]);
         let filter = pb::ContractFilter { parked: Some(true), ..Default::default() };
@@ -167,7 +169,12 @@ on_both_engines! {
         let first = house.contracts.clone().unpark_contract(unpark()).await.unwrap().into_inner();
         let again = house.contracts.clone().unpark_contract(unpark()).await.unwrap().into_inner();
         assert_eq!(first, again);
-        assert!(!first.contract.unwrap().parked);
+        let free = first.contract.unwrap();
+        assert!(!free.parked);
+        let backlog = |overdue, oldest_overdue_at| pb::GetContractBacklogResponse { overdue, oldest_overdue_at, parked: 0 };
+        assert_eq!(house.backlog(Who::Platform).await, backlog(1, free.next_deadline));
+        assert_eq!(house.backlog(Who::Tenant(1)).await, backlog(1, free.next_deadline));
+        assert_eq!(house.backlog(Who::Tenant(2)).await, backlog(0, None), "what others owe is not told");
         assert_eq!(house.claim(Who::Platform, wanted(100, 50)).await.unwrap().len(), 1);
         assert_eq!(house.pull().await.len(), 2);
     }

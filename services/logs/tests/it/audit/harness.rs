@@ -186,6 +186,12 @@ impl House {
         self.contracts.clone().list_audit_contracts(request).await.map(tonic::Response::into_inner)
     }
 
+    pub async fn backlog(&self, who: Who) -> pb::GetContractBacklogResponse {
+        let request =
+            self.ask_as(who, "AuditContractService/GetContractBacklog", pb::GetContractBacklogRequest {});
+        self.contracts.clone().get_contract_backlog(request).await.unwrap().into_inner()
+    }
+
     pub async fn append(&self, entries: Vec<pb::LedgerEvent>) -> Result<Vec<pb::LedgerReceipt>, Status> {
         let request = self.ask("LedgerService/AppendEntries", pb::AppendEntriesRequest { entries });
         self.ledger.clone().append_entries(request).await.map(|r| r.into_inner().receipts)

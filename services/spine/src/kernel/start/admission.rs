@@ -16,7 +16,7 @@ use crate::kernel::{
     combine::{Check, Finding, combine},
     freeze::Subject,
     state::Attempt,
-    step_check,
+    step_check, undecided,
 };
 use crate::reasons;
 
@@ -59,7 +59,9 @@ impl Kernel {
         };
         let freeze = self.freeze_finding(subject, profile);
         let limits = limits.unwrap_or_else(|| step_check::controls_silent(profile));
-        let combined = combine(&[freeze, limits, rules], profile);
+        let findings = [freeze, limits, rules];
+        undecided::count(&findings);
+        let combined = combine(&findings, profile);
         let decision_id = evaluated.decision.as_ref().map_or(decision_id, |d| d.decision_id.clone());
         Ok(StartDecision { combined, evaluated, decision_id })
     }

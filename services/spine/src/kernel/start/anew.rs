@@ -11,7 +11,7 @@ use runspine_types::new_id;
 
 use super::StartDecision;
 use crate::{
-    kernel::{Kernel, LedgerNote, combine::combine, state::Attempt, step_check},
+    kernel::{Kernel, LedgerNote, combine::combine, state::Attempt, step_check, undecided},
     reasons,
 };
 
@@ -81,7 +81,9 @@ impl Kernel {
         let evaluated = evaluated.map_err(|miss| miss.into_fault(&reasons::DECISION_UNAVAILABLE))?;
         let decision = evaluated.decision.clone().unwrap_or_default();
         let freeze = self.freeze_finding(Self::subject(context, attempt), profile);
-        let combined = combine(&[freeze, step_check::policy_finding(&decision)], profile);
+        let findings = [freeze, step_check::policy_finding(&decision)];
+        undecided::count(&findings);
+        let combined = combine(&findings, profile);
         let decided = StartDecision { combined, evaluated, decision_id: decision.decision_id };
         self.append_start(context, charter, &decided, ask).await?;
         Ok(decided)

@@ -2,6 +2,7 @@
 //! gone only makes it wait; and a process that dies anywhere, between journal and call or between call and journal, is
 //! followed by one that goes on. A saga is a piece of data here: how it begins, how it is driven, and what must be true.
 
+mod driven;
 mod exported;
 pub mod house;
 mod tap;
@@ -368,6 +369,8 @@ impl Saga for Violated {
         let incident = found.remove(0);
         assert_eq!((incident.rule_id, incident.occurrence_count), (violation.rule_id.clone(), 1));
         assert_eq!(incident.affected_agent_id, "agent");
+        assert!(violation.rule_slug.starts_with("never-"), "{violation:?}");
+        assert_eq!(incident.title, format!("A run violated the rule {}", violation.rule_slug));
         let get = contracts_incidents::v1::GetIncidentRequest { incident_id: incident.incident_id };
         let detail: contracts_incidents::v1::GetIncidentResponse =
             house.ask("incidents.v1.IncidentService/GetIncident", get).await;
