@@ -1,7 +1,12 @@
 //! Facts as members of sets, in the form that is stored.
 
-use contracts_activity::v1::{EvidenceGrade, Fact, ObservabilityStatus, StepFact, UsageFact, fact::Body};
+use contracts_activity::v1::{
+    EvaluationOutcome, EvidenceGrade, Fact, LimitStanding, LimitType, ObservabilityStatus, PolicyScope,
+    RiskLevel, StepFact, ThresholdSource, ThresholdUnit, UsageFact, fact::Body,
+};
 use contracts_common::common::v1::{AuditStatus, IntegrityStatus, StepKind, StepOutcome, Verdict};
+
+use crate::limits;
 
 /// Which set a fact belongs to. The numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +36,8 @@ pub enum SetKind {
     Seal = 11,
     /// The newest report that no trace exists.
     NoTrace = 12,
+    /// The worst that each limit ever was: v1 near, v2 at risk, v3 violated.
+    LimitRisk = 13,
 }
 
 impl SetKind {
@@ -78,6 +85,8 @@ pub enum Row {
     Usage(UsageFact),
     /// A member of a set.
     Member(Member),
+    /// The newest evaluation of a limit, and the risk that it ever was.
+    Limit(Box<LimitStanding>, Member),
     /// Changes nothing, but counts as seen.
     Nothing,
 }
@@ -91,6 +100,7 @@ pub fn row(fact: &Fact) -> Result<Row, &'static str> {
     match fact.body.as_ref().ok_or("FIELD_INVALID")? {
         Body::StepRecorded(step) => step_row(step),
         Body::UsageCorrected(usage) => Ok(Row::Usage(*usage)),
+        Body::LimitEvaluated(fact) => limit_row(fact.standing.as_ref().ok_or("FIELD_INVALID")?),
         body => member(body).map(|member| member.map_or(Row::Nothing, Row::Member)),
     }
 }
@@ -104,10 +114,23 @@ fn step_row(step: &StepFact) -> Result<Row, &'static str> {
     Ok(Row::Step(step.clone()))
 }
 
+fn limit_row(standing: &LimitStanding) -> Result<Row, &'static str> {
+    let limit_id = id(&standing.limit_id)?;
+    known(PolicyScope::try_from(standing.policy_scope), PolicyScope::Unspecified)?;
+    known(LimitType::try_from(standing.limit_type), LimitType::Unspecified)?;
+    known(ThresholdUnit::try_from(standing.threshold_unit), ThresholdUnit::Unspecified)?;
+    known(ThresholdSource::try_from(standing.threshold_source), ThresholdSource::Unspecified)?;
+    known(EvaluationOutcome::try_from(standing.evaluation_outcome), EvaluationOutcome::Unspecified)?;
+    let level = limits::level(standing);
+    let from = |least: RiskLevel| i64::from(level >= least);
+    let values = [from(RiskLevel::NearThreshold), from(RiskLevel::AtRisk), from(RiskLevel::Violated)];
+    Ok(Row::Limit(Box::new(standing.clone()), Member::new(SetKind::LimitRisk, limit_id, values, "")))
+}
+
 fn member(body: &Body) -> Result<Option<Member>, &'static str> {
     use SetKind as K;
     let member = match body {
-        Body::StepRecorded(_) | Body::UsageCorrected(_) => return Ok(None),
+        Body::StepRecorded(_) | Body::UsageCorrected(_) | Body::LimitEvaluated(_) => return Ok(None),
         Body::DecisionRecorded(d) => {
             known(Verdict::try_from(d.verdict), Verdict::Unspecified)?;
             let told = known(Verdict::try_from(d.effective_verdict), Verdict::Unspecified)?;
@@ -174,5 +197,29 @@ mod tests {
         let proof = |integrity| contracts_activity::v1::ProofFact { integrity };
         assert_eq!(row(&fact(Some(Body::ProofRecorded(proof(99))))), Err("ENUM_UNKNOWN"));
         assert_eq!(row(&fact(Some(Body::ProofRecorded(proof(0))))), Ok(Row::Nothing));
+        let standing = LimitStanding {
+            limit_id: "l".to_owned(),
+            policy_scope: 2,
+            limit_type: 1,
+            threshold_unit: 1,
+            threshold_source: 1,
+            evaluation_outcome: 5,
+            ..LimitStanding::default()
+        };
+        let of = |standing: LimitStanding| {
+            let standing = Some(standing);
+            row(&fact(Some(Body::LimitEvaluated(contracts_activity::v1::LimitFact { standing }))))
+        };
+        assert!(matches!(of(standing.clone()), Ok(Row::Limit(..))));
+        for unknown in [
+            LimitStanding { policy_scope: 99, ..standing.clone() },
+            LimitStanding { limit_type: 0, ..standing.clone() },
+            LimitStanding { threshold_unit: 99, ..standing.clone() },
+            LimitStanding { threshold_source: 0, ..standing.clone() },
+            LimitStanding { evaluation_outcome: 99, ..standing.clone() },
+        ] {
+            assert_eq!(of(unknown), Err("ENUM_UNKNOWN"));
+        }
+        assert_eq!(of(LimitStanding { limit_id: String::new(), ..standing }), Err("FIELD_INVALID"));
     }
 }

@@ -6,6 +6,7 @@ pub mod facts;
 pub mod finish;
 pub mod lapse;
 pub mod lease;
+pub mod limits;
 pub mod panels;
 pub mod pause;
 pub mod projection;

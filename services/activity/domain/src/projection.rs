@@ -4,7 +4,10 @@
 use contracts_activity::v1::{EvidenceGrade, ObservabilityStatus, RiskLevel};
 use contracts_common::common::v1::{AuditStatus, IntegrityStatus, RunStatus, TerminationReason};
 
-use crate::facts::SetKind;
+use crate::{
+    facts::SetKind,
+    limits::{Stand, worst},
+};
 
 /// Sums over the members of one set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct SetSums {
     pub net: i64,
     /// The text of the only, or of the first, member.
     pub text: String,
+    /// The id of the first member, where it is asked for.
+    pub first: String,
 }
 
 /// Sums over the steps of an attempt.
@@ -70,6 +75,12 @@ pub struct Projection {
     pub violation_count: i64,
     /// The rule of the first violation.
     pub violation_policy_id: String,
+    /// The first violation.
+    pub violation_ref: String,
+    /// Limits that were evaluated.
+    pub limits_evaluated: i64,
+    /// Where the limit is stored that it stands worst with.
+    pub worst_limit: Option<i64>,
     /// Policy drafts.
     pub policy_draft_count: i64,
     /// Integrity of the trace.
@@ -92,9 +103,14 @@ pub struct Projection {
     pub risk: RiskLevel,
 }
 
-/// Computes the projection of one attempt. `set` gives the sums of one set.
+/// Computes the projection of one attempt. `set` gives the sums of one set, `limits` how it stands with each limit.
 #[must_use]
-pub fn project(steps: StepSums, set: impl Fn(SetKind) -> SetSums, standing: Standing) -> Projection {
+pub fn project(
+    steps: StepSums,
+    set: impl Fn(SetKind) -> SetSums,
+    limits: &[Stand],
+    standing: Standing,
+) -> Projection {
     let decisions = set(SetKind::Decision);
     let violations = set(SetKind::Violation);
     let grade = set(SetKind::Grade);
@@ -107,14 +123,23 @@ pub fn project(steps: StepSums, set: impl Fn(SetKind) -> SetSums, standing: Stan
     } else {
         ObservabilityStatus::Full
     };
+    let of_limits = match set(SetKind::LimitRisk).sums.map(|members| members > 0) {
+        [_, _, true] => RiskLevel::Violated,
+        [_, true, _] => RiskLevel::AtRisk,
+        [true, ..] => RiskLevel::NearThreshold,
+        _ => RiskLevel::Normal,
+    };
     let blocked = violations.count > 0 || decisions.sums[2] > 0 || steps.despite_denial > 0;
     Projection {
-        risk: risk(blocked, steps.unresolved > 0, standing),
+        risk: risk(blocked, steps.unresolved > 0, standing).max(of_limits),
         denied_steps: decisions.sums[0],
         settled_cost_microusd: set(SetKind::Settlement).sums[0],
         incident_count: set(SetKind::Incident).net,
         violation_count: violations.count,
         violation_policy_id: violations.text,
+        violation_ref: violations.first,
+        limits_evaluated: i64::try_from(limits.len()).unwrap_or(i64::MAX),
+        worst_limit: worst(limits).map(|stand| stand.key),
         policy_draft_count: set(SetKind::Draft).count,
         integrity: integrity(set(SetKind::Proof).sums[0]),
         audit: audit(set(SetKind::Contract).sums[0]),
@@ -180,8 +205,9 @@ pub fn combine(attempts: &[Projection], incidents: i64) -> Option<Projection> {
         run.degraded |= other.degraded;
         run.risk = run.risk.max(other.risk);
     }
-    let first = attempts.iter().find(|a| !a.violation_policy_id.is_empty());
+    let first = attempts.iter().find(|a| a.violation_count > 0);
     run.violation_policy_id = first.map(|a| a.violation_policy_id.clone()).unwrap_or_default();
+    run.violation_ref = first.map(|a| a.violation_ref.clone()).unwrap_or_default();
     Some(run)
 }
 
@@ -209,7 +235,7 @@ mod tests {
 
     #[test]
     fn nothing_known_is_a_quiet_run() {
-        let p = project(StepSums::default(), |_| SetSums::default(), Standing::default());
+        let p = project(StepSums::default(), |_| SetSums::default(), &[], Standing::default());
         assert_eq!(
             (p.risk, p.integrity, p.audit),
             (RiskLevel::Normal, IntegrityStatus::Unknown, AuditStatus::Pending)
@@ -219,8 +245,9 @@ mod tests {
 
     #[test]
     fn each_observation_has_its_level() {
-        let level =
-            |steps: StepSums, kind, sums: SetSums, standing| project(steps, with(kind, sums), standing).risk;
+        let level = |steps: StepSums, kind, sums: SetSums, standing| {
+            project(steps, with(kind, sums), &[], standing).risk
+        };
         let none = || (StepSums::default(), SetKind::Draft, SetSums::default());
         let ended = |status, reason| Standing { ended: Some((status, reason)), stale: false };
         let (s, k, m) = none();
@@ -253,6 +280,18 @@ mod tests {
             level(StepSums::default(), SetKind::Decision, blocked, Standing::default()),
             RiskLevel::Violated
         );
+        for (sums, risk) in [
+            ([0, 0, 0], RiskLevel::Normal),
+            ([1, 0, 0], RiskLevel::NearThreshold),
+            ([2, 1, 0], RiskLevel::AtRisk),
+            ([3, 2, 1], RiskLevel::Violated),
+        ] {
+            let limits = SetSums { count: 3, sums, ..SetSums::default() };
+            assert_eq!(level(StepSums::default(), SetKind::LimitRisk, limits, Standing::default()), risk);
+        }
+        let near = SetSums { count: 1, sums: [1, 0, 0], ..SetSums::default() };
+        let failed = ended(RunStatus::Failed, TerminationReason::Timeout);
+        assert_eq!(level(StepSums::default(), SetKind::LimitRisk, near, failed), RiskLevel::AtRisk);
         let despite = StepSums { despite_denial: 1, ..StepSums::default() };
         assert_eq!(
             level(despite, SetKind::Draft, SetSums::default(), Standing::default()),
@@ -265,17 +304,24 @@ mod tests {
         let mut first = project(
             StepSums { steps: 2, ..StepSums::default() },
             |_| SetSums::default(),
+            &[],
             Standing::default(),
         );
         first.risk = RiskLevel::Violated;
         first.violation_policy_id = "p1".into();
+        first.violation_ref = "v1".into();
+        first.violation_count = 1;
+        first.worst_limit = Some(1);
         let mut second = first.clone();
         second.risk = RiskLevel::Normal;
         second.audit = AuditStatus::Complete;
         second.violation_policy_id = "p2".into();
+        second.violation_ref = "v2".into();
+        second.worst_limit = Some(2);
         let run = combine(&[first, second], 1).unwrap();
         assert_eq!((run.steps.steps, run.risk, run.audit), (4, RiskLevel::Violated, AuditStatus::Complete));
         assert_eq!((run.violation_policy_id.as_str(), run.incident_count), ("p1", 1));
+        assert_eq!((run.violation_ref.as_str(), run.worst_limit), ("v1", Some(2)));
         assert!(combine(&[], 0).is_none());
     }
 }

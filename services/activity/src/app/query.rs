@@ -106,6 +106,7 @@ pub(crate) async fn get_run_view(
         .ok_or_else(|| Fault::new(&reasons::RUN_NOT_FOUND, "there is no such run"))?;
     let run_id = &run.run_id;
     let attempts = list::attempts(&mut read, run.run_key).await?;
+    let limits = list::limits(&mut read, run.run_key).await?;
     let sql = format!(
         "SELECT {0} FROM (SELECT {0} FROM run_transitions WHERE run_key = $1 ORDER BY attempt DESC, sequence DESC \
          LIMIT $2) latest ORDER BY attempt, sequence",
@@ -131,6 +132,7 @@ pub(crate) async fn get_run_view(
         lease: lease::shown(&held).map(present::lease),
         lease_suspended: held.suspended,
         run: Some(present::run(&run, now)),
+        limits: limits.iter().map(present::limit).collect(),
         as_of: Some(timestamp(now)),
     })
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use contracts_activity::v1::{
-    Attempt, Authorization, IncidentResult, Pause, Run, RunAttributes, RunState, SnapshotRef, Stop,
+    Attempt, Authorization, EvaluationOutcome, IncidentResult, LimitStanding, LimitType, Pause,
+    PolicyContext, PolicyScope, Run, RunAttributes, RunLimit, RunState, SnapshotRef, Stop, ThresholdSource,
     Transition,
 };
 use contracts_common::common::v1::{
@@ -13,13 +14,14 @@ use prost::Message as _;
 use prost_types::Timestamp;
 use runspine_activity_domain::{
     lease::Lease,
+    limits::risk_type,
     panels::{Clocked, Evidence, evidence_health},
     projection,
 };
 use runspine_rpc::timestamp;
 use runspine_types::Micros;
 
-use crate::store::row::{AttemptRow, PauseRow, RunRow, StateRow, TransitionRow};
+use crate::store::row::{AttemptRow, LimitRow, PauseRow, RunRow, StateRow, TransitionRow};
 
 /// Labels in their stored form: JSON with sorted keys, so that equal labels are equal text.
 pub(crate) fn labels_text(labels: &BTreeMap<String, String>) -> String {
@@ -317,6 +319,80 @@ pub(crate) fn run(r: &RunRow, now: Micros) -> Run {
         observability_error: r.observability_error.clone(),
         latency_bucket: clock.latency(now) as i32,
         last_activity_at: at(r.last_activity_at),
+        policy_context: Some(context(r)),
+    }
+}
+
+/// What a run is measured by.
+fn context(r: &RunRow) -> PolicyContext {
+    let worst = measured(r).unwrap_or_else(default_thresholds);
+    PolicyContext {
+        risk_type: risk_type(worst.limit_type()).into(),
+        limits_evaluated: count(r.limits_evaluated),
+        facade_ref: r.run_id.clone(),
+        threshold_ref: worst.limit_id.clone(),
+        violation_ref: r.violation_ref.clone(),
+        worst: Some(worst),
+    }
+}
+
+/// The limit that a run stands worst with, when one was evaluated.
+fn measured(r: &RunRow) -> Option<LimitStanding> {
+    Some(LimitStanding {
+        limit_id: r.limit_id.clone()?,
+        policy_id: r.policy_id.clone()?,
+        policy_name: r.policy_name.clone()?,
+        policy_scope: r.policy_scope?,
+        scope_id: r.scope_id.clone()?,
+        limit_type: r.limit_type?,
+        threshold_value: r.threshold_value,
+        threshold_unit: r.threshold_unit?,
+        threshold_source: r.threshold_source?,
+        blocking: r.blocking?,
+        actual_value: r.actual_value,
+        evaluation_outcome: r.evaluation_outcome?,
+        proximity_permille: r.proximity_permille,
+        rule_version: r.rule_version?,
+    })
+}
+
+/// What a run is measured by that no limit was evaluated for.
+fn default_thresholds() -> LimitStanding {
+    LimitStanding {
+        policy_id: "SYSTEM_DEFAULT".to_owned(),
+        policy_name: "Default safety thresholds".to_owned(),
+        policy_scope: PolicyScope::Global.into(),
+        limit_type: LimitType::Other.into(),
+        threshold_source: ThresholdSource::SystemDefault.into(),
+        evaluation_outcome: EvaluationOutcome::Advisory.into(),
+        ..LimitStanding::default()
+    }
+}
+
+/// The newest evaluation of a limit.
+pub(crate) fn limit(l: &LimitRow) -> RunLimit {
+    let standing = LimitStanding {
+        limit_id: l.limit_id.clone(),
+        policy_id: l.policy_id.clone(),
+        policy_name: l.policy_name.clone(),
+        policy_scope: l.policy_scope,
+        scope_id: l.scope_id.clone(),
+        limit_type: l.limit_type,
+        threshold_value: l.threshold_value,
+        threshold_unit: l.threshold_unit,
+        threshold_source: l.threshold_source,
+        blocking: l.blocking,
+        actual_value: l.actual_value,
+        evaluation_outcome: l.evaluation_outcome,
+        proximity_permille: l.proximity_permille,
+        rule_version: l.rule_version,
+    };
+    RunLimit {
+        attempt: l.attempt,
+        risk_type: risk_type(standing.limit_type()).into(),
+        source_seq: unsigned(l.source_seq),
+        evaluated_at: Some(timestamp(l.evaluated_at)),
+        standing: Some(standing),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use contracts_activity::v1::{Fact, StepFact, UsageFact};
+use contracts_activity::v1::{Fact, LimitStanding, StepFact, UsageFact};
 use prost::Message as _;
 use runspine_activity_domain::facts::{Member, Row};
 use runspine_db::{Args, AssertSqlSafe, DbError, Tuples, Tx, args};
@@ -120,6 +120,7 @@ pub(crate) struct Gathered {
     corrections: Rounds<(i64, u64)>,
     latest: Rounds<(i64, i64, String)>,
     joined: Rounds<(i64, i64, String)>,
+    limits: Rounds<(i64, String)>,
 }
 
 impl Gathered {
@@ -137,6 +138,12 @@ impl Gathered {
                 let key = (place.attempt_key, member.kind as i64, member.id.clone());
                 rounds.push(key, member_row(place, fact, member));
             }
+            Row::Limit(standing, member) => {
+                let key = (place.attempt_key, standing.limit_id.clone());
+                self.limits.push(key, limit_row(place, fact, standing));
+                let key = (place.attempt_key, member.kind as i64, member.id.clone());
+                self.joined.push(key, member_row(place, fact, member));
+            }
             Row::Nothing => {}
         }
     }
@@ -146,6 +153,7 @@ impl Gathered {
         self.steps.write(tx, "step_facts", &STEP_COLUMNS, FIRST_STANDS).await?;
         self.corrections.write(tx, "step_facts", &USAGE_COLUMNS, LATEST_CORRECTS).await?;
         self.latest.write(tx, "fact_members", &MEMBER_COLUMNS, LATEST_STANDS).await?;
+        self.limits.write(tx, "run_limits", &LIMIT_COLUMNS, LATEST_LIMIT).await?;
         self.joined.write(tx, "fact_members", &MEMBER_COLUMNS, MAXIMA_JOIN).await
     }
 }
@@ -201,6 +209,63 @@ const MAXIMA_JOIN: &str = "ON CONFLICT (attempt_key, kind, member) DO UPDATE SET
         ELSE fact_members.fact_id END, \
     occurred_at = CASE WHEN excluded.occurred_at < fact_members.occurred_at THEN excluded.occurred_at \
         ELSE fact_members.occurred_at END";
+
+const LIMIT_COLUMNS: [&str; 19] = [
+    "attempt_key",
+    "run_key",
+    "limit_id",
+    "policy_id",
+    "policy_name",
+    "policy_scope",
+    "scope_id",
+    "limit_type",
+    "threshold_value",
+    "threshold_unit",
+    "threshold_source",
+    "blocking",
+    "actual_value",
+    "evaluation_outcome",
+    "proximity_permille",
+    "rule_version",
+    "source_seq",
+    "evaluated_at",
+    "fact_id",
+];
+
+/// The newest evaluation of a limit stands.
+const LATEST_LIMIT: &str = "ON CONFLICT (attempt_key, limit_id) DO UPDATE SET \
+    policy_id = excluded.policy_id, policy_name = excluded.policy_name, policy_scope = excluded.policy_scope, \
+    scope_id = excluded.scope_id, limit_type = excluded.limit_type, threshold_value = excluded.threshold_value, \
+    threshold_unit = excluded.threshold_unit, threshold_source = excluded.threshold_source, \
+    blocking = excluded.blocking, actual_value = excluded.actual_value, \
+    evaluation_outcome = excluded.evaluation_outcome, proximity_permille = excluded.proximity_permille, \
+    rule_version = excluded.rule_version, source_seq = excluded.source_seq, evaluated_at = excluded.evaluated_at, \
+    fact_id = excluded.fact_id WHERE excluded.source_seq > run_limits.source_seq \
+    OR (excluded.source_seq = run_limits.source_seq AND excluded.fact_id > run_limits.fact_id)";
+
+fn limit_row(place: Place, fact: &Fact, s: &LimitStanding) -> Args {
+    args![
+        place.attempt_key,
+        place.run_key,
+        &s.limit_id,
+        &s.policy_id,
+        &s.policy_name,
+        s.policy_scope,
+        &s.scope_id,
+        s.limit_type,
+        s.threshold_value,
+        s.threshold_unit,
+        s.threshold_source,
+        s.blocking,
+        s.actual_value,
+        s.evaluation_outcome,
+        s.proximity_permille,
+        s.rule_version,
+        fact.source_seq,
+        optional_micros(fact.occurred_at.as_ref()).unwrap_or_default(),
+        &fact.fact_id,
+    ]
+}
 
 const STEP_COLUMNS: [&str; 21] = [
     "attempt_key",

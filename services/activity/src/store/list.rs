@@ -7,7 +7,7 @@ use runspine_db::{Args, AssertSqlSafe, DbError, Snapshot, Tx, Value, args};
 use runspine_rpc::optional_micros;
 use runspine_types::Micros;
 
-use crate::store::row::{AttemptRow, RunRow};
+use crate::store::row::{AttemptRow, LimitRow, RunRow};
 
 const ATTEMPTS: &str = "SELECT a.attempt, a.trace_id, a.phase, a.status, a.sequence, a.attempt_reason, \
     a.attempt_created_at, a.next_attempt_at, a.executing_since, a.completed_at, a.paused_ms, a.authorization_decision, \
@@ -248,4 +248,14 @@ fn evidence(silent: &str, ungraded: &str) -> String {
          WHEN evidence_failures > 0 OR (unauthorized_steps > 0 AND source <> 5) OR gaps > 0 OR degraded = 1 \
            OR fact_degraded = 1 THEN 2 ELSE 1 END)"
     )
+}
+
+/// The newest evaluation of each limit of a run, by attempt, then by limit.
+pub(crate) async fn limits(read: &mut Snapshot, run_key: i64) -> Result<Vec<LimitRow>, DbError> {
+    let sql = format!(
+        "SELECT {} FROM (SELECT a.attempt, w.* FROM run_limits w JOIN run_attempts a ON a.attempt_key = w.attempt_key \
+         WHERE w.run_key = $1) of_run ORDER BY attempt, limit_id",
+        LimitRow::COLUMNS
+    );
+    read.fetch_all(AssertSqlSafe(sql), args![run_key]).await
 }

@@ -13,7 +13,7 @@ use runspine_db::{Migrations, migrations};
 
 /// The schema.
 pub const MIGRATIONS: Migrations = migrations! {
-    steps: [1 => "0001_runs"],
+    steps: [1 => "0001_runs", 2 => "0002_run_limits"],
     append_only: ["run_transitions", "run_inputs", "stops", "call_answers", "applied_facts"],
 };
 

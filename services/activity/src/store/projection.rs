@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use contracts_activity::v1::EvaluationOutcome;
 use contracts_common::{
     common::v1::{RunPhase, RunStatus, TerminationReason},
     phase,
 };
 use runspine_activity_domain::{
     facts::SetKind,
+    limits::Stand,
     projection::{Projection, SetSums, Standing, StepSums, combine, project},
 };
 use runspine_db::{Args, AssertSqlSafe, DbError, Dialect, FromRow, Tuples, Tx, args};
@@ -79,9 +81,9 @@ pub(crate) async fn refresh(tx: &mut Tx, tenant: &str, runs: &BTreeSet<i64>) -> 
     let mut sums = sums(tx, &attempts).await?;
     let (mut rows, mut of_run) = (Vec::with_capacity(attempts.len()), HashMap::<i64, Vec<Projection>>::new());
     for attempt in &attempts {
-        let (steps, sets) = sums.remove(&attempt.attempt_key).unwrap_or_default();
+        let Sums { steps, sets, limits } = sums.remove(&attempt.attempt_key).unwrap_or_default();
         let set = |kind: SetKind| sets.get(&(kind as i64)).cloned().unwrap_or_default();
-        let projection = project(steps, set, standing(attempt));
+        let projection = project(steps, set, &limits, standing(attempt));
         rows.push((attempt.attempt_key, attempt.run_key, ProjectionRow::from(&projection)));
         of_run.entry(attempt.run_key).or_default().push(projection);
     }
@@ -129,14 +131,25 @@ async fn incidents(tx: &mut Tx, runs: &BTreeSet<i64>) -> Result<HashMap<i64, i64
 /// Attempt, set, members, their three sums, those with v1 and without v2, text.
 type SetRow = (i64, i64, i64, i64, i64, i64, i64, String);
 
-/// Sums over the steps and over each set of an attempt.
-type Sums = (StepSums, HashMap<i64, SetSums>);
+/// What is known of an attempt: sums over its steps and over each set, and how it stands with each limit.
+#[derive(Default)]
+struct Sums {
+    steps: StepSums,
+    sets: HashMap<i64, SetSums>,
+    limits: Vec<Stand>,
+}
+
+/// Attempt, place, limit, outcome, how near.
+type StandRow = (i64, i64, String, i32, Option<u32>);
+
+const STANDS: &str = "SELECT attempt_key, limit_key, limit_id, evaluation_outcome, proximity_permille \
+    FROM run_limits WHERE attempt_key IN (SELECT column1 FROM {list} AS w)";
 
 async fn sums(tx: &mut Tx, attempts: &[StandingRow]) -> Result<HashMap<i64, Sums>, DbError> {
     let keys = || attempts.iter().map(|a| a.attempt_key);
     let mut sums: HashMap<i64, Sums> = HashMap::new();
     for s in of_keys::<StepSumsRow>(tx, SUM_STEPS, keys()).await? {
-        sums.entry(s.attempt_key).or_default().0 = StepSums {
+        sums.entry(s.attempt_key).or_default().steps = StepSums {
             steps: s.steps,
             input_tokens: s.input_tokens,
             output_tokens: s.output_tokens,
@@ -151,21 +164,27 @@ async fn sums(tx: &mut Tx, attempts: &[StandingRow]) -> Result<HashMap<i64, Sums
         };
     }
     let sets: Vec<SetRow> = of_keys(tx, SUM_SETS, keys()).await?;
-    for (attempt_key, kind, count, a, b, c, net, mut text) in sets {
+    for (attempt_key, kind, count, a, b, c, net, text) in sets {
+        let mut set = SetSums { count, sums: [a, b, c], net, text, first: String::new() };
         if kind == SetKind::Violation as i64 {
-            text = first_violation(tx, attempt_key).await?;
+            (set.text, set.first) = first_violation(tx, attempt_key).await?;
         }
-        let set = SetSums { count, sums: [a, b, c], net, text };
-        sums.entry(attempt_key).or_default().1.insert(kind, set);
+        sums.entry(attempt_key).or_default().sets.insert(kind, set);
+    }
+    let stands: Vec<StandRow> = of_keys(tx, STANDS, keys()).await?;
+    for (attempt_key, key, limit_id, outcome, proximity_permille) in stands {
+        let outcome = EvaluationOutcome::try_from(outcome).unwrap_or_default();
+        let stand = Stand { key, limit_id, outcome, proximity_permille };
+        sums.entry(attempt_key).or_default().limits.push(stand);
     }
     Ok(sums)
 }
 
-/// The rule of the first violation, not of the greatest name.
-async fn first_violation(tx: &mut Tx, attempt_key: i64) -> Result<String, DbError> {
-    let sql = "SELECT body FROM fact_members WHERE attempt_key = $1 AND kind = $2 \
+/// The rule and the id of the first violation, not of the greatest name.
+async fn first_violation(tx: &mut Tx, attempt_key: i64) -> Result<(String, String), DbError> {
+    let sql = "SELECT body, member FROM fact_members WHERE attempt_key = $1 AND kind = $2 \
                ORDER BY occurred_at, fact_id LIMIT 1";
-    Ok(tx.fetch_one::<(String,)>(sql, args![attempt_key, SetKind::Violation as i64]).await?.0)
+    tx.fetch_one(sql, args![attempt_key, SetKind::Violation as i64]).await
 }
 
 fn standing(row: &StandingRow) -> Standing {
@@ -250,6 +269,9 @@ impl ProjectionRow {
             self.observability_error,
             self.risk_level,
             self.last_activity_at,
+            self.violation_ref,
+            self.limits_evaluated,
+            self.worst_limit,
         ]
     }
 }
@@ -283,6 +305,9 @@ impl From<&Projection> for ProjectionRow {
             observability_error: p.observability_error.clone(),
             risk_level: p.risk as i64,
             last_activity_at: (p.steps.last_at > 0).then_some(Micros(p.steps.last_at)),
+            violation_ref: p.violation_ref.clone(),
+            limits_evaluated: p.limits_evaluated,
+            worst_limit: p.worst_limit,
         }
     }
 }

@@ -268,6 +268,46 @@ row! {
         pub(crate) observability_error: String,
         pub(crate) risk_level: i32,
         pub(crate) last_activity_at: Option<Micros>,
+        pub(crate) violation_ref: String,
+        pub(crate) limits_evaluated: i64,
+        pub(crate) limit_id: Option<String>,
+        pub(crate) policy_id: Option<String>,
+        pub(crate) policy_name: Option<String>,
+        pub(crate) policy_scope: Option<i32>,
+        pub(crate) scope_id: Option<String>,
+        pub(crate) limit_type: Option<i32>,
+        pub(crate) threshold_value: Option<i64>,
+        pub(crate) threshold_unit: Option<i32>,
+        pub(crate) threshold_source: Option<i32>,
+        pub(crate) blocking: Option<bool>,
+        pub(crate) actual_value: Option<i64>,
+        pub(crate) evaluation_outcome: Option<i32>,
+        pub(crate) proximity_permille: Option<u32>,
+        pub(crate) rule_version: Option<u32>,
+    }
+}
+
+row! {
+    /// The newest evaluation of a limit of an attempt.
+    #[derive(Debug, Clone)]
+    pub(crate) struct LimitRow {
+        pub(crate) attempt: u32,
+        pub(crate) limit_id: String,
+        pub(crate) policy_id: String,
+        pub(crate) policy_name: String,
+        pub(crate) policy_scope: i32,
+        pub(crate) scope_id: String,
+        pub(crate) limit_type: i32,
+        pub(crate) threshold_value: Option<i64>,
+        pub(crate) threshold_unit: i32,
+        pub(crate) threshold_source: i32,
+        pub(crate) blocking: bool,
+        pub(crate) actual_value: Option<i64>,
+        pub(crate) evaluation_outcome: i32,
+        pub(crate) proximity_permille: Option<u32>,
+        pub(crate) rule_version: u32,
+        pub(crate) source_seq: i64,
+        pub(crate) evaluated_at: Micros,
     }
 }
 
@@ -337,5 +377,8 @@ row! {
         pub(crate) observability_error: String,
         pub(crate) risk_level: i64,
         pub(crate) last_activity_at: Option<Micros>,
+        pub(crate) violation_ref: String,
+        pub(crate) limits_evaluated: i64,
+        pub(crate) worst_limit: Option<i64>,
     }
 }

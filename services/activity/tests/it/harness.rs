@@ -148,6 +148,14 @@ impl House {
         self.view(number).await.run.unwrap()
     }
 
+    /// The runs at risk, newest first, with their level.
+    pub async fn list_at_risk(&self) -> Vec<(String, pb::RiskLevel)> {
+        let filter = pb::RunFilter { at_risk_only: true, ..Default::default() };
+        let message = pb::ListRunsRequest { filter: Some(filter), ..Default::default() };
+        let runs = call!(self, query.list_runs, "ListRuns", message).unwrap().runs;
+        runs.into_iter().map(|r| (r.run_id.clone(), r.risk_level())).collect()
+    }
+
     pub async fn renew(&self, number: u64, fence: u64, key: u64) -> Result<pb::RenewLeaseResponse, Status> {
         let message = pb::RenewLeaseRequest {
             request_id: key_id(key),

@@ -1,11 +1,15 @@
 //! Turns events of the domains into facts for the run projection.
 
 use contracts_activity::v1::{
-    ContractFact, DecisionFact, EvidenceFailureFact, Fact, IncidentFact, SealFact, SettlementFact, StepFact,
-    ViolationFact, fact::Body,
+    ContractFact, DecisionFact, EvaluationOutcome, EvidenceFailureFact, Fact, IncidentFact, LimitFact,
+    LimitStanding, LimitType, PolicyScope, SealFact, SettlementFact, StepFact, ThresholdSource,
+    ThresholdUnit, ViolationFact, fact::Body,
 };
 use contracts_common::common::v1::{AuditStatus, ContractVerdict, EventEnvelope, Verdict};
-use contracts_controls::v1::{LimitUnit, RunSettled};
+use contracts_controls::v1::{
+    self as controls, LimitEvaluated, LimitEvaluation, LimitOutcome, LimitScope, LimitSource, LimitUnit,
+    RunSettled,
+};
 use contracts_incidents::v1::{IncidentLinked, IncidentVoided};
 use contracts_logs::v1::{
     ContractReconciled, EvidenceFailed, RecordBody, RecordFact, RecordsAppended, TraceSealed,
@@ -38,6 +42,9 @@ pub fn facts(event: &EventEnvelope) -> Vec<Fact> {
                 vec![one(event, d.attempt, Body::EvidenceFailed(fact))]
             })
             .unwrap_or_default(),
+        "controls.LimitEvaluated" => {
+            LimitEvaluated::decode(data).map(|d| evaluated(event, d)).unwrap_or_default()
+        }
         "controls.RunSettled" => RunSettled::decode(data).map(|d| settled(event, d)).unwrap_or_default(),
         "incidents.IncidentLinked" => IncidentLinked::decode(data)
             .map(|d| {
@@ -86,7 +93,7 @@ fn records(event: &EventEnvelope, appended: &RecordsAppended) -> Vec<Fact> {
     appended.facts.iter().filter_map(fact).collect()
 }
 
-/// One event tells of many records: each is a fact of its own, with the same id whenever it is told.
+/// One event tells of many things: each is a fact of its own, with the same id whenever it is told.
 fn fact_id(event: &EventEnvelope, position: u64) -> String {
     let digest =
         Hasher::new("runspine.fact.v1").sized(event.id.as_bytes()).fixed(&position.to_be_bytes()).finish();
@@ -144,6 +151,94 @@ fn judged(event: &EventEnvelope, reconciled: &ContractReconciled) -> Vec<Fact> {
     vec![Fact { run_id: key.subject_id.clone(), ..one(event, key.attempt, body) }]
 }
 
+fn evaluated(event: &EventEnvelope, evaluated: LimitEvaluated) -> Vec<Fact> {
+    let facts = (0..).zip(evaluated.evaluations).map(|(place, of)| {
+        let body = Body::LimitEvaluated(LimitFact { standing: Some(standing(of)) });
+        Fact { fact_id: fact_id(event, place), ..one(event, 0, body) }
+    });
+    facts.collect()
+}
+
+/// What controls says of a limit, in the words of runs. A word that is not known here is not guessed: the fact is refused.
+fn standing(of: LimitEvaluation) -> LimitStanding {
+    let compared = of.threshold_value.is_some();
+    LimitStanding {
+        policy_scope: scope_of(of.scope()).into(),
+        limit_type: type_of(of.r#type()).into(),
+        threshold_unit: unit_of(of.unit()).into(),
+        threshold_source: source_of(of.source()).into(),
+        evaluation_outcome: outcome_of(of.outcome()).into(),
+        policy_id: of.limit_id.clone(),
+        limit_id: of.limit_id,
+        policy_name: of.limit_name,
+        scope_id: of.scope_id,
+        threshold_value: of.threshold_value,
+        blocking: of.blocking,
+        actual_value: compared.then_some(of.actual),
+        proximity_permille: of.proximity_permille,
+        rule_version: of.limit_version,
+    }
+}
+
+fn scope_of(scope: LimitScope) -> PolicyScope {
+    match scope {
+        LimitScope::Unspecified => PolicyScope::Unspecified,
+        LimitScope::Global => PolicyScope::Global,
+        LimitScope::Tenant => PolicyScope::Tenant,
+        LimitScope::Project => PolicyScope::Project,
+        LimitScope::Agent => PolicyScope::Agent,
+        LimitScope::ApiKey => PolicyScope::ApiKey,
+        LimitScope::HumanActor => PolicyScope::HumanActor,
+        LimitScope::Provider => PolicyScope::Provider,
+        LimitScope::Model => PolicyScope::Model,
+        LimitScope::Tool => PolicyScope::Tool,
+        LimitScope::Run => PolicyScope::Run,
+    }
+}
+
+fn type_of(of: controls::LimitType) -> LimitType {
+    match of {
+        controls::LimitType::Unspecified => LimitType::Unspecified,
+        controls::LimitType::Cost => LimitType::Cost,
+        controls::LimitType::Tokens => LimitType::Tokens,
+        controls::LimitType::InputTokens => LimitType::InputTokens,
+        controls::LimitType::OutputTokens => LimitType::OutputTokens,
+        controls::LimitType::Time => LimitType::Time,
+        controls::LimitType::Rate => LimitType::Rate,
+        controls::LimitType::Steps => LimitType::Steps,
+        controls::LimitType::Concurrency => LimitType::Concurrency,
+    }
+}
+
+fn unit_of(unit: LimitUnit) -> ThresholdUnit {
+    match unit {
+        LimitUnit::Unspecified => ThresholdUnit::Unspecified,
+        LimitUnit::CostMicrousd => ThresholdUnit::Microusd,
+        LimitUnit::TokensInput | LimitUnit::TokensOutput | LimitUnit::TokensTotal => ThresholdUnit::Tokens,
+        LimitUnit::TimeMs => ThresholdUnit::Ms,
+        LimitUnit::Requests | LimitUnit::Runs | LimitUnit::Steps => ThresholdUnit::Count,
+    }
+}
+
+fn source_of(source: LimitSource) -> ThresholdSource {
+    match source {
+        LimitSource::Unspecified => ThresholdSource::Unspecified,
+        LimitSource::System => ThresholdSource::SystemDefault,
+        LimitSource::Manual | LimitSource::Plan | LimitSource::Learned => ThresholdSource::TenantOverride,
+    }
+}
+
+fn outcome_of(outcome: LimitOutcome) -> EvaluationOutcome {
+    match outcome {
+        LimitOutcome::Unspecified => EvaluationOutcome::Unspecified,
+        LimitOutcome::Advisory => EvaluationOutcome::Advisory,
+        LimitOutcome::Ok => EvaluationOutcome::Ok,
+        LimitOutcome::NearThreshold => EvaluationOutcome::NearThreshold,
+        LimitOutcome::Overridden => EvaluationOutcome::Overridden,
+        LimitOutcome::Breach => EvaluationOutcome::Breach,
+    }
+}
+
 fn settled(event: &EventEnvelope, settled: RunSettled) -> Vec<Fact> {
     let Some(settlement) = settled.settlement else { return Vec::new() };
     // Several envelopes may hold the same spending; the largest is what the run cost.
@@ -174,6 +269,63 @@ mod tests {
             ..RecordFact::default()
         };
         assert!(decided(&degraded(true)).degraded && !decided(&degraded(false)).degraded);
+    }
+
+    #[test]
+    fn every_limit_of_an_evaluation_is_a_fact() {
+        let evaluation = |limit_id: &str, threshold_value: Option<i64>| LimitEvaluation {
+            limit_id: limit_id.to_owned(),
+            limit_name: "tokens in".to_owned(),
+            limit_version: 3,
+            r#type: controls::LimitType::InputTokens.into(),
+            scope: LimitScope::Agent.into(),
+            scope_id: "agent-7".to_owned(),
+            threshold_value,
+            unit: LimitUnit::TokensInput.into(),
+            source: LimitSource::System.into(),
+            blocking: true,
+            actual: 900,
+            outcome: LimitOutcome::NearThreshold.into(),
+            proximity_permille: Some(900),
+        };
+        let evaluations = vec![evaluation("a", Some(1_000)), evaluation("b", None)];
+        let event = EventEnvelope {
+            id: runspine_types::new_id(),
+            r#type: "controls.LimitEvaluated".to_owned(),
+            attempt: 2,
+            sequence: 9,
+            data: LimitEvaluated { evaluations, ..LimitEvaluated::default() }.encode_to_vec().into(),
+            ..EventEnvelope::default()
+        };
+        let made = facts(&event);
+        let at: Vec<_> = made.iter().map(|f| (f.attempt, f.source_seq)).collect();
+        assert_eq!(at, [(2, 9), (2, 9)]);
+        assert_ne!(made[0].fact_id, made[1].fact_id);
+        let stands: Vec<LimitStanding> = made
+            .into_iter()
+            .map(|fact| match fact.body {
+                Some(Body::LimitEvaluated(LimitFact { standing: Some(standing) })) => standing,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected = LimitStanding {
+            limit_id: "a".to_owned(),
+            policy_id: "a".to_owned(),
+            policy_name: "tokens in".to_owned(),
+            policy_scope: PolicyScope::Agent.into(),
+            scope_id: "agent-7".to_owned(),
+            limit_type: LimitType::InputTokens.into(),
+            threshold_value: Some(1_000),
+            threshold_unit: ThresholdUnit::Tokens.into(),
+            threshold_source: ThresholdSource::SystemDefault.into(),
+            blocking: true,
+            actual_value: Some(900),
+            evaluation_outcome: EvaluationOutcome::NearThreshold.into(),
+            proximity_permille: Some(900),
+            rule_version: 3,
+        };
+        assert_eq!(stands[0], expected);
+        assert_eq!((stands[1].limit_id.as_str(), stands[1].actual_value), ("b", None));
     }
 
     #[test]
