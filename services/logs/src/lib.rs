@@ -4,6 +4,7 @@
 mod app;
 mod config;
 mod keyring;
+mod metrics;
 mod publish;
 mod retention;
 mod rpc;
@@ -12,6 +13,7 @@ mod store;
 mod vault;
 mod worker;
 
+pub use app::gauges::sample_metrics;
 pub use config::Config;
 pub use publish::acknowledge_rollback;
 pub use retention::{Purged, RetentionError, apply_retention};

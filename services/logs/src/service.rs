@@ -73,7 +73,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let watched = Arc::clone(&notary);
     let (archiving, archived_after) = (Arc::clone(&app), config.archive.after_days);
     let (making, following) = (Arc::clone(&app), Arc::clone(&app));
-    let ending = Arc::clone(&app);
+    let (ending, sampled) = (Arc::clone(&app), Arc::clone(&app));
     let (expiring, days) = (Arc::clone(&app), config.payload.retention_days);
     let (probed, closed, instance) = (db.clone(), db, deps.instance());
     let service = Service::new("logs", contracts_logs::DESCRIPTORS, &rpc::routes(&app, &audit), deps)?
@@ -89,6 +89,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
             async move { notary.consistent() }
         })
         .worker("checkpoints", move |stop| worker::sign_checkpoints(notary, stop))
+        .worker("gauges", move |stop| worker::sample(sampled, stop))
         .worker("keys", move |stop| worker::follow_keys(following, stop))
         .worker("life", move |stop| worker::tell_of_life(audit, instance, stop))
         .worker("answers", move |stop| worker::forget_answers(answered, clock, stop))

@@ -190,6 +190,7 @@ pub const RECORDS: &[(&str, Record)] = &[
         "logs.v1.RecordService/AppendSystemRecord",
         Elsewhere("is an append-only record of what the mesh did itself, and changes nothing in it"),
     ),
+    ("logs.v1.SpanService/AppendSpans", Elsewhere(TRACE)),
     ("logs.v1.TraceService/AppendAddendum", Entry("logs.AddendumSealed")),
     ("logs.v1.TraceService/AppendRecords", Elsewhere(TRACE)),
     ("logs.v1.TraceService/ArchiveTrace", Entry("logs.TraceArchived")),

@@ -21,7 +21,7 @@ use contracts_policies::v1::{
 use contracts_spine::v1::{
     governance_service_client::GovernanceServiceClient, operation_service_client::OperationServiceClient,
     reconciler_service_client::ReconcilerServiceClient, run_bundle_service_client::RunBundleServiceClient,
-    run_service_client::RunServiceClient,
+    run_service_client::RunServiceClient, span_ingest_service_client::SpanIngestServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -91,6 +91,8 @@ impl Client {
     clients! {
         /// The governed run.
         runs: RunServiceClient;
+        /// Spans of OpenTelemetry.
+        spans: SpanIngestServiceClient;
         /// Bundles.
         bundles: RunBundleServiceClient;
         /// The operation registry.

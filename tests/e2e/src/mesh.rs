@@ -234,6 +234,12 @@ impl Mesh {
         self.client(&self.owner)
     }
 
+    /// The key of an owner of the first tenant.
+    #[must_use]
+    pub fn owner_key(&self) -> &str {
+        &self.owner
+    }
+
     /// Calls with this key.
     #[must_use]
     pub fn client(&self, key: &str) -> Client {

@@ -16,4 +16,5 @@ pub mod payload;
 pub mod proof;
 pub mod reasons;
 pub mod replay;
+pub mod span;
 pub mod trace;

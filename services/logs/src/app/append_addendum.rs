@@ -13,7 +13,7 @@ use runspine_logs_domain::{
     chain, reasons,
     trace::{Item, Outcome, Stamp, Summary, TraceState},
 };
-use runspine_types::{Digest, Micros, new_id};
+use runspine_types::{Digest, Micros, hash, new_id};
 
 use super::{
     App,
@@ -51,6 +51,53 @@ pub struct Addendum {
     pub reason: String,
     /// The facts.
     pub items: Vec<Item>,
+}
+
+/// Most items of one addendum.
+pub const LATE_ITEMS: usize = 1_000;
+
+/// Late facts that come inside somebody else's transaction, which tells repeats by itself.
+pub(super) struct Late<'a> {
+    pub(super) call: &'a CallContext,
+    pub(super) keyring: &'a Arc<Keyring>,
+    pub(super) now: Micros,
+}
+
+impl Late<'_> {
+    /// Appends `items` in as many addenda as they need.
+    ///
+    /// # Errors
+    /// As [`App::append_addendum`].
+    pub(super) async fn append(
+        &self,
+        tx: &mut Tx,
+        of: &TraceRef,
+        reason: &str,
+        items: Vec<Item>,
+        offered: Vec<Offered>,
+    ) -> Result<(), Fault> {
+        let mut facts = items.into_iter().zip(offered).peekable();
+        while facts.peek().is_some() {
+            let (items, offered): (Vec<Item>, Vec<Offered>) = facts.by_ref().take(LATE_ITEMS).unzip();
+            let request_id = new_id();
+            let work = Work {
+                call: self.call.clone(),
+                addendum: Addendum {
+                    of: of.clone(),
+                    request_digest: hash(request_id.as_bytes()),
+                    request_id,
+                    reason: reason.to_owned(),
+                    items,
+                },
+                offered,
+                keyring: Arc::clone(self.keyring),
+                now: self.now,
+                salt: random()?,
+            };
+            work.run(tx).await?;
+        }
+        Ok(())
+    }
 }
 
 struct Work {

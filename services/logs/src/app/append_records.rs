@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use runspine_db::{Args, Batch, BoxFuture, DbError, Tx};
 use runspine_errors::Fault;
 use runspine_logs_domain::{
     reasons,
-    trace::{Appended, Item, Outcome, Stamp, TraceState, Wanted},
+    trace::{Appended, Body, Item, Outcome, Stamp, TraceState, Wanted},
 };
 use runspine_types::{Clock, Digest, Micros, new_id};
 
@@ -28,10 +29,13 @@ use super::{
     },
     watch::Hub,
 };
-use crate::store::{
-    payloads,
-    records::{self, RecordRow},
-    traces::{self, Advance, HeadRow, TraceRef},
+use crate::{
+    metrics,
+    store::{
+        payloads,
+        records::{self, RecordRow},
+        traces::{self, Advance, HeadRow, TraceRef},
+    },
 };
 
 /// One call: items for one trace, all or none.
@@ -111,8 +115,16 @@ impl App {
     /// # Errors
     /// When there is no such trace, a rule refuses an item, or the store can't be written.
     pub async fn append_records(&self, of: TraceRef, mut items: Vec<Item>) -> Result<Vec<Receipt>, Fault> {
+        let begun = Instant::now();
+        let bodies: Vec<Body> = items.iter().map(|item| Body::of(&item.body)).collect();
         let offered = self.offer(&of, &mut items).await?;
-        self.append.submit(Append { of, items, offered }).await
+        let denied: Vec<_> = offered.iter().flat_map(|offered| offered.denied.clone()).collect();
+        let outcome = self.append.submit(Append { of, items, offered }).await;
+        metrics::appended(begun, &bodies, &outcome);
+        if outcome.is_ok() {
+            metrics::denied(&denied);
+        }
+        outcome
     }
 }
 
@@ -143,6 +155,8 @@ impl Batch for AppendRecords {
         items: &'t [Append],
     ) -> BoxFuture<'t, Result<Vec<Result<Vec<Receipt>, Fault>>, DbError>> {
         Box::pin(async move {
+            #[allow(clippy::cast_precision_loss, reason = "records of one commit")]
+            metrics::GROUP.record(items.iter().map(|append| append.items.len()).sum::<usize>() as f64, &[]);
             let mut group = Group::read(tx, items, self.max_records).await?;
             let answers = group.append_all(items, self.clock.now());
             let grown = group.write(tx, self.clock.now()).await?;
@@ -171,13 +185,13 @@ struct Open {
 }
 
 /// A receipt, or the place where the first one is found.
-enum Pending {
+pub(super) enum Pending {
     New(Receipt),
     Stored(i64, u64),
 }
 
 /// Everything that one group reads and writes.
-struct Group {
+pub(super) struct Group {
     open: HashMap<TraceRef, Open>,
     rows: Vec<Args>,
     /// Payloads of the records.
@@ -190,34 +204,87 @@ struct Group {
 
 impl Group {
     async fn read(tx: &mut Tx, items: &[Append], max_records: u64) -> Result<Self, DbError> {
-        let mut refs: Vec<TraceRef> = items.iter().map(|i| i.of.clone()).collect();
-        refs.sort_unstable();
-        refs.dedup();
-        let mut open: HashMap<TraceRef, Open> = traces::heads(tx, &refs)
-            .await?
-            .into_iter()
-            .map(|(of, row)| {
-                (of, Open { state: row.state(max_records), row, facts: Vec::new(), first: None })
-            })
-            .collect();
-        let mut wanted: BTreeMap<i64, Wanted> = BTreeMap::new();
+        let mut wanted: BTreeMap<TraceRef, Wanted> = BTreeMap::new();
         for append in items {
-            if let Some(open) = open.get(&append.of) {
-                let wanted = wanted.entry(open.row.trace_key).or_default();
-                append.items.iter().for_each(|item| wanted.add(item));
-            }
+            let wanted = wanted.entry(append.of.clone()).or_default();
+            append.items.iter().for_each(|item| wanted.add(item));
         }
+        let mut group = Self::open(tx, wanted, max_records).await?;
+        group.find_settled(tx, items).await?;
+        let stores = |append: &&Append| append.offered.iter().any(|offered| !offered.kept.is_empty());
+        for append in items.iter().filter(stores) {
+            group.note_erased(tx, &append.of).await?;
+        }
+        group.rows.reserve(items.len());
+        Ok(group)
+    }
+
+    /// Opens the main traces of `wanted` that there are, with the facts that it names.
+    pub(super) async fn open(
+        tx: &mut Tx,
+        wanted: BTreeMap<TraceRef, Wanted>,
+        max_records: u64,
+    ) -> Result<Self, DbError> {
+        let refs: Vec<TraceRef> = wanted.keys().cloned().collect();
+        let heads = traces::heads(tx, &refs).await?.into_iter();
+        let open = heads.map(|(of, row)| {
+            (of, Open { state: row.state(max_records), row, facts: Vec::new(), first: None })
+        });
+        let mut group = Self {
+            open: open.collect(),
+            rows: Vec::new(),
+            payloads: Vec::new(),
+            denied: BTreeMap::new(),
+            erased: HashSet::new(),
+        };
+        group.look_up(tx, wanted).await?;
+        Ok(group)
+    }
+
+    /// Reads more facts of traces that are open.
+    pub(super) async fn look_up(
+        &mut self,
+        tx: &mut Tx,
+        wanted: BTreeMap<TraceRef, Wanted>,
+    ) -> Result<(), DbError> {
+        let key = |(of, wanted)| Some((self.open.get(&of)?.row.trace_key, wanted));
+        let keyed: BTreeMap<i64, Wanted> = wanted.into_iter().filter_map(key).collect();
         let mut found: HashMap<i64, Vec<_>> = HashMap::new();
-        for (trace_key, fact) in look_up(tx, wanted, items).await? {
+        for (trace_key, fact) in records::facts(tx, &keyed).await? {
             found.entry(trace_key).or_default().push(fact);
         }
-        for open in open.values_mut() {
+        for open in self.open.values_mut() {
             let facts = found.remove(&open.row.trace_key).unwrap_or_default();
             facts.into_iter().for_each(|fact| open.state.facts.insert(fact));
         }
-        let erased = erased(tx, items).await?;
-        let rows = Vec::with_capacity(items.len());
-        Ok(Self { open, rows, payloads: Vec::new(), denied: BTreeMap::new(), erased })
+        Ok(())
+    }
+
+    /// The step of what a RESOLUTION settles is known only once the position that it names was looked up.
+    async fn find_settled(&mut self, tx: &mut Tx, items: &[Append]) -> Result<(), DbError> {
+        let mut more: BTreeMap<TraceRef, Wanted> = BTreeMap::new();
+        for append in items {
+            let Some(open) = self.open.get(&append.of) else { continue };
+            for item in &append.items {
+                let trace_record::Body::Resolution(b) = &item.body else { continue };
+                let step = open.state.facts.at(b.resolves_position).and_then(|fact| fact.step_index);
+                more.entry(append.of.clone()).or_default().steps.extend(step);
+            }
+        }
+        if more.is_empty() { Ok(()) } else { self.look_up(tx, more).await }
+    }
+
+    /// Finds out whether payloads of a run can still be stored.
+    pub(super) async fn note_erased(&mut self, tx: &mut Tx, of: &TraceRef) -> Result<(), DbError> {
+        if !payloads::takes_payloads(tx, &of.tenant_id, &of.run_id).await? {
+            self.erased.insert((of.tenant_id.clone(), of.run_id.clone()));
+        }
+        Ok(())
+    }
+
+    /// The head of a trace as it stands in this group, with its key; `None` when there is no such trace.
+    pub(super) fn head(&self, of: &TraceRef) -> Option<(i64, &TraceState)> {
+        self.open.get(of).map(|open| (open.row.trace_key, &open.state))
     }
 
     fn append_all(&mut self, items: &[Append], now: Micros) -> Vec<Result<Vec<Pending>, Fault>> {
@@ -225,7 +292,7 @@ impl Group {
     }
 
     /// One call: all of its items or none.
-    fn append(&mut self, append: &Append, now: Micros) -> Result<Vec<Pending>, Fault> {
+    pub(super) fn append(&mut self, append: &Append, now: Micros) -> Result<Vec<Pending>, Fault> {
         let Some(open) = self.open.get_mut(&append.of) else {
             return Err(Fault::new(&reasons::TRACE_NOT_FOUND, "there is no trace of this attempt"));
         };
@@ -273,7 +340,7 @@ impl Group {
     }
 
     /// Writes rows, heads and events; gives the traces that grew.
-    async fn write(&mut self, tx: &mut Tx, now: Micros) -> Result<Vec<i64>, DbError> {
+    pub(super) async fn write(&mut self, tx: &mut Tx, now: Micros) -> Result<Vec<i64>, DbError> {
         if self.rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -365,42 +432,8 @@ impl Open {
     }
 }
 
-/// The runs of `items` whose payloads can't be stored any more: they were erased after these were made ready.
-async fn erased(tx: &mut Tx, items: &[Append]) -> Result<HashSet<(String, String)>, DbError> {
-    let mut erased = HashSet::new();
-    let stores = |append: &&Append| append.offered.iter().any(|offered| !offered.kept.is_empty());
-    for append in items.iter().filter(stores) {
-        if !payloads::takes_payloads(tx, &append.of.tenant_id, &append.of.run_id).await? {
-            erased.insert((append.of.tenant_id.clone(), append.of.run_id.clone()));
-        }
-    }
-    Ok(erased)
-}
-
 fn without_payloads(item: &Item) -> Item {
     let mut item = item.clone();
     forget(&mut item.body);
     item
-}
-
-/// The facts that the items need. A RESOLUTION names a position: its step is known only after the first look-up.
-async fn look_up(
-    tx: &mut Tx,
-    wanted: BTreeMap<i64, Wanted>,
-    items: &[Append],
-) -> Result<Vec<(i64, runspine_logs_domain::trace::Fact)>, DbError> {
-    let mut found = records::facts(tx, &wanted).await?;
-    let settles = items.iter().flat_map(|a| &a.items);
-    if !settles.into_iter().any(|item| matches!(item.body, trace_record::Body::Resolution(_))) {
-        return Ok(found);
-    }
-    let mut more: BTreeMap<i64, Wanted> = BTreeMap::new();
-    for (trace_key, fact) in &found {
-        let asked = wanted.get(trace_key).is_some_and(|w| w.positions.contains(&fact.position));
-        if asked {
-            more.entry(*trace_key).or_default().steps.extend(fact.step_index);
-        }
-    }
-    found.extend(records::facts(tx, &more).await?);
-    Ok(found)
 }

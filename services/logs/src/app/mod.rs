@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod compare;
 pub mod events;
 pub mod exports;
+pub mod gauges;
 pub mod keys;
 pub mod link_incident;
 pub mod mismatches;
@@ -19,6 +20,7 @@ pub mod purge;
 pub mod read_traces;
 pub mod replays;
 pub mod seal_trace;
+pub mod spans;
 pub mod start_trace;
 pub mod verify_trace;
 pub mod watch;
@@ -53,6 +55,8 @@ pub struct App {
     pub vault: Vault,
     /// The folder of archived bundles.
     pub archive: PathBuf,
+    /// Records that a trace can hold.
+    pub max_records: u64,
     /// Whether the profile is STRICT.
     pub strict: bool,
 }
@@ -85,6 +89,7 @@ impl App {
             notary,
             vault,
             archive,
+            max_records: config.trace.max_records,
             strict,
         }
     }

@@ -8,6 +8,7 @@ use runspine_errors::Fault;
 use runspine_types::{Digest, Micros, hash};
 
 use super::App;
+use crate::metrics;
 
 /// What identifies a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,7 @@ impl App {
                     let given =
                         tx.replay(&once.tenant_id, once.operation, &once.key, once.request_digest).await?;
                     if let Replayed::Replay(answer) = given {
+                        metrics::DUPLICATES.increment(&[("op", name)]);
                         return Ok(answer);
                     }
                     let answer = Bytes::from(work(tx).await?.encode_to_vec());
@@ -69,5 +71,6 @@ impl App {
                 })
             })
             .await
+            .inspect_err(metrics::refused)
     }
 }

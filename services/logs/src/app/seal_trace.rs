@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     keyring::{Keyring, Signer},
+    metrics,
     store::{
         contract::{Contracts, Held},
         evidence::{self, AttemptKey},
@@ -109,6 +110,9 @@ impl App {
         };
         let (trace_key, answer) = self.db.write("seal_trace", move |tx| Box::pin(seal.run(tx))).await?;
         self.watch.wake(trace_key);
+        let sealed = pb::SealTraceResponse::decode(answer.clone()).unwrap_or_default();
+        let verdict = sealed.verdict().as_str_name().trim_start_matches("CONTRACT_VERDICT_");
+        metrics::SEALS.increment(&[("verdict", verdict)]);
         Ok(answer)
     }
 

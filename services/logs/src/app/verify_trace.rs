@@ -16,11 +16,14 @@ use runspine_logs_domain::{
 use runspine_types::{Digest, Micros};
 
 use super::{App, read_traces::TraceView};
-use crate::store::{
-    chains, keys,
-    records::{self, RecordRow},
-    seals::SealRow,
-    secrets, traces,
+use crate::{
+    metrics,
+    store::{
+        chains, keys,
+        records::{self, RecordRow},
+        seals::SealRow,
+        secrets, traces,
+    },
 };
 
 /// Records that are read at a time: as many as the store hands over before it waits for their reader, so that it reads
@@ -67,6 +70,11 @@ impl App {
             Dialect::Postgres => pb::ProofStorage::Postgres,
         };
         let boundary = self.boundary(&views).await?;
+        for proof in &proofs {
+            let status = proof.status().as_str_name().trim_start_matches("PROOF_STATUS_");
+            metrics::PROOFS.increment(&[("status", status)]);
+        }
+        metrics::PROOF.since(begun, &[]);
         Ok(pb::VerifyTraceResponse {
             run_id: run_id.to_owned(),
             overall: overall(&proofs) as i32,

@@ -12,6 +12,8 @@ mod parse;
 mod payload_service;
 mod present;
 mod replay_service;
+mod span_parse;
+mod span_service;
 mod trace_service;
 mod watch;
 
@@ -27,7 +29,8 @@ use contracts_logs::v1::{
     inspection_service_server::InspectionServiceServer, key_service_server::KeyServiceServer,
     ledger_service_server::LedgerServiceServer, mismatch_service_server::MismatchServiceServer,
     payload_service_server::PayloadServiceServer, record_service_server::RecordServiceServer,
-    replay_service_server::ReplayServiceServer, trace_service_server::TraceServiceServer,
+    replay_service_server::ReplayServiceServer, span_service_server::SpanServiceServer,
+    trace_service_server::TraceServiceServer,
 };
 use runspine_rpc::Routes;
 
@@ -44,6 +47,7 @@ pub fn routes(app: &Arc<App>, audit: &Arc<Audit>) -> Routes {
         .add(ReplayServiceServer::new(replay_service::Replays { app: Arc::clone(app) }))
         .add(PayloadServiceServer::new(payload_service::Payloads { app: Arc::clone(app) }))
         .add(InspectionServiceServer::new(payload_service::Inspection { app: Arc::clone(app) }))
+        .add(SpanServiceServer::new(span_service::Spans { app: Arc::clone(app) }))
         .add(EventServiceServer::new(event_service::Events { app: Arc::clone(app) }))
         .add(AuditContractServiceServer::new(audit::Contracts(Arc::clone(audit))))
         .add(LedgerServiceServer::new(audit::Ledger(Arc::clone(audit))))

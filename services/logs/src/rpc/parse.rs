@@ -8,12 +8,13 @@ use runspine_errors::{Fault, Violations, mesh};
 use runspine_logs_domain::trace::{Body, Item, item_of};
 use runspine_types::{Digest, Micros, PageSize, PageToken, hash, is_uuid, is_uuid_v7};
 
-use crate::store::{records, traces};
+use crate::{
+    app::append_addendum::LATE_ITEMS,
+    store::{records, traces},
+};
 
 /// Most items of one AppendRecords.
 const MAX_ITEMS: usize = 256;
-/// Most items of one addendum.
-const MAX_LATE_ITEMS: usize = 1_000;
 /// Most bytes of one AppendRecords.
 const MAX_CALL: usize = 4 * 1024 * 1024;
 
@@ -135,7 +136,7 @@ pub fn addendum(r: pb::AppendAddendumRequest) -> Result<Vec<Item>, Fault> {
         "FIELD_INVALID",
         "is 1 to 1 024 bytes long",
     );
-    let items = items(r.items, MAX_LATE_ITEMS, &mut found);
+    let items = items(r.items, LATE_ITEMS, &mut found);
     let mut keys: Vec<&str> = items.iter().map(|item| item.idempotency_key.as_str()).collect();
     keys.sort_unstable();
     let unique = keys.windows(2).all(|pair| pair[0] != pair[1]);

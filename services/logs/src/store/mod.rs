@@ -21,6 +21,7 @@ pub mod records;
 pub mod replays;
 pub mod seals;
 pub mod secrets;
+pub mod spans;
 pub mod system;
 pub mod traces;
 
@@ -45,6 +46,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         14 => "0014_purges",
         15 => "0015_export_certificates",
         16 => "0016_export_parts",
+        17 => "0017_spans",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
@@ -53,6 +55,6 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         "legal_holds", "certificates", "certificate_events", "mismatches", "mismatch_events",
         "exports", "export_events", "export_parts", "system_records",
         "trace_archives", "replays", "replay_checks", "replay_ends",
-        "trace_purges",
+        "trace_purges", "otlp_spans",
     ],
 };

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
 mod audit;
+mod metrics;
 mod payloads;
 mod replays;
+mod spans;
 mod statements;
 mod traces;
 mod witness;

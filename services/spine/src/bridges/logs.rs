@@ -4,20 +4,20 @@ use contracts_logs::v1::{
     AcknowledgeRequest, AcknowledgeResponse, AddExportPartRequest, AddExportPartResponse,
     AppendAddendumRequest, AppendAddendumResponse, AppendEntriesRequest, AppendEntriesResponse,
     AppendIntentRequest, AppendIntentResponse, AppendRecordsRequest, AppendRecordsResponse,
-    AppendSystemRecordRequest, AppendSystemRecordResponse, CaptureEvidenceRequest, CaptureEvidenceResponse,
-    ClaimOverdueRequest, ClaimOverdueResponse, ComputeIntegrityRequest, ComputeIntegrityResponse,
-    CreateCheckpointRequest, CreateCheckpointResponse, DeclareExpectationsRequest,
-    DeclareExpectationsResponse, GetAuditContractRequest, GetAuditContractResponse,
-    GetContractBacklogRequest, GetContractBacklogResponse, GetReceiptRequest, GetReceiptResponse,
-    GetTraceRequest, GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest,
-    ListEntriesResponse, ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse,
-    MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse, ReleaseClaimRequest,
-    ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartTraceRequest, StartTraceResponse,
-    UnparkContractRequest, UnparkContractResponse, VerifyTraceRequest, VerifyTraceResponse,
-    audit_contract_service_client::AuditContractServiceClient,
+    AppendSpansRequest, AppendSpansResponse, AppendSystemRecordRequest, AppendSystemRecordResponse,
+    CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimOverdueRequest, ClaimOverdueResponse,
+    ComputeIntegrityRequest, ComputeIntegrityResponse, CreateCheckpointRequest, CreateCheckpointResponse,
+    DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest,
+    GetAuditContractResponse, GetContractBacklogRequest, GetContractBacklogResponse, GetReceiptRequest,
+    GetReceiptResponse, GetTraceRequest, GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse,
+    ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest,
+    ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse,
+    ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartTraceRequest,
+    StartTraceResponse, UnparkContractRequest, UnparkContractResponse, VerifyTraceRequest,
+    VerifyTraceResponse, audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, export_service_client::ExportServiceClient,
     ledger_service_client::LedgerServiceClient, record_service_client::RecordServiceClient,
-    trace_service_client::TraceServiceClient,
+    span_service_client::SpanServiceClient, trace_service_client::TraceServiceClient,
 };
 
 use super::bridge;
@@ -35,6 +35,14 @@ bridge! {
         seal: TraceServiceClient.seal_trace(SealTraceRequest) -> SealTraceResponse;
         /// Proves one.
         verify: TraceServiceClient.verify_trace(VerifyTraceRequest) -> VerifyTraceResponse;
+    }
+}
+
+bridge! {
+    /// Spans of OpenTelemetry.
+    LogsSpanBridge {
+        /// Stores them.
+        append: SpanServiceClient.append_spans(AppendSpansRequest) -> AppendSpansResponse;
     }
 }
 

@@ -15,7 +15,7 @@ pub use controls::{ControlsBreakerBridge, ControlsBridge, ControlsRunBridge, Con
 pub use incidents::{IncidentsBridge, IncidentsEndBridge};
 pub use logs::{
     ExportPieces, LogsContractBridge, LogsEvidenceBridge, LogsExportBridge, LogsLedgerBridge, LogsReadBridge,
-    LogsReconcilerBridge, LogsSystemBridge, LogsTraceBridge,
+    LogsReconcilerBridge, LogsSpanBridge, LogsSystemBridge, LogsTraceBridge,
 };
 pub use miss::{Called, Miss};
 pub use policies::{
@@ -118,6 +118,8 @@ pub struct Bridges {
     pub settlements: ControlsRunBridge,
     /// Traces.
     pub traces: LogsTraceBridge,
+    /// Spans of OpenTelemetry.
+    pub spans: LogsSpanBridge,
     /// What traces hold.
     pub records: LogsReadBridge,
     /// Audit contracts.
@@ -154,6 +156,7 @@ impl Bridges {
             freezes: ControlsStopBridge::new(to.controls.clone()),
             settlements: ControlsRunBridge::new(to.controls.clone()),
             traces: LogsTraceBridge::new(to.logs.clone()),
+            spans: LogsSpanBridge::new(to.logs.clone()),
             records: LogsReadBridge::new(to.logs.clone()),
             contracts: LogsContractBridge::new(to.logs.clone()),
             reconciler: LogsReconcilerBridge::new(to.logs.clone()),

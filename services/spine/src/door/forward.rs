@@ -17,7 +17,7 @@ use super::{
     Inner,
     dispatch::Recording,
     inbound::{Arrival, Seen},
-    record, watch,
+    record, watch, zipped,
 };
 
 /// Headers of a call that go on; everything else ends here, above all what looks like a context.
@@ -42,10 +42,11 @@ impl Inner {
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         arrival.request.correlation_id = arrival.correlation(&parts.headers);
+        let zipped = !operation.client_streaming && zipped::is_gzip(&parts.headers);
         let body = if operation.client_streaming {
             watch::requests(body, &arrival.caller, self)
         } else {
-            match self.read(operation, &mut arrival, body, recording).await {
+            match self.read(operation, &mut arrival, body, (recording, zipped)).await {
                 Ok(data) => full_body(data, None),
                 Err(fault) => return self.refused(&arrival, fault).await,
             }
@@ -56,6 +57,9 @@ impl Inner {
         *onward.version_mut() = parts.version;
         *onward.uri_mut() = parts.uri;
         pass_on(&parts.headers, onward.headers_mut());
+        if zipped {
+            onward.headers_mut().remove(zipped::ENCODING);
+        }
         onward.extensions_mut().insert(context);
         let response = self.send(operation, onward).await;
         self.answered(operation, &arrival, response, recording).await
@@ -67,9 +71,12 @@ impl Inner {
         operation: &Operation,
         arrival: &mut Arrival,
         body: Body,
-        recording: Recording,
+        (recording, zipped): (Recording, bool),
     ) -> Result<Bytes, Fault> {
-        let whole = collect(body).await?;
+        let mut whole = collect(body).await?;
+        if zipped {
+            whole.data = zipped::unzipped(whole.data)?;
+        }
         let Some(message) = whole.message() else { return Ok(whole.data) };
         let fields = operation.fields;
         let seen = &mut arrival.request;

@@ -3,6 +3,7 @@
 //! Order of the checks, each with its own refusal: drain and load → the operation is known and open to clients → the
 //! credential → authority → freezes → rate → deadline, size and key → served here or forwarded as bytes → recorded → answered.
 
+mod alias;
 mod authority;
 mod catalogue;
 mod config;
@@ -21,6 +22,7 @@ mod record;
 mod roles;
 mod tally;
 mod watch;
+mod zipped;
 
 #[cfg(test)]
 mod tests;
@@ -140,7 +142,7 @@ impl Door {
 impl Front for Door {
     fn call(&self, request: Request<Body>) -> Call {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move { inner.observed(request).await })
+        Box::pin(async move { inner.observed(alias::resolved(request)).await })
     }
 
     fn drain(&self) {

@@ -38,6 +38,7 @@ mod replay;
 mod report;
 mod resume;
 mod sessions;
+mod spans;
 mod start;
 mod state;
 pub(crate) mod step_check;

@@ -5,6 +5,7 @@ mod govern;
 mod governance;
 mod reconciler;
 mod run;
+mod spans;
 
 pub use bundle::BundleServer;
 pub use govern::Frames;
@@ -12,6 +13,7 @@ pub use governance::GovernanceServer;
 pub use reconciler::ReconcilerServer;
 pub use run::RunServer;
 use runspine_errors::Outcome;
+pub use spans::SpanServer;
 use tonic::{Response, Status};
 
 /// The kernel's word as a gRPC answer.

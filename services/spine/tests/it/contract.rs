@@ -7,6 +7,7 @@ use contracts_spine::v1::{
     self as pb, governance_service_client::GovernanceServiceClient,
     operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
     run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
+    span_ingest_service_client::SpanIngestServiceClient,
 };
 use runspine_boot::{Deps, Service};
 use runspine_rpc::{Context, Mesh, Stack, Transport};
@@ -88,6 +89,9 @@ async fn every_operation_is_served() {
         get_reconciler_status: "GetReconcilerStatus" => GetReconcilerStatusRequest,
         drive_contract: "DriveContract" => DriveContractRequest,
     ));
+    served.extend(answers!(stack, SpanIngestServiceClient, "SpanIngestService",
+        ingest_spans: "IngestSpans" => IngestSpansRequest,
+    ));
     served.extend(answers!(stack, OperationServiceClient, "OperationService",
         list_operations: "ListOperations" => ListOperationsRequest,
         get_operation: "GetOperation" => GetOperationRequest,
@@ -107,6 +111,7 @@ async fn every_operation_is_served() {
         let expected = match operation {
             "RunService/GovernRun"
             | "ReconcilerService/GetReconcilerStatus"
+            | "SpanIngestService/IngestSpans"
             | "OperationService/ListOperations" => None,
             "OperationService/GetOperation" => Some(Code::NotFound),
             _ => Some(Code::InvalidArgument),

@@ -15,5 +15,6 @@ mod keyed;
 mod lifecycle;
 mod profiles;
 mod scenario;
+mod spans;
 mod story;
 mod support;

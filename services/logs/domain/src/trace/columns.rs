@@ -113,7 +113,7 @@ pub struct Columns {
     pub status: i32,
     /// Name of the skill, tool or model.
     pub name: String,
-    /// What the record is found by: decision id, call id, span.
+    /// What the record is found by: decision id, call id, span, reference of a step.
     pub reference: Option<String>,
     /// STEP: the decision that it was done under.
     pub decision_id: Option<String>,
@@ -211,6 +211,7 @@ impl Columns {
         self.name.clone_from(&s.name);
         self.code.clone_from(&s.outcome_code);
         self.decision_id = some(&s.decision_id);
+        self.reference = some(&s.external_ref);
         if s.started_at.is_some() {
             self.started_at = micros(s.started_at.as_ref());
         }

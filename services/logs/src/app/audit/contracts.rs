@@ -1,6 +1,6 @@
 //! Writes to contracts: everything that waits is done by one look-up, one insert of entries and one of working rows.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use contracts_logs::v1::ReconcilePass;
@@ -16,9 +16,12 @@ use super::{
     Audit,
     told::{self, Caused},
 };
-use crate::store::{
-    contract::{Contracts, Held},
-    ledger,
+use crate::{
+    metrics,
+    store::{
+        contract::{Contracts, Held},
+        ledger,
+    },
 };
 
 /// What is written to a contract.
@@ -75,7 +78,12 @@ impl Audit {
     /// # Errors
     /// When the contract's rules refuse it, or the store can't be written.
     pub async fn write(&self, key: Key, write: Write, caused: Caused) -> Result<Written, Fault> {
-        self.writes.submit(ContractWrite { key, write, caused }).await
+        let (begun, judges) = (Instant::now(), matches!(write, Write::Reconcile(_)));
+        let written = self.writes.submit(ContractWrite { key, write, caused }).await;
+        if judges {
+            metrics::RECONCILE.since(begun, &[]);
+        }
+        written.inspect_err(metrics::refused)
     }
 }
 

@@ -14,7 +14,10 @@ use super::{
     Audit,
     told::{self, Caused, Told},
 };
-use crate::store::evidence::{self, AttemptKey, FailureRow, NewEvidence};
+use crate::{
+    metrics,
+    store::evidence::{self, AttemptKey, FailureRow, NewEvidence},
+};
 
 /// What is to be captured.
 #[derive(Clone)]
@@ -251,6 +254,9 @@ async fn fail(
         recorded_at: now,
     };
     evidence::insert_failures(tx, &capture.key.tenant_id, &[row]).await?;
+    let kind = capture.kind.as_str_name().trim_start_matches("EVIDENCE_KIND_");
+    let why = reason.as_str_name().trim_start_matches("EVIDENCE_FAILURE_REASON_");
+    metrics::EVIDENCE_FAILURES.increment(&[("kind", kind), ("reason", why)]);
     let data = pb::EvidenceFailed {
         run_id: capture.key.run_id.clone(),
         attempt: capture.key.attempt,

@@ -11,7 +11,7 @@ use runspine_logs_domain::{
 };
 use runspine_types::{Digest, Micros, new_id};
 
-use crate::store::ledger;
+use crate::{metrics, store::ledger};
 
 /// Who caused what is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,6 +120,11 @@ pub fn verdicts(tx: &mut Tx, journal: &Journal, caused: &Caused, now: Micros) ->
 }
 
 fn verdict(tx: &mut Tx, journal: &Journal, judged: &Judged, caused: &Caused, now: Micros) -> ledger::Event {
+    let word = judged.verdict.as_str_name().trim_start_matches("CONTRACT_VERDICT_");
+    metrics::RECONCILIATIONS.increment(&[("verdict", word)]);
+    for finding in &judged.findings {
+        metrics::FINDINGS.increment(&[("code", finding.code.as_str())]);
+    }
     let key = journal.key();
     let data = pb::ContractReconciled {
         key: Some(key_of(key)),

@@ -16,6 +16,7 @@ use crate::{
         announce::announce,
         audit::told::{Caused, Told},
     },
+    metrics,
     store::{
         export_parts,
         exports::{self, EventRow, ExportRow, Kind, stored},
@@ -84,6 +85,8 @@ impl App {
     async fn complete(&self, row: ExportRow, tries: i64, made: Made) -> Result<(), Fault> {
         let signer = self.keyring.signer(KeyPurpose::Export)?;
         let now = self.clock.now();
+        #[allow(clippy::cast_precision_loss, reason = "a time")]
+        metrics::EXPORT.record(now.millis_since(row.created_at).max(0) as f64 / 1e3, &[]);
         let digest = hash(&made.content);
         let event = EventRow {
             size: made.content.len() as u64,

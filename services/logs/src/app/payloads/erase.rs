@@ -16,6 +16,7 @@ use crate::{
         audit::told::{Caused, Told},
         once::Once,
     },
+    metrics,
     store::{
         erasure::{self, Selector},
         payloads,
@@ -110,6 +111,7 @@ impl App {
             for (tenant_id, run_id) in part {
                 went += u64::from(self.expire(tenant_id, run_id).await?);
             }
+            metrics::ERASURES.add(went, &[]);
             erased += went;
             if !full || went == 0 {
                 return Ok(erased);
@@ -165,6 +167,7 @@ impl Erasure<'_> {
             Selector::Refs(_) | Selector::Subject(_) => {}
         }
         self.tell(tx, &erasure_id, erased, held).await?;
+        metrics::ERASURES.add(erased, &[]);
         Ok(ErasePayloadsResponse {
             erasure_id,
             erased_count: erased,

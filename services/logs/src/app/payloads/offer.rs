@@ -14,6 +14,7 @@ use runspine_types::Digest;
 
 use crate::{
     app::{App, random},
+    metrics,
     store::{
         payloads::{self, NewPayload, Secrets},
         traces::{self, TraceRef},
@@ -120,7 +121,10 @@ fn consider(
     let Some(made_with) = &allowed.made_with else { return Ok(None) };
     let kept = runspine_redact::payload(&payload.content, Keep::from(allowed.constraints));
     let (stored, counts) = match kept {
-        Ok(Kept::Bytes(stored, counts)) => (stored, counts),
+        Ok(Kept::Bytes(stored, counts)) => {
+            metrics::redacted(&counts);
+            (stored, counts)
+        }
         Ok(Kept::Nothing) => {
             let both = [Operation::CapturePii, Operation::AccessSecret];
             denied.extend(both.into_iter().filter(|o| !allowed.constraints.is_allowed(*o)));

@@ -6,6 +6,8 @@ use parking_lot::Mutex;
 use runspine_errors::Fault;
 use runspine_logs_domain::reasons::TOO_MANY_STREAMS;
 
+use crate::metrics;
+
 /// Counts the open streams of each tenant, of whatever kind.
 pub struct Seats {
     most: usize,
@@ -38,6 +40,7 @@ impl Seats {
                 .retry_after(Duration::from_secs(5)));
         }
         *count += 1;
+        show(&open);
         Ok(Seat { seats: Arc::clone(self), tenant_id: tenant_id.to_owned() })
     }
 }
@@ -51,5 +54,11 @@ impl Drop for Seat {
                 open.remove(&self.tenant_id);
             }
         }
+        show(&open);
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a number of streams")]
+fn show(open: &HashMap<String, usize>) {
+    metrics::WATCH_STREAMS.set(open.values().sum::<usize>() as f64, &[]);
 }

@@ -9,6 +9,7 @@ mod list;
 mod load;
 mod row;
 mod save;
+mod tally;
 
 use std::{num::NonZeroUsize, ops::Deref, sync::Arc};
 
@@ -21,6 +22,7 @@ pub use claim::{ClaimScope, Claimed, backlog};
 pub use list::{ContractFilter, ContractOrder, list};
 pub use load::read;
 pub use row::IndexRow;
+pub use tally::open;
 
 /// Folded contracts that are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();

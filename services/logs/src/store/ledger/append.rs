@@ -15,6 +15,8 @@ use runspine_logs_domain::{
 };
 use runspine_types::{Digest, Micros};
 
+use crate::metrics;
+
 /// An event to be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -187,6 +189,7 @@ impl Group {
                 event.state_salt.to_vec(),
             ]);
         }
+        metrics::entered(&event.event_type);
         self.known.insert(name, (appended.clone(), bytes));
         Ok(appended)
     }

@@ -138,6 +138,7 @@ fake!(Limits, "runspine.controls.v1.LimitService");
 fake!(Admissions, "runspine.controls.v1.AdmissionService");
 fake!(Freezes, "runspine.controls.v1.FreezeService");
 fake!(Runs, "runspine.spine.v1.RunService");
+fake!(Spans, "runspine.spine.v1.SpanIngestService");
 
 /// Keeps dispatch records, or refuses them.
 #[derive(Default)]
@@ -202,7 +203,7 @@ impl World {
         let controls = Service::new("controls", contracts_controls::DESCRIPTORS, &routes, &deps).unwrap();
         let mesh = Mesh::new().local(&controls.stack);
         let catalogue = Catalogue::default();
-        let own = Routes::new().add(catalogue.server()).add(Runs(fakes.clone()));
+        let own = Routes::new().add(catalogue.server()).add(Runs(fakes.clone())).add(Spans(fakes.clone()));
         let spine = Service::with_descriptors("spine", &CONTRACTS, &own, &deps).unwrap();
         let (sink, freezes) = (Arc::new(Sink::default()), Arc::new(FreezeView::default()));
         let (door, made) =
