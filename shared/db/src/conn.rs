@@ -1,27 +1,28 @@
 //! One connection of either engine.
 
-use std::{path::Path, str::FromStr, time::Duration};
+use std::str::FromStr;
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, SqlSafeStr,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr,
     postgres::{PgConnectOptions, PgConnection},
-    sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous},
 };
 
 use crate::{
     Args, DbError, Dialect, FromRow, Row, StoreConfig, Tuning,
+    insert::{Insert, arrays, kinds},
     row::Inner,
-    value::{postgres, sqlite},
+    sqlite,
+    value::postgres,
 };
 
 /// Statements that one connection keeps prepared: multi-row inserts have one text per number of rows.
-const STATEMENTS: usize = 512;
+pub(crate) const STATEMENTS: usize = 512;
 
 /// How to reach the store of one domain.
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
-    Sqlite(SqliteConnectOptions),
-    Postgres { options: PgConnectOptions, schema: String },
+    Sqlite(sqlite::Store),
+    Postgres { options: Box<PgConnectOptions>, schema: String },
 }
 
 impl Target {
@@ -38,7 +39,8 @@ impl Target {
             StoreConfig::Sqlite { dir } => {
                 std::fs::create_dir_all(dir)
                     .map_err(|error| DbError::Config(format!("{}: {error}", dir.display())))?;
-                Ok(Self::Sqlite(sqlite_options(&dir.join(format!("{domain}.db")), tuning.acquire_timeout)))
+                let file = dir.join(format!("{domain}.db"));
+                Ok(Self::Sqlite(sqlite::Store::new(file, tuning.acquire_timeout)))
             }
             StoreConfig::Postgres { url } => {
                 let options = PgConnectOptions::from_str(url)
@@ -47,7 +49,7 @@ impl Target {
                     .statement_cache_capacity(STATEMENTS)
                     // A server or role that defaults to asynchronous commits would make "durable" untrue.
                     .options([("search_path", domain), ("synchronous_commit", "on")]);
-                Ok(Self::Postgres { options, schema: domain.to_owned() })
+                Ok(Self::Postgres { options: Box::new(options), schema: domain.to_owned() })
             }
         }
     }
@@ -55,33 +57,15 @@ impl Target {
     /// A new connection that may write.
     pub(crate) async fn connect(&self) -> Result<Conn, DbError> {
         Ok(match self {
-            Self::Sqlite(options) => Conn::Sqlite(options.connect().await?),
+            Self::Sqlite(store) => Conn::Sqlite(store.writer()?),
             Self::Postgres { options, .. } => Conn::Postgres(options.connect().await?),
         })
     }
 }
 
-fn sqlite_options(file: &Path, busy: Duration) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(busy)
-        .statement_cache_capacity(STATEMENTS)
-        .row_buffer_size(512)
-        // Without it `INSERT OR REPLACE` deletes rows past the append-only triggers.
-        .pragma("recursive_triggers", "ON")
-        .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", "-16384")
-        .pragma("wal_autocheckpoint", "2000")
-        .pragma("journal_size_limit", "67108864")
-}
-
-/// A connection.
+/// A connection. Calls of SQLite are done when they return: they keep the thread, and never wait for another.
 pub(crate) enum Conn {
-    Sqlite(SqliteConnection),
+    Sqlite(rusqlite::Connection),
     Postgres(PgConnection),
 }
 
@@ -96,19 +80,31 @@ impl Conn {
     /// Runs one prepared statement and says how many rows it changed.
     pub(crate) async fn execute(&mut self, sql: impl SqlSafeStr, args: Args) -> Result<u64, DbError> {
         let sql = sql.into_sql_str();
-        Ok(match self {
-            Self::Sqlite(c) => sqlx::query_with(sql, sqlite(args)?).execute(c).await?.rows_affected(),
-            Self::Postgres(c) => sqlx::query_with(sql, postgres(args)?).execute(c).await?.rows_affected(),
-        })
+        match self {
+            Self::Sqlite(c) => sqlite::execute(c, sql.as_str(), &args),
+            Self::Postgres(c) => Ok(sqlx::query_with(sql, postgres(args)?).execute(c).await?.rows_affected()),
+        }
     }
 
     /// Runs statements that take no arguments and are not worth preparing, in one round trip.
     pub(crate) async fn raw(&mut self, sql: impl SqlSafeStr) -> Result<(), DbError> {
+        let sql = sql.into_sql_str();
         match self {
-            Self::Sqlite(c) => sqlx::raw_sql(sql).execute(c).await.map(|_| ())?,
+            Self::Sqlite(c) => c.execute_batch(sql.as_str())?,
             Self::Postgres(c) => sqlx::raw_sql(sql).execute(c).await.map(|_| ())?,
         }
         Ok(())
+    }
+
+    /// Runs the few statements that begin and end transactions and savepoints, in one round trip.
+    pub(crate) async fn steer(&mut self, statements: &[&'static str]) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(c) => statements.iter().try_for_each(|sql| {
+                c.prepare_cached(sql)?.raw_execute()?;
+                Ok(())
+            }),
+            Self::Postgres(_) => self.raw(AssertSqlSafe(statements.join("; "))).await,
+        }
     }
 
     pub(crate) async fn all<R: FromRow>(
@@ -118,13 +114,10 @@ impl Conn {
     ) -> Result<Vec<R>, DbError> {
         let sql = sql.into_sql_str();
         match self {
-            Self::Sqlite(c) => {
-                let rows = sqlx::query_with(sql, sqlite(args)?).fetch_all(c).await?;
-                rows.into_iter().map(|row| R::from_row(&Row(Inner::Sqlite(row)))).collect()
-            }
+            Self::Sqlite(c) => sqlite::all(c, sql.as_str(), &args),
             Self::Postgres(c) => {
                 let rows = sqlx::query_with(sql, postgres(args)?).fetch_all(c).await?;
-                rows.into_iter().map(|row| R::from_row(&Row(Inner::Postgres(row)))).collect()
+                rows.iter().map(|row| R::from_row(&Row(Inner::Postgres(row)))).collect()
             }
         }
     }
@@ -135,25 +128,56 @@ impl Conn {
         args: Args,
     ) -> Result<Option<R>, DbError> {
         let sql = sql.into_sql_str();
-        let row = match self {
-            Self::Sqlite(c) => {
-                let row = sqlx::query_with(sql, sqlite(args)?).fetch_optional(c).await?;
-                row.map(Inner::Sqlite)
-            }
+        match self {
+            Self::Sqlite(c) => sqlite::optional(c, sql.as_str(), &args),
             Self::Postgres(c) => {
                 let row = sqlx::query_with(sql, postgres(args)?).fetch_optional(c).await?;
-                row.map(Inner::Postgres)
+                row.map(|row| R::from_row(&Row(Inner::Postgres(&row)))).transpose()
             }
-        };
-        row.map(|row| R::from_row(&Row(row))).transpose()
+        }
+    }
+
+    /// Inserts `rows` with one statement and says how many were inserted.
+    pub(crate) async fn insert(&mut self, insert: &Insert<'_>, rows: Vec<Args>) -> Result<u64, DbError> {
+        match self {
+            Self::Sqlite(c) => {
+                let sql = insert.values(rows.len());
+                sqlite::execute(c, &sql, &rows.into_iter().flatten().collect())
+            }
+            Self::Postgres(c) => {
+                let kinds = kinds(&rows);
+                let sql = AssertSqlSafe(insert.unnest(&kinds));
+                let done = sqlx::query_with(sql, arrays(&kinds, rows)?).execute(c).await?;
+                Ok(done.rows_affected())
+            }
+        }
+    }
+
+    /// Inserts `rows` with one statement and reads what it returns of each inserted row.
+    pub(crate) async fn insert_returning<R: FromRow>(
+        &mut self,
+        insert: &Insert<'_>,
+        rows: Vec<Args>,
+    ) -> Result<Vec<R>, DbError> {
+        match self {
+            Self::Sqlite(c) => {
+                let sql = insert.values(rows.len());
+                sqlite::all(c, &sql, &rows.into_iter().flatten().collect())
+            }
+            Self::Postgres(c) => {
+                let kinds = kinds(&rows);
+                let sql = AssertSqlSafe(insert.unnest(&kinds));
+                let found = sqlx::query_with(sql, arrays(&kinds, rows)?).fetch_all(c).await?;
+                found.iter().map(|row| R::from_row(&Row(Inner::Postgres(row)))).collect()
+            }
+        }
     }
 
     /// Ends the connection in order.
     pub(crate) async fn close(self) -> Result<(), DbError> {
         match self {
-            Self::Sqlite(c) => c.close().await?,
-            Self::Postgres(c) => c.close().await?,
+            Self::Sqlite(c) => c.close().map_err(|(_, error)| error.into()),
+            Self::Postgres(c) => Ok(c.close().await?),
         }
-        Ok(())
     }
 }

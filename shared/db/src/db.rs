@@ -11,7 +11,6 @@ use crate::{
     append_only,
     conn::Target,
     job::{Message, Operation, Queue, ended},
-    migrate,
     writer::Writer,
 };
 
@@ -77,20 +76,22 @@ impl Db {
         tuning: Tuning,
     ) -> Result<Self, DbError> {
         let target = Target::new(config, domain, &tuning)?;
-        let starting = migrate::prepare(&target, tuning.acquire_timeout * 6).await?;
-        let mut conn = target.connect().await?;
-        let migrated = migrate::run(&mut conn, domain, migrations).await?;
-        drop(starting);
-        let read = Read::open(&target, &tuning).await?;
         let (queue, receiver) = Queue::new(domain, tuning);
+        let (sender, outbox) = watch::channel(0);
+        let writer = Writer {
+            domain: domain.to_owned(),
+            target: target.clone(),
+            queue: queue.clone(),
+            receiver,
+            tx: None,
+            outbox: sender,
+        };
+        let migrated = writer.start(migrations).await?;
+        let read = Read::open(&target, &tuning).await?;
         let waiting = queue.clone();
         runspine_telemetry::observe("runspine_store_waiting", "Writes that wait, by store", move |seen| {
             seen.prepared(waiting.waiting() as u64, waiting.counters.store());
         });
-        let (sender, outbox) = watch::channel(0);
-        let writer =
-            Writer { target, queue: queue.clone(), receiver, tx: Some(Tx::new(conn)), outbox: sender };
-        tokio::spawn(writer.run());
         let dialect = read.dialect();
         Ok(Self {
             inner: Arc::new(Inner { domain: domain.to_owned(), queue, read, outbox, dialect, migrated }),

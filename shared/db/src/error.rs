@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use runspine_errors::{Fault, mesh};
-use sqlx::error::{DatabaseError as _, ErrorKind};
+use rusqlite::{ErrorCode, ffi};
+use sqlx::error::ErrorKind;
 
 /// The message that the append-only triggers raise begins with this word.
 pub(crate) const IMMUTABLE: &str = "IMMUTABLE_ROW";
@@ -48,7 +49,7 @@ pub enum DbError {
     Config(String),
     /// The engine refused or can't be reached.
     #[error("store: {0}")]
-    Engine(#[source] Arc<sqlx::Error>),
+    Engine(#[source] Arc<EngineError>),
     /// The store was closed, or the group's commit failed.
     #[error("store unavailable: {0}")]
     Unavailable(&'static str),
@@ -63,56 +64,117 @@ impl DbError {
 
     /// Whether trying again later can help; other refusals of the engine are defects.
     fn is_outage(&self) -> bool {
-        let Self::Engine(error) = self else { return matches!(self, Self::Unavailable(_)) };
-        let sqlx::Error::Database(found) = &**error else {
-            return !matches!(
-                **error,
-                sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::InvalidArgument(_)
-            );
-        };
-        let code = found.code().unwrap_or_default();
-        if let Some(sqlite) = found.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
-            // The low byte is the primary code: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
-            let primary = sqlite.code().and_then(|c| c.parse::<u32>().ok()).unwrap_or(0) & 0xff;
-            return matches!(primary, 5 | 6 | 7 | 8 | 10 | 13 | 14);
+        match self {
+            Self::Engine(error) => error.is_outage(),
+            Self::Unavailable(_) => true,
+            _ => false,
         }
-        // Connection, transaction rollback, resources, operator intervention, system error.
-        ["08", "40", "53", "57", "58", "25006"].iter().any(|class| code.starts_with(class))
     }
 
     /// Whether the connection should not be used again.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
-            Self::Engine(error) => !matches!(**error, sqlx::Error::Database(_)),
+            Self::Engine(error) => !error.is_answer(),
             Self::Unavailable(_) => true,
             _ => false,
         }
     }
 }
 
+/// What an engine's library says.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// SQLite.
+    #[error(transparent)]
+    Sqlite(rusqlite::Error),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(sqlx::Error),
+}
+
+impl EngineError {
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::DiskFull
+                        | ErrorCode::CannotOpen
+                )
+            ),
+            // Connection, transaction rollback, resources, operator intervention, system error.
+            Self::Postgres(sqlx::Error::Database(found)) => {
+                let code = found.code().unwrap_or_default();
+                ["08", "40", "53", "57", "58", "25006"].iter().any(|class| code.starts_with(class))
+            }
+            Self::Postgres(error) => !matches!(
+                error,
+                sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::InvalidArgument(_)
+            ),
+        }
+    }
+
+    /// Whether the engine answered the statement, if only with a refusal.
+    const fn is_answer(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => {
+                matches!(error, rusqlite::Error::SqliteFailure(..) | rusqlite::Error::SqlInputError { .. })
+            }
+            Self::Postgres(error) => matches!(error, sqlx::Error::Database(_)),
+        }
+    }
+}
+
+/// The table that an append-only trigger names.
+fn immutable(message: &str) -> Option<DbError> {
+    let table = message.strip_prefix(IMMUTABLE)?;
+    Some(DbError::Immutable(table.trim().to_owned()))
+}
+
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> Self {
+        let rusqlite::Error::SqliteFailure(found, Some(message)) = &error else {
+            return Self::Engine(Arc::new(EngineError::Sqlite(error)));
+        };
+        if let Some(immutable) = immutable(message) {
+            return immutable;
+        }
+        // SQLite names no constraint, but its message ends with the columns.
+        let constraint = || message.rsplit(": ").next().unwrap_or(message).to_owned();
+        match found.extended_code {
+            ffi::SQLITE_CONSTRAINT_UNIQUE
+            | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+            | ffi::SQLITE_CONSTRAINT_ROWID => Self::Unique { constraint: constraint() },
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY
+            | ffi::SQLITE_CONSTRAINT_NOTNULL
+            | ffi::SQLITE_CONSTRAINT_CHECK => Self::Constraint { constraint: constraint() },
+            _ => Self::Engine(Arc::new(EngineError::Sqlite(error))),
+        }
+    }
+}
+
 impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::RowNotFound => Self::NoRow,
-            sqlx::Error::Database(found) => {
-                let message = found.message();
-                if message.starts_with(IMMUTABLE) {
-                    return Self::Immutable(message.trim_start_matches(IMMUTABLE).trim().to_owned());
-                }
-                // SQLite names no constraint, but its message ends with the columns.
-                let name = || match found.constraint() {
-                    Some(name) => name.to_owned(),
-                    None => message.rsplit(": ").next().unwrap_or(message).to_owned(),
-                };
-                match found.kind() {
-                    ErrorKind::UniqueViolation => Self::Unique { constraint: name() },
-                    ErrorKind::ForeignKeyViolation
-                    | ErrorKind::NotNullViolation
-                    | ErrorKind::CheckViolation => Self::Constraint { constraint: name() },
-                    _ => Self::Engine(Arc::new(error)),
-                }
+        let found = match &error {
+            sqlx::Error::RowNotFound => return Self::NoRow,
+            sqlx::Error::Database(found) => found,
+            _ => return Self::Engine(Arc::new(EngineError::Postgres(error))),
+        };
+        if let Some(immutable) = immutable(found.message()) {
+            return immutable;
+        }
+        let constraint = || found.constraint().unwrap_or_default().to_owned();
+        match found.kind() {
+            ErrorKind::UniqueViolation => Self::Unique { constraint: constraint() },
+            ErrorKind::ForeignKeyViolation | ErrorKind::NotNullViolation | ErrorKind::CheckViolation => {
+                Self::Constraint { constraint: constraint() }
             }
-            _ => Self::Engine(Arc::new(error)),
+            _ => Self::Engine(Arc::new(EngineError::Postgres(error))),
         }
     }
 }

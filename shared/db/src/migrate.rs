@@ -83,8 +83,8 @@ pub(crate) struct Starting(#[allow(dead_code, reason = "unlocked when it is drop
 pub(crate) async fn prepare(target: &Target, patience: Duration) -> Result<Starting, DbError> {
     let schema = match target {
         Target::Postgres { schema, .. } => schema,
-        Target::Sqlite(options) => {
-            let path = options.get_filename().with_extension("lock");
+        Target::Sqlite(store) => {
+            let path = store.path().with_extension("lock");
             return Ok(Starting(Some(lock(&path, patience).await?)));
         }
     };

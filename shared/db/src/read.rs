@@ -1,15 +1,14 @@
 //! Reads: a pool of their own, so that they never wait for the writer.
 
-use sqlx::{
-    Executor as _, PgPool, SqlSafeStr, SqlitePool, Transaction, pool::PoolOptions, postgres::Postgres,
-    sqlite::Sqlite,
-};
+use futures::TryStreamExt as _;
+use sqlx::{Executor as _, PgPool, SqlSafeStr, Transaction, postgres::PgPoolOptions, postgres::Postgres};
 
 use crate::{
     Args, DbError, Dialect, FromRow, Row, Tuning,
     conn::Target,
     row::Inner,
-    value::{postgres, sqlite},
+    sqlite::{self, Reader, Readers},
+    value::postgres,
 };
 
 /// The reading side of a store. Cheap to clone.
@@ -18,27 +17,16 @@ pub struct Read(Pools);
 
 #[derive(Debug, Clone)]
 enum Pools {
-    Sqlite(SqlitePool),
+    Sqlite(Readers),
     Postgres(PgPool),
-}
-
-/// Runs `$call` (`fetch_all` or `fetch_optional`) on either engine and hands the rows to `$wrap`.
-macro_rules! fetch {
-    ($engine:ident, $conn:expr, $args:ident, $sql:expr, $call:ident) => {
-        sqlx::query_with($sql, $args?).$call($conn).await?.into_iter().map(|row| Row(Inner::$engine(row)))
-    };
 }
 
 impl Read {
     pub(crate) async fn open(target: &Target, tuning: &Tuning) -> Result<Self, DbError> {
         Ok(Self(match target {
-            Target::Sqlite(options) => {
-                // The writer made the file; a reader must not be able to change it.
-                let options = options.clone().create_if_missing(false).read_only(true);
-                Pools::Sqlite(pool_options(tuning).connect_with(options).await?)
-            }
+            Target::Sqlite(store) => Pools::Sqlite(Readers::open(store.clone(), tuning).await?),
             Target::Postgres { options, .. } => {
-                let options = options.clone().options([("default_transaction_read_only", "on")]);
+                let options = (**options).clone().options([("default_transaction_read_only", "on")]);
                 Pools::Postgres(pool_options(tuning).connect_with(options).await?)
             }
         }))
@@ -60,13 +48,10 @@ impl Read {
     pub async fn fetch_all<R: FromRow>(&self, sql: impl SqlSafeStr, args: Args) -> Result<Vec<R>, DbError> {
         let sql = sql.into_sql_str();
         match &self.0 {
-            Pools::Sqlite(pool) => {
-                let args = sqlite(args);
-                fetch!(Sqlite, pool, args, sql, fetch_all).map(|row| R::from_row(&row)).collect()
-            }
+            Pools::Sqlite(readers) => readers.run(move |conn| sqlite::all(conn, sql.as_str(), &args)).await,
             Pools::Postgres(pool) => {
-                let args = postgres(args);
-                fetch!(Postgres, pool, args, sql, fetch_all).map(|row| R::from_row(&row)).collect()
+                let rows = sqlx::query_with(sql, postgres(args)?).fetch_all(pool).await?;
+                rows.iter().map(|row| R::from_row(&Row(Inner::Postgres(row)))).collect()
             }
         }
     }
@@ -81,17 +66,15 @@ impl Read {
         args: Args,
     ) -> Result<Option<R>, DbError> {
         let sql = sql.into_sql_str();
-        let row = match &self.0 {
-            Pools::Sqlite(pool) => {
-                let args = sqlite(args);
-                fetch!(Sqlite, pool, args, sql, fetch_optional).next()
+        match &self.0 {
+            Pools::Sqlite(readers) => {
+                readers.run(move |conn| sqlite::optional(conn, sql.as_str(), &args)).await
             }
             Pools::Postgres(pool) => {
-                let args = postgres(args);
-                fetch!(Postgres, pool, args, sql, fetch_optional).next()
+                let row = sqlx::query_with(sql, postgres(args)?).fetch_optional(pool).await?;
+                row.map(|row| R::from_row(&Row(Inner::Postgres(&row)))).transpose()
             }
-        };
-        row.map(|row| R::from_row(&row)).transpose()
+        }
     }
 
     /// The first row of a query.
@@ -102,6 +85,37 @@ impl Read {
         self.fetch_optional(sql, args).await?.ok_or(DbError::NoRow)
     }
 
+    /// Folds the rows of a query into `state`, each where the engine holds it: for reads so long that copies of their rows
+    /// would cost more than they.
+    ///
+    /// # Errors
+    /// When the query fails, or `each` does.
+    pub async fn fold<S: Send + 'static>(
+        &self,
+        sql: impl SqlSafeStr,
+        args: Args,
+        mut state: S,
+        each: impl Fn(&mut S, &Row<'_>) -> Result<(), DbError> + Send + 'static,
+    ) -> Result<S, DbError> {
+        let sql = sql.into_sql_str();
+        match &self.0 {
+            Pools::Sqlite(readers) => {
+                let fold = move |conn: &rusqlite::Connection| {
+                    sqlite::each(conn, sql.as_str(), &args, |row| each(&mut state, row))?;
+                    Ok(state)
+                };
+                readers.run(fold).await
+            }
+            Pools::Postgres(pool) => {
+                let mut rows = sqlx::query_with(sql, postgres(args)?).fetch(pool);
+                while let Some(row) = rows.try_next().await? {
+                    each(&mut state, &Row(Inner::Postgres(&row)))?;
+                }
+                Ok(state)
+            }
+        }
+    }
+
     /// Has the engine check a statement without running it.
     ///
     /// # Errors
@@ -109,7 +123,9 @@ impl Read {
     pub async fn prepare(&self, sql: impl SqlSafeStr) -> Result<(), DbError> {
         let sql = sql.into_sql_str();
         match &self.0 {
-            Pools::Sqlite(pool) => drop(pool.prepare(sql).await?),
+            Pools::Sqlite(readers) => {
+                readers.run(move |conn| Ok(conn.prepare(sql.as_str()).map(drop)?)).await?;
+            }
             Pools::Postgres(pool) => drop(pool.prepare(sql).await?),
         }
         Ok(())
@@ -122,7 +138,11 @@ impl Read {
     /// When no connection is free in time.
     pub async fn snapshot(&self) -> Result<Snapshot, DbError> {
         Ok(Snapshot(match &self.0 {
-            Pools::Sqlite(pool) => Transactions::Sqlite(pool.begin().await?),
+            Pools::Sqlite(readers) => {
+                let begun = readers.reader().await?.run(|conn| Ok(conn.execute_batch("BEGIN")?)).await?;
+                begun.1?;
+                Transactions::Sqlite(Some(begun.0))
+            }
             Pools::Postgres(pool) => Transactions::Postgres(
                 pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
             ),
@@ -131,14 +151,14 @@ impl Read {
 
     pub(crate) async fn close(&self) {
         match &self.0 {
-            Pools::Sqlite(pool) => pool.close().await,
+            Pools::Sqlite(readers) => readers.close().await,
             Pools::Postgres(pool) => pool.close().await,
         }
     }
 }
 
-fn pool_options<D: sqlx::Database>(tuning: &Tuning) -> PoolOptions<D> {
-    PoolOptions::new()
+fn pool_options(tuning: &Tuning) -> PgPoolOptions {
+    PgPoolOptions::new()
         .max_connections(tuning.readers.max(1))
         .min_connections(1)
         .acquire_timeout(tuning.acquire_timeout)
@@ -152,7 +172,8 @@ fn pool_options<D: sqlx::Database>(tuning: &Tuning) -> PoolOptions<D> {
 pub struct Snapshot(Transactions);
 
 enum Transactions {
-    Sqlite(Transaction<'static, Sqlite>),
+    /// `None` after a read that did not end.
+    Sqlite(Option<Reader>),
     Postgres(Transaction<'static, Postgres>),
 }
 
@@ -168,13 +189,12 @@ impl Snapshot {
     ) -> Result<Vec<R>, DbError> {
         let sql = sql.into_sql_str();
         match &mut self.0 {
-            Transactions::Sqlite(tx) => {
-                let args = sqlite(args);
-                fetch!(Sqlite, &mut **tx, args, sql, fetch_all).map(|row| R::from_row(&row)).collect()
+            Transactions::Sqlite(reader) => {
+                with(reader, move |conn| sqlite::all(conn, sql.as_str(), &args)).await
             }
             Transactions::Postgres(tx) => {
-                let args = postgres(args);
-                fetch!(Postgres, &mut **tx, args, sql, fetch_all).map(|row| R::from_row(&row)).collect()
+                let rows = sqlx::query_with(sql, postgres(args)?).fetch_all(&mut **tx).await?;
+                rows.iter().map(|row| R::from_row(&Row(Inner::Postgres(row)))).collect()
             }
         }
     }
@@ -189,17 +209,15 @@ impl Snapshot {
         args: Args,
     ) -> Result<Option<R>, DbError> {
         let sql = sql.into_sql_str();
-        let row = match &mut self.0 {
-            Transactions::Sqlite(tx) => {
-                let args = sqlite(args);
-                fetch!(Sqlite, &mut **tx, args, sql, fetch_optional).next()
+        match &mut self.0 {
+            Transactions::Sqlite(reader) => {
+                with(reader, move |conn| sqlite::optional(conn, sql.as_str(), &args)).await
             }
             Transactions::Postgres(tx) => {
-                let args = postgres(args);
-                fetch!(Postgres, &mut **tx, args, sql, fetch_optional).next()
+                let row = sqlx::query_with(sql, postgres(args)?).fetch_optional(&mut **tx).await?;
+                row.map(|row| R::from_row(&Row(Inner::Postgres(&row)))).transpose()
             }
-        };
-        row.map(|row| R::from_row(&row)).transpose()
+        }
     }
 
     /// The first row of a query.
@@ -209,4 +227,15 @@ impl Snapshot {
     pub async fn fetch_one<R: FromRow>(&mut self, sql: impl SqlSafeStr, args: Args) -> Result<R, DbError> {
         self.fetch_optional(sql, args).await?.ok_or(DbError::NoRow)
     }
+}
+
+/// Runs `work` in the transaction that `reader` holds.
+async fn with<T: Send + 'static>(
+    reader: &mut Option<Reader>,
+    work: impl FnOnce(&rusqlite::Connection) -> Result<T, DbError> + Send + 'static,
+) -> Result<T, DbError> {
+    let taken = reader.take().ok_or(DbError::Unavailable("the snapshot has ended"))?;
+    let (given, done) = taken.run(work).await?;
+    *reader = Some(given);
+    done
 }

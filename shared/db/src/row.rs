@@ -2,16 +2,20 @@
 
 use bytes::Bytes;
 use runspine_types::{Digest, Micros};
-use sqlx::{Column as _, Decode, Row as _, Type, TypeInfo as _, postgres::PgRow, sqlite::SqliteRow};
+use rusqlite::types::FromSql;
+use sqlx::{
+    Column as _, Decode, Row as _, Type, TypeInfo as _,
+    postgres::{PgRow, Postgres},
+};
 
 use crate::DbError;
 
-/// One row of a result.
-pub struct Row(pub(crate) Inner);
+/// One row of a result, where the engine holds it.
+pub struct Row<'r>(pub(crate) Inner<'r>);
 
-pub(crate) enum Inner {
-    Sqlite(SqliteRow),
-    Postgres(PgRow),
+pub(crate) enum Inner<'r> {
+    Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r PgRow),
 }
 
 /// Names a column: by its name or its place from 0.
@@ -20,22 +24,22 @@ pub trait ColumnIndex: Copy {
     ///
     /// # Errors
     /// When the row has no such column.
-    fn place(self, row: &Row) -> Result<usize, DbError>;
+    fn place(self, row: &Row<'_>) -> Result<usize, DbError>;
 }
 
 impl ColumnIndex for usize {
-    fn place(self, row: &Row) -> Result<usize, DbError> {
+    fn place(self, row: &Row<'_>) -> Result<usize, DbError> {
         if self < row.len() { Ok(self) } else { Err(missing(&self.to_string())) }
     }
 }
 
 impl ColumnIndex for &str {
-    fn place(self, row: &Row) -> Result<usize, DbError> {
+    fn place(self, row: &Row<'_>) -> Result<usize, DbError> {
         let found = match &row.0 {
-            Inner::Sqlite(r) => sqlx::ColumnIndex::index(&self, r),
-            Inner::Postgres(r) => sqlx::ColumnIndex::index(&self, r),
+            Inner::Sqlite(r) => r.as_ref().column_index(self).ok(),
+            Inner::Postgres(r) => sqlx::ColumnIndex::index(&self, *r).ok(),
         };
-        found.map_err(|_| missing(self))
+        found.ok_or_else(|| missing(self))
     }
 }
 
@@ -43,7 +47,7 @@ fn missing(column: &str) -> DbError {
     DbError::Column { column: column.to_owned(), what: "no such column".to_owned() }
 }
 
-impl Row {
+impl Row<'_> {
     /// The value of a column.
     ///
     /// # Errors
@@ -55,7 +59,7 @@ impl Row {
     /// The name of the column at `place`.
     fn name(&self, place: usize) -> Option<&str> {
         match &self.0 {
-            Inner::Sqlite(row) => row.columns().get(place).map(|c| c.name()),
+            Inner::Sqlite(row) => row.as_ref().column_name(place).ok(),
             Inner::Postgres(row) => row.columns().get(place).map(|c| c.name()),
         }
     }
@@ -64,7 +68,7 @@ impl Row {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
-            Inner::Sqlite(row) => row.len(),
+            Inner::Sqlite(row) => row.as_ref().column_count(),
             Inner::Postgres(row) => row.len(),
         }
     }
@@ -83,23 +87,40 @@ impl Row {
 
     fn decode<T>(&self, place: usize) -> Result<Option<T>, DbError>
     where
-        T: for<'r> Decode<'r, sqlx::Sqlite> + Type<sqlx::Sqlite>,
-        T: for<'r> Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
+        T: FromSql + for<'c> Decode<'c, Postgres> + Type<Postgres>,
     {
         match &self.0 {
-            Inner::Sqlite(row) => row.try_get::<Option<T>, _>(place),
-            Inner::Postgres(row) => row.try_get::<Option<T>, _>(place),
+            Inner::Sqlite(row) => row.get(place).map_err(|error| self.wrong(place, error.to_string())),
+            Inner::Postgres(row) => row.try_get(place).map_err(|error| self.wrong(place, error.to_string())),
         }
-        .map_err(|error| self.wrong(place, error.to_string()))
     }
 
-    /// Bytes where they lie.
-    fn blob(&self, place: usize) -> Result<Option<&[u8]>, DbError> {
+    /// Text where it lies, `None` for NULL.
+    ///
+    /// # Errors
+    /// When the column holds another type.
+    pub fn text(&self, place: usize) -> Result<Option<&str>, DbError> {
         match &self.0 {
-            Inner::Sqlite(row) => row.try_get::<Option<&[u8]>, _>(place),
-            Inner::Postgres(row) => row.try_get::<Option<&[u8]>, _>(place),
+            Inner::Sqlite(row) => {
+                let cell = row.get_ref(place).map_err(|error| self.wrong(place, error.to_string()))?;
+                cell.as_str_or_null().map_err(|error| self.wrong(place, error.to_string()))
+            }
+            Inner::Postgres(row) => row.try_get(place).map_err(|error| self.wrong(place, error.to_string())),
         }
-        .map_err(|error| self.wrong(place, error.to_string()))
+    }
+
+    /// Bytes where they lie, `None` for NULL.
+    ///
+    /// # Errors
+    /// When the column holds another type.
+    pub fn blob(&self, place: usize) -> Result<Option<&[u8]>, DbError> {
+        match &self.0 {
+            Inner::Sqlite(row) => {
+                let cell = row.get_ref(place).map_err(|error| self.wrong(place, error.to_string()))?;
+                cell.as_blob_or_null().map_err(|error| self.wrong(place, error.to_string()))
+            }
+            Inner::Postgres(row) => row.try_get(place).map_err(|error| self.wrong(place, error.to_string())),
+        }
     }
 
     /// Integers of any width, and booleans, as `i64`.
@@ -121,25 +142,25 @@ pub trait FromColumn: Sized {
     ///
     /// # Errors
     /// When the column holds another type.
-    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError>;
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError>;
 
     /// The value at `place`.
     ///
     /// # Errors
     /// When the column holds another type or NULL.
-    fn from_column(row: &Row, place: usize) -> Result<Self, DbError> {
+    fn from_column(row: &Row<'_>, place: usize) -> Result<Self, DbError> {
         Self::from_nullable(row, place)?.ok_or_else(|| row.wrong(place, "is NULL"))
     }
 }
 
 impl<T: FromColumn> FromColumn for Option<T> {
-    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
         T::from_nullable(row, place).map(Some)
     }
 }
 
 impl FromColumn for i64 {
-    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
         row.int(place)
     }
 }
@@ -147,7 +168,7 @@ impl FromColumn for i64 {
 macro_rules! narrow {
     ($($type:ty),*) => {$(
         impl FromColumn for $type {
-            fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+            fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
                 row.int(place)?
                     .map(|v| <$type>::try_from(v).map_err(|_| row.wrong(place, format!("{v} is out of range"))))
                     .transpose()
@@ -160,7 +181,7 @@ narrow!(i32, u64, u32, u16, u8, usize);
 macro_rules! direct {
     ($($type:ty),*) => {$(
         impl FromColumn for $type {
-            fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+            fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
                 row.decode::<$type>(place)
             }
         }
@@ -169,25 +190,25 @@ macro_rules! direct {
 direct!(f64, String, Vec<u8>);
 
 impl FromColumn for bool {
-    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
         Ok(row.int(place)?.map(|v| v != 0))
     }
 }
 
 impl FromColumn for Micros {
-    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
         Ok(row.int(place)?.map(Self))
     }
 }
 
 impl FromColumn for Bytes {
-    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
-        Ok(row.decode::<Vec<u8>>(place)?.map(Self::from))
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
+        Ok(row.blob(place)?.map(Self::copy_from_slice))
     }
 }
 
 impl FromColumn for Digest {
-    fn from_nullable(row: &Row, place: usize) -> Result<Option<Self>, DbError> {
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
         row.blob(place)?
             .map(|v| Self::from_slice(v).ok_or_else(|| row.wrong(place, "is not 32 bytes")))
             .transpose()
@@ -197,14 +218,14 @@ impl FromColumn for Digest {
 /// Reads the columns of a row one after the other. A statement mostly lists them in the order in which they are read,
 /// and comparing one name costs less than looking it up; where it lists them otherwise, the name is looked up.
 pub struct Fields<'r> {
-    row: &'r Row,
+    row: &'r Row<'r>,
     place: usize,
 }
 
 impl<'r> Fields<'r> {
     /// From the first column.
     #[must_use]
-    pub const fn of(row: &'r Row) -> Self {
+    pub const fn of(row: &'r Row<'r>) -> Self {
         Self { row, place: 0 }
     }
 
@@ -220,18 +241,18 @@ impl<'r> Fields<'r> {
 }
 
 /// A type that a row can be read as. Declare one with [`row!`](crate::row), or ask for a tuple.
-pub trait FromRow: Sized {
+pub trait FromRow: Sized + Send + 'static {
     /// Reads the row.
     ///
     /// # Errors
     /// When a column is missing or holds another type.
-    fn from_row(row: &Row) -> Result<Self, DbError>;
+    fn from_row(row: &Row<'_>) -> Result<Self, DbError>;
 }
 
 macro_rules! tuples {
     ($($($name:ident $place:tt)+;)*) => {$(
-        impl<$($name: FromColumn),+> FromRow for ($($name,)+) {
-            fn from_row(row: &Row) -> Result<Self, DbError> {
+        impl<$($name: FromColumn + Send + 'static),+> FromRow for ($($name,)+) {
+            fn from_row(row: &Row<'_>) -> Result<Self, DbError> {
                 Ok(($(row.get::<$name>($place as usize)?,)+))
             }
         }
@@ -283,7 +304,7 @@ macro_rules! row {
                 concat!(stringify!($first) $(, ", ", stringify!($field))*);
         }
         impl $crate::FromRow for $name {
-            fn from_row(row: &$crate::Row) -> ::std::result::Result<Self, $crate::DbError> {
+            fn from_row(row: &$crate::Row<'_>) -> ::std::result::Result<Self, $crate::DbError> {
                 let mut fields = $crate::Fields::of(row);
                 Ok(Self {
                     $first: fields.take(stringify!($first))?,

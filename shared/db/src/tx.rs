@@ -5,11 +5,7 @@ mod operation;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use crate::{
-    Args, BoxFuture, DbError, Dialect, FromRow, OutboxEvent, Row, append_only,
-    conn::Conn,
-    insert::{Insert, arrays, kinds},
-    row::Inner,
-    value,
+    Args, BoxFuture, DbError, Dialect, FromRow, OutboxEvent, append_only, conn::Conn, insert::Insert,
 };
 
 /// Where the transaction stands between operations.
@@ -126,20 +122,8 @@ impl Tx {
         while rows.len() > 0 {
             let count = insert.take(self.dialect(), rows.len());
             let part: Vec<Args> = rows.by_ref().take(count).collect();
-            let done = match &mut self.conn {
-                Conn::Sqlite(conn) => {
-                    let sql = AssertSqlSafe(insert.values(part.len()));
-                    let args = value::sqlite(part.into_iter().flatten())?;
-                    sqlx::query_with(sql, args).execute(conn).await.map(|r| r.rows_affected())
-                }
-                Conn::Postgres(conn) => {
-                    let kinds = kinds(&part);
-                    let sql = AssertSqlSafe(insert.unnest(&kinds));
-                    let args = arrays(&kinds, part)?;
-                    sqlx::query_with(sql, args).execute(conn).await.map(|r| r.rows_affected())
-                }
-            };
-            inserted += self.noted(done.map_err(DbError::from))?;
+            let done = self.conn.insert(&insert, part).await;
+            inserted += self.noted(done)?;
         }
         Ok(inserted)
     }
@@ -164,24 +148,8 @@ impl Tx {
         while rows.len() > 0 {
             let count = insert.take(self.dialect(), rows.len());
             let part: Vec<Args> = rows.by_ref().take(count).collect();
-            let read: Result<Vec<Row>, sqlx::Error> = match &mut self.conn {
-                Conn::Sqlite(conn) => {
-                    let sql = AssertSqlSafe(insert.values(part.len()));
-                    let args = value::sqlite(part.into_iter().flatten())?;
-                    let rows = sqlx::query_with(sql, args).fetch_all(conn).await;
-                    rows.map(|rows| rows.into_iter().map(|row| Row(Inner::Sqlite(row))).collect())
-                }
-                Conn::Postgres(conn) => {
-                    let kinds = kinds(&part);
-                    let sql = AssertSqlSafe(insert.unnest(&kinds));
-                    let args = arrays(&kinds, part)?;
-                    let rows = sqlx::query_with(sql, args).fetch_all(conn).await;
-                    rows.map(|rows| rows.into_iter().map(|row| Row(Inner::Postgres(row))).collect())
-                }
-            };
-            for row in self.noted(read.map_err(DbError::from))? {
-                found.push(R::from_row(&row)?);
-            }
+            let read = self.conn.insert_returning(&insert, part).await;
+            found.extend(self.noted(read)?);
         }
         Ok(found)
     }
@@ -213,7 +181,7 @@ impl Tx {
     /// # Errors
     /// That the savepoint can't be set.
     pub async fn begin_part(&mut self) -> Result<Part, DbError> {
-        self.raw("SAVEPOINT nested").await?;
+        self.steer(&["SAVEPOINT nested"]).await?;
         Ok(Part { events: self.emitted.len(), earlier: self.failure.take() })
     }
 
@@ -225,10 +193,10 @@ impl Tx {
         let spoilt = self.failure.take();
         self.failure = part.earlier;
         if keep && spoilt.is_none() {
-            return self.raw("RELEASE nested").await;
+            return self.steer(&["RELEASE nested"]).await;
         }
         self.emitted.truncate(part.events);
-        self.raw("ROLLBACK TO nested; RELEASE nested").await?;
+        self.steer(&["ROLLBACK TO nested", "RELEASE nested"]).await?;
         spoilt.filter(|_| keep).map_or(Ok(()), Err)
     }
 
@@ -251,8 +219,8 @@ impl Tx {
         Ok(done)
     }
 
-    async fn raw(&mut self, sql: &'static str) -> Result<(), DbError> {
-        let done = self.conn.raw(sql).await;
+    async fn steer(&mut self, statements: &[&'static str]) -> Result<(), DbError> {
+        let done = self.conn.steer(statements).await;
         self.noted(done)
     }
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use runspine_types::{Digest, Micros};
-use sqlx::{Arguments as _, postgres::PgArguments, sqlite::SqliteArguments};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use sqlx::{Arguments as _, postgres::PgArguments};
 
 use crate::DbError;
 
@@ -112,20 +113,17 @@ impl Value {
     }
 }
 
-pub(crate) fn sqlite(values: impl IntoIterator<Item = Value>) -> Result<SqliteArguments, DbError> {
-    let mut args = SqliteArguments::default();
-    for value in values {
-        match value {
-            Value::Null(_) => args.add(None::<i64>),
-            Value::Int(v) => args.add(v),
-            Value::Real(v) => args.add(v),
-            Value::Text(v) => args.add(v),
-            Value::Bytes(v) => args.add(Vec::from(v)),
-            Value::Refused(why) => return Err(DbError::Argument(why)),
-        }
-        .map_err(|_| DbError::Argument("an argument can't be encoded"))?;
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null(_) => ValueRef::Null,
+            Self::Int(v) => ValueRef::Integer(*v),
+            Self::Real(v) => ValueRef::Real(*v),
+            Self::Text(v) => ValueRef::Text(v.as_bytes()),
+            Self::Bytes(v) => ValueRef::Blob(v),
+            Self::Refused(why) => return Err(rusqlite::Error::ToSqlConversionFailure((*why).into())),
+        }))
     }
-    Ok(args)
 }
 
 pub(crate) fn postgres(values: impl IntoIterator<Item = Value>) -> Result<PgArguments, DbError> {

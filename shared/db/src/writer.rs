@@ -1,23 +1,31 @@
 //! The one writer of a store: takes whatever waits, runs it in one transaction, commits once, then answers.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+};
 
 use crate::{
-    DbError, Tx,
-    conn::Target,
+    DbError, Migrations, Tx,
+    conn::{Conn, Target},
     job::{Job, Message, Queue},
+    migrate,
 };
 
 /// A commit that takes longer is worth a line in the log: everybody waits with it.
 const SLOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Writer {
+    pub(crate) domain: String,
     pub(crate) target: Target,
     pub(crate) queue: Queue,
     pub(crate) receiver: mpsc::UnboundedReceiver<Message>,
-    /// `None` after a failure that leaves the connection in doubt: the next group opens another.
+    /// `None` before the start, and after a failure that leaves the connection in doubt: the next group opens another.
     pub(crate) tx: Option<Tx>,
     /// Grows with each commit that put events into the outbox.
     pub(crate) outbox: watch::Sender<u64>,
@@ -45,8 +53,46 @@ impl Group {
 }
 
 impl Writer {
+    /// Brings the schema up to date, says which steps that took, and works from then on. SQLite runs where it is called,
+    /// so its writer has a thread of its own, which its statements and syncs hold up and nobody else's.
+    pub(crate) async fn start(mut self, migrations: Migrations) -> Result<Vec<&'static str>, DbError> {
+        let (ready, started) = oneshot::channel();
+        let name = format!("store-{}", self.domain);
+        let own_thread = matches!(self.target, Target::Sqlite(_));
+        let work = async move {
+            match self.migrate(migrations).await {
+                Ok((conn, migrated)) => {
+                    self.tx = Some(Tx::new(conn));
+                    let _ = ready.send(Ok(migrated));
+                    self.run().await;
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            }
+        };
+        if own_thread {
+            let runtime = Handle::current();
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || runtime.block_on(work))
+                .map_err(|_| DbError::Unavailable("the writer's thread can't be started"))?;
+        } else {
+            tokio::spawn(work);
+        }
+        started.await.unwrap_or(Err(DbError::Unavailable("the writer has ended")))
+    }
+
+    async fn migrate(&mut self, migrations: Migrations) -> Result<(Conn, Vec<&'static str>), DbError> {
+        let patience = self.queue.tuning.acquire_timeout * 6;
+        let _starting = migrate::prepare(&self.target, patience).await?;
+        let mut conn = self.target.connect().await?;
+        let migrated = migrate::run(&mut conn, &self.domain, migrations).await?;
+        Ok((conn, migrated))
+    }
+
     /// Works until it is stopped or its store is dropped.
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         let limit = self.queue.tuning.group_limit.max(1);
         while let Some(first) = self.receiver.recv().await {
             let mut group = Group::default();

@@ -7,11 +7,12 @@ use crate::{
 };
 
 /// What a pure crate may not be linked with: runtimes, stores, transports.
-const IMPURE: [&str; 10] = [
+const IMPURE: [&str; 11] = [
     "tokio",
     "mio",
     "sqlx",
     "sqlx-core",
+    "rusqlite",
     "libsqlite3-sys",
     "tonic",
     "hyper",
@@ -24,7 +25,7 @@ const IMPURE: [&str; 10] = [
 const UNSURE: [&str; 7] = ["rand", "getrandom", "fastrand", "chrono", "time", "tempfile", "walkdir"];
 
 /// Words of code that reads the world.
-const WORLDLY: [&str; 17] = [
+const WORLDLY: [&str; 18] = [
     "SystemTime",
     "Instant::",
     "::now()",
@@ -40,6 +41,7 @@ const WORLDLY: [&str; 17] = [
     "std::thread",
     "tokio",
     "sqlx",
+    "rusqlite",
     "async fn",
     ".await",
 ];

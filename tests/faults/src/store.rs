@@ -3,14 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use runspine_e2e::Mesh;
-use sqlx::{
-    Connection, Row, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteRow},
-};
+use rusqlite::{Connection, OpenFlags};
 use tokio::time::{Instant, sleep};
 
 /// All stores of a data folder in one read-only connection: tables are named `<domain>.<table>`.
-pub struct Store(SqliteConnection);
+pub struct Store(Connection);
 
 /// What no store may hold once every run has ended: what it is, and a query that counts it.
 const NEVER: [(&str, &str); 13] = [
@@ -65,18 +62,14 @@ impl Store {
     ///
     /// # Panics
     /// When one is missing.
-    pub async fn open(data: &Path) -> Self {
+    pub fn open(data: &Path) -> Self {
         let file = |domain: &str| data.join(format!("{domain}.db"));
-        let options = SqliteConnectOptions::new()
-            .filename(file("activity"))
-            .read_only(true)
-            .busy_timeout(Duration::from_secs(5));
-        let mut connection = SqliteConnection::connect_with(&options).await.expect("the store of activity");
+        let connection = Connection::open_with_flags(file("activity"), OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .expect("the store of activity");
+        connection.busy_timeout(Duration::from_secs(5)).expect("patience");
         for domain in ["activity", "incidents", "policies", "logs", "controls"] {
-            sqlx::query(sqlx::AssertSqlSafe(format!("ATTACH DATABASE ? AS {domain}")))
-                .bind(file(domain).display().to_string())
-                .execute(&mut connection)
-                .await
+            connection
+                .execute(&format!("ATTACH DATABASE ?1 AS {domain}"), [file(domain).display().to_string()])
                 .unwrap_or_else(|e| panic!("the store of {domain}: {e}"));
         }
         Self(connection)
@@ -86,17 +79,15 @@ impl Store {
     ///
     /// # Panics
     /// When it can't be asked.
-    pub async fn count(&mut self, sql: &'static str) -> i64 {
-        let row: SqliteRow =
-            sqlx::query(sql).fetch_one(&mut self.0).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-        row.get(0)
+    pub fn count(&self, sql: &str) -> i64 {
+        self.0.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
     /// What the stores hold that they must not, in words.
-    pub async fn wrongs(&mut self) -> Vec<String> {
+    pub fn wrongs(&self) -> Vec<String> {
         let mut wrongs = Vec::new();
         for (what, sql) in NEVER {
-            let count = self.count(sql).await;
+            let count = self.count(sql);
             if count != 0 {
                 wrongs.push(format!("{what}: {count}"));
             }
@@ -105,7 +96,7 @@ impl Store {
     }
 
     /// What has not ended, in words.
-    async fn open_attempts(&mut self) -> Vec<String> {
+    fn open_attempts(&self) -> Vec<String> {
         let sql = "SELECT r.run_id || ': phase ' || a.phase || ', status ' || a.status || ', lease until ' || \
                    COALESCE(l.expires_at, 0) || ', changed at ' || a.changed_at FROM activity.run_attempts a \
                    JOIN activity.runs r ON r.run_key = a.run_key JOIN activity.leases l ON l.attempt_key = a.attempt_key \
@@ -113,13 +104,15 @@ impl Store {
                    SELECT subject_id || ': contract open, retries ' || retries || ', parked ' || parked_reason || \
                    ', next deadline ' || COALESCE(next_deadline, 0) || ', next attempt ' || COALESCE(next_attempt_at, 0) \
                    FROM logs.contract_index WHERE state <> 2";
-        let rows = sqlx::query(sql).fetch_all(&mut self.0).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-        rows.iter().map(|row| row.get(0)).collect()
+        let read = || -> rusqlite::Result<Vec<String>> {
+            self.0.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+        };
+        read().unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
     /// Runs of all stores.
-    pub async fn runs(&mut self) -> i64 {
-        self.count("SELECT COUNT(*) FROM activity.runs").await
+    pub fn runs(&self) -> i64 {
+        self.count("SELECT COUNT(*) FROM activity.runs")
     }
 }
 
@@ -130,13 +123,13 @@ impl Store {
 pub async fn quiet(mesh: &Mesh, patience: Duration) -> i64 {
     let until = Instant::now() + patience;
     loop {
-        let mut store = Store::open(&mesh.data()).await;
-        let wrongs = store.wrongs().await;
+        let store = Store::open(&mesh.data());
+        let wrongs = store.wrongs();
         if wrongs.is_empty() {
-            return store.runs().await;
+            return store.runs();
         }
         if Instant::now() >= until {
-            let open = store.open_attempts().await;
+            let open = store.open_attempts();
             panic!("after {patience:?} there is still {wrongs:#?}\n{open:#?}");
         }
         sleep(Duration::from_millis(200)).await;

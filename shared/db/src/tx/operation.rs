@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use runspine_errors::{Fault, mesh};
 
 use super::{Point, Tx};
-use crate::{BoxFuture, DbError, Dialect, outbox};
+use crate::{BoxFuture, DbError, outbox};
 
 impl Tx {
     /// Begins a group; `grouped` when it has more than one operation.
@@ -55,19 +55,16 @@ impl Tx {
 
     /// Makes a place to which the next operation can be undone.
     pub(crate) async fn enter(&mut self) -> Result<(), DbError> {
-        let sqlite = self.dialect() == Dialect::Sqlite;
-        let (sql, next) = match (self.point, self.grouped) {
-            (Point::Closed, false) => (if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, Point::Base),
-            (Point::Closed, true) => {
-                let both = if sqlite { "BEGIN IMMEDIATE; SAVEPOINT op" } else { "BEGIN; SAVEPOINT op" };
-                (both, Point::Used)
-            }
-            (Point::Base, _) => ("SAVEPOINT op", Point::Used),
-            (Point::Fresh, _) => ("", Point::Used),
-            (Point::Used, _) => ("RELEASE op; SAVEPOINT op", Point::Used),
+        let begin = self.dialect().pick("BEGIN IMMEDIATE", "BEGIN");
+        let (statements, next): (&[&'static str], Point) = match (self.point, self.grouped) {
+            (Point::Closed, false) => (&[begin], Point::Base),
+            (Point::Closed, true) => (&[begin, "SAVEPOINT op"], Point::Used),
+            (Point::Base, _) => (&["SAVEPOINT op"], Point::Used),
+            (Point::Fresh, _) => (&[], Point::Used),
+            (Point::Used, _) => (&["RELEASE op", "SAVEPOINT op"], Point::Used),
         };
-        if !sql.is_empty() {
-            self.conn.raw(sql).await?;
+        if !statements.is_empty() {
+            self.conn.steer(statements).await?;
         }
         self.point = next;
         Ok(())
@@ -78,14 +75,14 @@ impl Tx {
         match self.point {
             Point::Closed | Point::Fresh => Ok(()),
             Point::Base => {
-                self.conn.raw("ROLLBACK").await?;
+                self.conn.steer(&["ROLLBACK"]).await?;
                 self.point = Point::Closed;
                 // Whatever follows in this group needs a savepoint now.
                 self.grouped = true;
                 Ok(())
             }
             Point::Used => {
-                self.conn.raw("ROLLBACK TO op").await?;
+                self.conn.steer(&["ROLLBACK TO op"]).await?;
                 self.point = Point::Fresh;
                 Ok(())
             }
@@ -102,7 +99,7 @@ impl Tx {
         if count > 0 {
             outbox::append(self, events).await?;
         }
-        self.conn.raw("COMMIT").await?;
+        self.conn.steer(&["COMMIT"]).await?;
         self.point = Point::Closed;
         Ok(count)
     }

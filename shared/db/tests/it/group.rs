@@ -118,7 +118,7 @@ on_both_engines! {
         held.let_go().await;
         stays.await.unwrap().unwrap();
         assert_eq!(names(&db).await, ["stays"]);
-        assert_eq!(db.stats().waiting, 0);
+        waiting(&db, 0).await;
     }
 
     async fn a_full_queue_refuses_and_loses_nothing(store: TestStore) {
