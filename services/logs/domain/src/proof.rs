@@ -70,7 +70,7 @@ pub struct StoredRecord<'a> {
     /// Its stored link.
     pub link: Digest,
     /// Its query columns, where there are any.
-    pub columns: Option<Columns>,
+    pub columns: Option<Columns<'a>>,
 }
 
 /// What a trace's header has to name as the seal before it.
@@ -134,6 +134,7 @@ pub struct Prover {
     trace_id: String,
     last_link: Digest,
     rows: u64,
+    last_position: u64,
     summary: Summary,
     skewed: (u64, u64),
     bad: Option<Bad>,
@@ -156,6 +157,7 @@ impl Prover {
             trace_id: String::new(),
             last_link,
             rows: 0,
+            last_position: 0,
             summary: Summary::new(),
             skewed: (0, 0),
             bad: None,
@@ -200,6 +202,7 @@ impl Prover {
     /// Takes the next record.
     pub fn record(&mut self, row: &StoredRecord<'_>) {
         self.rows += 1;
+        self.last_position = row.position;
         if self.bad.is_none() {
             self.bad = self.check(row).err();
         }
@@ -238,6 +241,12 @@ impl Prover {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// The position that the row of the last record names: where to read on.
+    #[must_use]
+    pub fn last_position(&self) -> u64 {
+        self.last_position
     }
 
     /// A source could not be read: nothing is proved.

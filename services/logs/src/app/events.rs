@@ -110,7 +110,7 @@ pub fn fact(new: &Appended, verdict: i32) -> Option<pb::RecordFact> {
         return None;
     }
     let decided = body == Body::Decision;
-    let decision_id = if decided { c.reference.clone() } else { c.decision_id.clone() };
+    let decision_id = if decided { &c.reference } else { &c.decision_id };
     let degraded =
         matches!(&new.record.body, Some(pb::trace_record::Body::Decision(decision)) if decision.degraded);
     Some(pb::RecordFact {
@@ -118,12 +118,12 @@ pub fn fact(new: &Appended, verdict: i32) -> Option<pb::RecordFact> {
         body: c.body,
         step_index: c.step_index,
         kind: c.kind,
-        name: c.name.clone(),
+        name: c.name.to_string(),
         verdict: if decided { c.status } else { verdict },
         outcome: if decided { 0 } else { c.status },
-        outcome_code: if decided { String::new() } else { c.code.clone() },
+        outcome_code: if decided { String::new() } else { c.code.to_string() },
         retry_count: if decided { 0 } else { c.retry_count },
-        decision_id: decision_id.unwrap_or_default(),
+        decision_id: decision_id.as_deref().unwrap_or_default().to_owned(),
         input_tokens: c.input_tokens,
         output_tokens: c.output_tokens,
         cost_microusd: c.cost_microusd,

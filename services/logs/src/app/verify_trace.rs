@@ -11,24 +11,18 @@ use runspine_logs_domain::{
     bytes::{micros, timestamp},
     chain,
     keys::seal_digest,
-    proof::{HeaderColumns, KeyStanding, Previous, Prover, SealCheck, StoredRecord, TraceKey, overall},
+    proof::{HeaderColumns, KeyStanding, Previous, Prover, SealCheck, TraceKey, overall},
 };
 use runspine_types::{Digest, Micros};
 
 use super::{App, read_traces::TraceView};
 use crate::{
     metrics,
-    store::{
-        chains, keys,
-        records::{self, RecordRow},
-        seals::SealRow,
-        secrets, traces,
-    },
+    store::{chains, keys, records, seals::SealRow, secrets, traces},
 };
 
-/// Records that are read at a time: as many as the store hands over before it waits for their reader, so that it reads
-/// the next ones while these are proved.
-const PAGE: i64 = 512;
+/// Records that one read proves. Between reads others get their turn, and what was deleted can be cleaned up.
+const PAGE: i64 = 20_000;
 
 impl App {
     /// Proves one attempt of a run, or with 0 all of them. A source that can't be read gives ERROR for its trace: a
@@ -110,13 +104,14 @@ impl App {
             scenario_id: row.scenario_id.clone(),
             started_at: row.started_at,
         };
-        let mut prover = Prover::new(key, &row.header, row.link, Some(&columns), previous);
-        let (contract, evidence) = match self.read_sources(view, &mut prover).await {
-            Ok(links) => links,
+        let begin = || Prover::new(key.clone(), &row.header, row.link, Some(&columns), previous);
+        let (mut prover, contract, evidence) = match self.read_sources(view, begin()).await {
+            Ok(read) => read,
             Err(error) => {
                 tracing::warn!(run_id = row.run_id, %error, "a source of the proof can't be read");
+                let mut prover = begin();
                 prover.unreadable();
-                (None, None)
+                (prover, None, None)
             }
         };
         let Some(seal) = &view.seal else { return prover.finish(None, erased) };
@@ -166,17 +161,18 @@ impl App {
     async fn read_sources(
         &self,
         view: &TraceView,
-        prover: &mut Prover,
-    ) -> Result<(Option<Digest>, Option<Digest>), DbError> {
-        let trace_key = view.row.trace_key;
-        let mut page = records::page(self.db.read(), trace_key, 0, PAGE).await?;
-        while let Some(last) = page.last() {
-            let next = records::page(self.db.read(), trace_key, last.position, PAGE);
-            let (next, ()) = tokio::join!(next, async { prove_page(prover, &page) });
-            page = next?;
+        mut prover: Prover,
+    ) -> Result<(Prover, Option<Digest>, Option<Digest>), DbError> {
+        loop {
+            let (before, last) = (prover.rows(), prover.last_position());
+            let page = (view.row.trace_key, last, PAGE);
+            prover = records::fold(self.db.read(), page, prover, Prover::record).await?;
+            if prover.rows() == before {
+                break;
+            }
         }
         let seal = view.seal.as_ref().and_then(|s| pb::TraceSeal::decode(s.seal.as_ref()).ok());
-        let Some(seal) = seal.filter(|seal| seal.addendum == 0) else { return Ok((None, None)) };
+        let Some(seal) = seal.filter(|seal| seal.addendum == 0) else { return Ok((prover, None, None)) };
         let row = &view.row;
         let of = (row.tenant_id.as_str(), row.run_id.as_str(), row.attempt);
         let entries = chains::contract(self.db.read(), of, seal.contract_entry_count).await?;
@@ -184,18 +180,8 @@ impl App {
         let contract = fold(start, &entries, seal.contract_entry_count, chain::contract_link);
         let items = chains::evidence(self.db.read(), of, seal.evidence_count).await?;
         let start = chain::evidence_start(of.0, of.1, of.2);
-        Ok((contract, fold(start, &items, seal.evidence_count, chain::evidence_link)))
-    }
-}
-
-fn prove_page(prover: &mut Prover, page: &[RecordRow]) {
-    for row in page {
-        prover.record(&StoredRecord {
-            position: row.position,
-            bytes: &row.record,
-            link: row.link,
-            columns: Some(row.columns()),
-        });
+        let evidence = fold(start, &items, seal.evidence_count, chain::evidence_link);
+        Ok((prover, contract, evidence))
     }
 }
 

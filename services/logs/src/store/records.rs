@@ -1,10 +1,13 @@
 //! Records: few statements for any number of them.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
-use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tuples, Tx, Value, args};
-use runspine_logs_domain::trace::{Appended, Body, Columns, Fact, Item, Wanted};
+use runspine_db::{Args, AssertSqlSafe, DbError, Read, Row, Tuples, Tx, Value, args};
+use runspine_logs_domain::{
+    proof::StoredRecord,
+    trace::{Appended, Body, Columns, Fact, Item, Wanted},
+};
 use runspine_types::{Digest, Micros};
 
 const INSERTED: [&str; 28] = [
@@ -54,11 +57,11 @@ pub fn row(trace_key: i64, item: &Item, new: &Appended) -> Args {
         c.retry_count,
         c.kind,
         c.status,
-        &c.name,
-        c.reference.clone(),
-        c.decision_id.clone(),
+        c.name.as_ref(),
+        c.reference.as_deref(),
+        c.decision_id.as_deref(),
         c.target,
-        &c.code,
+        c.code.as_ref(),
         c.unauthorized,
         new.gap,
         new.clock_skew,
@@ -233,18 +236,18 @@ runspine_db::row! {
 
 impl RecordRow {
     /// The columns that must equal what the bytes decode to.
-    pub fn columns(&self) -> Columns {
+    pub fn columns(&self) -> Columns<'_> {
         Columns {
             body: self.body,
             step_index: self.step_index,
             retry_count: self.retry_count,
             kind: self.kind,
             status: self.status,
-            name: self.name.clone(),
-            reference: self.reference.clone(),
-            decision_id: self.decision_id.clone(),
+            name: Cow::Borrowed(&self.name),
+            reference: self.reference.as_deref().map(Cow::Borrowed),
+            decision_id: self.decision_id.as_deref().map(Cow::Borrowed),
             target: self.target,
-            code: self.code.clone(),
+            code: Cow::Borrowed(&self.code),
             unauthorized: self.unauthorized,
             occurred_at: self.occurred_at,
             recorded_at: self.recorded_at,
@@ -296,6 +299,56 @@ fn page_sql() -> String {
         "SELECT {} FROM trace_records WHERE trace_key = $1 AND position > $2 ORDER BY position LIMIT $3",
         RecordRow::COLUMNS
     )
+}
+
+/// Folds at most `limit` records behind a position into `state`, in order and without a copy.
+pub async fn fold<S: Send + 'static>(
+    read: &Read,
+    (trace_key, after, limit): (i64, u64, i64),
+    state: S,
+    each: impl Fn(&mut S, &StoredRecord<'_>) + Send + 'static,
+) -> Result<S, DbError> {
+    const SQL: &str = "SELECT position, record, link, body, step_index, retry_count, kind, status, name, reference, \
+        decision_id, target, code, unauthorized, occurred_at, recorded_at, started_at, input_tokens, output_tokens, \
+        cost_microusd, duration_us \
+        FROM trace_records WHERE trace_key = $1 AND position > $2 ORDER BY position LIMIT $3";
+    let take = move |state: &mut S, row: &Row<'_>| {
+        each(state, &stored(row)?);
+        Ok(())
+    };
+    read.fold(SQL, args![trace_key, after, limit], state, take).await
+}
+
+/// A row of `fold`.
+fn stored<'r>(row: &'r Row<'_>) -> Result<StoredRecord<'r>, DbError> {
+    let null = |place: usize| row.wrong(place, "is NULL");
+    let optional = |place: usize| Ok::<_, DbError>(row.text(place)?.map(Cow::Borrowed));
+    let text = |place: usize| optional(place)?.ok_or_else(|| null(place));
+    Ok(StoredRecord {
+        position: row.get(0)?,
+        bytes: row.blob(1)?.ok_or_else(|| null(1))?,
+        link: row.get(2)?,
+        columns: Some(Columns {
+            body: row.get(3)?,
+            step_index: row.get(4)?,
+            retry_count: row.get(5)?,
+            kind: row.get(6)?,
+            status: row.get(7)?,
+            name: text(8)?,
+            reference: optional(9)?,
+            decision_id: optional(10)?,
+            target: row.get(11)?,
+            code: text(12)?,
+            unauthorized: row.get(13)?,
+            occurred_at: row.get(14)?,
+            recorded_at: row.get(15)?,
+            started_at: row.get(16)?,
+            input_tokens: row.get(17)?,
+            output_tokens: row.get(18)?,
+            cost_microusd: row.get(19)?,
+            duration_us: row.get(20)?,
+        }),
+    })
 }
 
 /// Which records to list.

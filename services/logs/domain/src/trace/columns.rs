@@ -1,7 +1,9 @@
 //! The query columns of a record's row. Each must equal what the stored bytes decode to; the proof checks it.
 
+use std::borrow::Cow;
+
 use contracts_common::common::v1::{StepOutcome, Verdict};
-use contracts_logs::v1::{TraceRecord, trace_record};
+use contracts_logs::v1::{Step, TraceRecord, trace_record};
 use runspine_types::Micros;
 
 use crate::bytes::micros;
@@ -100,7 +102,7 @@ impl Level {
 
 /// The columns that follow from a record's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Columns {
+pub struct Columns<'a> {
     /// Which body.
     pub body: i32,
     /// The step.
@@ -112,15 +114,15 @@ pub struct Columns {
     /// STEP, RESOLUTION: the outcome; DECISION: the verdict; otherwise 0.
     pub status: i32,
     /// Name of the skill, tool or model.
-    pub name: String,
+    pub name: Cow<'a, str>,
     /// What the record is found by: decision id, call id, span, reference of a step.
-    pub reference: Option<String>,
+    pub reference: Option<Cow<'a, str>>,
     /// STEP: the decision that it was done under.
-    pub decision_id: Option<String>,
+    pub decision_id: Option<Cow<'a, str>>,
     /// RESOLUTION, CORRECTION, SPAN_LINK: the position that it is about.
     pub target: Option<u64>,
     /// Code of the outcome.
-    pub code: String,
+    pub code: Cow<'a, str>,
     /// STEP, MCP: done without a decision that allows it.
     pub unauthorized: bool,
     /// When it happened.
@@ -139,10 +141,10 @@ pub struct Columns {
     pub duration_us: i64,
 }
 
-impl Columns {
+impl<'a> Columns<'a> {
     /// The columns of a record; `None` when it has no body.
     #[must_use]
-    pub fn of(record: &TraceRecord) -> Option<Self> {
+    pub fn of(record: &'a TraceRecord) -> Option<Self> {
         let body = record.body.as_ref()?;
         let occurred_at = micros(record.occurred_at.as_ref());
         let mut columns = Self {
@@ -151,11 +153,11 @@ impl Columns {
             retry_count: 0,
             kind: 0,
             status: 0,
-            name: String::new(),
+            name: Cow::default(),
             reference: None,
             decision_id: None,
             target: None,
-            code: String::new(),
+            code: Cow::default(),
             unauthorized: false,
             occurred_at,
             recorded_at: micros(record.recorded_at.as_ref()),
@@ -169,23 +171,36 @@ impl Columns {
         Some(columns)
     }
 
-    fn fill(&mut self, body: &trace_record::Body) {
+    /// The same, apart from the record.
+    #[must_use]
+    pub fn into_owned(self) -> Columns<'static> {
+        let own = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        Columns {
+            name: own(self.name),
+            reference: self.reference.map(own),
+            decision_id: self.decision_id.map(own),
+            code: own(self.code),
+            ..self
+        }
+    }
+
+    fn fill(&mut self, body: &'a trace_record::Body) {
         match body {
             trace_record::Body::Decision(d) => {
                 (self.kind, self.status, self.retry_count) = (d.kind, d.verdict, d.ask);
-                self.name.clone_from(&d.name);
-                self.code.clone_from(&d.reason);
+                self.name = Cow::Borrowed(&d.name);
+                self.code = Cow::Borrowed(&d.reason);
                 self.reference = some(&d.decision_id);
             }
             trace_record::Body::Step(s) => self.fill_step(s),
             trace_record::Body::Resolution(r) => {
                 (self.status, self.target) = (r.outcome, Some(r.resolves_position));
-                self.code.clone_from(&r.outcome_code);
+                self.code = Cow::Borrowed(&r.outcome_code);
             }
             trace_record::Body::Mcp(m) => {
                 (self.kind, self.unauthorized, self.duration_us) = (m.event, m.unauthorized, m.duration_us);
-                self.name.clone_from(&m.tool_name);
-                self.code.clone_from(&m.error_code);
+                self.name = Cow::Borrowed(&m.tool_name);
+                self.code = Cow::Borrowed(&m.error_code);
                 self.reference = some(&m.call_id);
                 self.decision_id = some(&m.decision_id);
             }
@@ -203,13 +218,13 @@ impl Columns {
         }
     }
 
-    fn fill_step(&mut self, s: &contracts_logs::v1::Step) {
+    fn fill_step(&mut self, s: &'a Step) {
         (self.kind, self.status, self.retry_count) = (s.kind, s.outcome, s.retry_count);
         (self.unauthorized, self.duration_us) = (s.unauthorized, s.duration_us);
         (self.input_tokens, self.output_tokens, self.cost_microusd) =
             (s.input_tokens, s.output_tokens, s.cost_microusd);
-        self.name.clone_from(&s.name);
-        self.code.clone_from(&s.outcome_code);
+        self.name = Cow::Borrowed(&s.name);
+        self.code = Cow::Borrowed(&s.outcome_code);
         self.decision_id = some(&s.decision_id);
         self.reference = some(&s.external_ref);
         if s.started_at.is_some() {
@@ -218,6 +233,6 @@ impl Columns {
     }
 }
 
-fn some(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+fn some(text: &str) -> Option<Cow<'_, str>> {
+    (!text.is_empty()).then_some(Cow::Borrowed(text))
 }

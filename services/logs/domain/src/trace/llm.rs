@@ -9,7 +9,8 @@ use runspine_types::{Digest, Hasher};
 /// The calls read so far, in the order of positions.
 #[derive(Clone, Default)]
 pub struct LlmCalls {
-    models: BTreeMap<(String, String), LlmModelUse>,
+    /// By provider and model.
+    models: BTreeMap<String, BTreeMap<String, LlmModelUse>>,
     digests: Option<(Hasher, Hasher)>,
 }
 
@@ -25,16 +26,16 @@ impl LlmCalls {
         if step.kind != StepKind::LlmCall as i32 {
             return;
         }
-        let model =
-            self.models.entry((step.provider.clone(), step.model.clone())).or_insert_with(|| LlmModelUse {
-                provider: step.provider.clone(),
-                model: step.model.clone(),
-                ..LlmModelUse::default()
-            });
-        model.calls += 1;
-        model.input_tokens = model.input_tokens.saturating_add(step.input_tokens);
-        model.output_tokens = model.output_tokens.saturating_add(step.output_tokens);
-        model.cost_microusd = model.cost_microusd.saturating_add(step.cost_microusd);
+        // Looked up first, because an entry wants a key of its own for each call.
+        match self.models.get_mut(&step.provider).and_then(|models| models.get_mut(&step.model)) {
+            Some(model) => add(model, step),
+            None => {
+                let (provider, name) = (step.provider.clone(), step.model.clone());
+                let models = self.models.entry(provider.clone()).or_default();
+                let new = LlmModelUse { provider, model: name.clone(), ..LlmModelUse::default() };
+                add(models.entry(name).or_insert(new), step);
+            }
+        }
         let start = || (Hasher::new("runspine.prompts.v1"), Hasher::new("runspine.responses.v1"));
         let (prompts, responses) = self.digests.take().unwrap_or_else(start);
         self.digests =
@@ -44,7 +45,7 @@ impl LlmCalls {
     /// Every model, the greatest cost first; ties by tokens, then by name.
     #[must_use]
     pub fn models(&self) -> Vec<LlmModelUse> {
-        let mut models: Vec<LlmModelUse> = self.models.values().cloned().collect();
+        let mut models: Vec<LlmModelUse> = self.models.values().flat_map(BTreeMap::values).cloned().collect();
         models.sort_by_key(|m| Reverse((m.cost_microusd, m.input_tokens.saturating_add(m.output_tokens))));
         models
     }
@@ -55,6 +56,13 @@ impl LlmCalls {
         let (prompts, responses) = self.digests.clone()?;
         Some((prompts.finish(), responses.finish()))
     }
+}
+
+fn add(model: &mut LlmModelUse, step: &Step) {
+    model.calls += 1;
+    model.input_tokens = model.input_tokens.saturating_add(step.input_tokens);
+    model.output_tokens = model.output_tokens.saturating_add(step.output_tokens);
+    model.cost_microusd = model.cost_microusd.saturating_add(step.cost_microusd);
 }
 
 /// The digest, or zeros where there is none.

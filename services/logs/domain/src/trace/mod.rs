@@ -8,6 +8,7 @@ pub mod llm;
 mod prose;
 mod rules;
 mod state;
+mod steps;
 mod summary;
 mod totals;
 

@@ -59,7 +59,7 @@ pub struct Appended {
     /// Its link.
     pub link: Digest,
     /// Its columns.
-    pub columns: Columns,
+    pub columns: Columns<'static>,
     /// Whether a step before it was not on the trace.
     pub gap: bool,
     /// Whether it was reported more than 300 s ahead of the clock here.
@@ -131,7 +131,7 @@ impl TraceState {
             let message = format!("the record has {} bytes, {MAX_RECORD} are the most", bytes.len());
             return Err(Fault::new(&reasons::RECORD_TOO_LARGE, message));
         }
-        let Some(columns) = Columns::of(&record) else {
+        let Some(columns) = Columns::of(&record).map(Columns::into_owned) else {
             return Err(Fault::new(&reasons::CONTENT_REQUIRED, "the record has no body"));
         };
         let link = chain::trace_link(&self.last_link, &bytes);
@@ -156,7 +156,7 @@ impl TraceState {
             retry_count: new.columns.retry_count,
             kind: new.columns.kind,
             status: new.columns.status,
-            reference: new.columns.reference.clone(),
+            reference: new.columns.reference.as_deref().map(str::to_owned),
             target: new.columns.target,
         });
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use contracts_logs::v1::{McpEventKind, ProofFinding, TraceRecord, trace_record};
 
-use super::{Columns, Totals, llm::LlmCalls};
+use super::{Columns, Totals, llm::LlmCalls, steps::StepIndices};
 use crate::behaviour::Behaviour;
 
 /// The records read so far.
@@ -18,49 +18,7 @@ pub struct Summary {
     pub llm: LlmCalls,
     calls: BTreeMap<String, u64>,
     unauthorized: (u64, u64),
-    steps: Steps,
-}
-
-/// Which step indices were seen, as ranges, so that a dense trace costs nothing.
-#[derive(Debug, Clone, Default)]
-struct Steps {
-    ranges: BTreeMap<u32, u32>,
-}
-
-impl Steps {
-    fn insert(&mut self, index: u32) {
-        let before = self.ranges.range(..=index).next_back().map(|(from, to)| (*from, *to));
-        let (mut from, mut to) = (index, index);
-        if let Some((start, end)) = before {
-            if end >= index {
-                return;
-            }
-            if end.checked_add(1) == Some(index) {
-                from = start;
-            }
-        }
-        if let Some(next) = index.checked_add(1)
-            && let Some(end) = self.ranges.remove(&next)
-        {
-            to = end;
-        }
-        self.ranges.insert(from, to);
-    }
-
-    /// The first index that is missing below the largest, and how many are.
-    fn missing(&self) -> Option<(u32, u64)> {
-        let mut expected: u64 = 0;
-        let (mut first, mut count) = (None, 0);
-        for (from, to) in &self.ranges {
-            let gap = u64::from(*from).saturating_sub(expected);
-            if gap > 0 {
-                first.get_or_insert(expected);
-                count += gap;
-            }
-            expected = u64::from(*to) + 1;
-        }
-        Some((u32::try_from(first?).ok()?, count))
-    }
+    steps: StepIndices,
 }
 
 impl Summary {
@@ -71,7 +29,7 @@ impl Summary {
     }
 
     /// Takes the next record.
-    pub fn take(&mut self, record: &TraceRecord, columns: &Columns) {
+    pub fn take(&mut self, record: &TraceRecord, columns: &Columns<'_>) {
         self.totals.add(columns);
         if columns.unauthorized {
             self.unauthorized.1 += 1;
@@ -125,24 +83,5 @@ impl Summary {
             found.push(finding("UNAUTHORIZED_STEPS", self.unauthorized.0, self.unauthorized.1));
         }
         found
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn holes_between_steps_are_counted() {
-        let mut steps = Steps::default();
-        for index in [0, 2, 1, 7, 5, 5] {
-            steps.insert(index);
-        }
-        assert_eq!(steps.missing(), Some((3, 3)), "3, 4 and 6 are missing");
-        for index in [3, 4, 6] {
-            steps.insert(index);
-        }
-        assert_eq!(steps.missing(), None);
-        assert_eq!(steps.ranges.len(), 1);
     }
 }

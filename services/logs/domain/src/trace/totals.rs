@@ -1,8 +1,6 @@
 //! Sums over a trace: every try counts, and every correction.
 
-use std::collections::BTreeSet;
-
-use super::{Body, Columns};
+use super::{Body, Columns, steps::StepIndices};
 
 /// Sums over the records read so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,17 +13,19 @@ pub struct Totals {
     pub cost_microusd: i64,
     /// Decisions.
     pub decisions: u64,
-    steps: BTreeSet<u32>,
+    steps: StepIndices,
 }
 
 impl Totals {
     /// Takes one record.
-    pub fn add(&mut self, columns: &Columns) {
+    pub fn add(&mut self, columns: &Columns<'_>) {
         if columns.body == Body::Decision as i32 {
             self.decisions += 1;
         }
-        if columns.body == Body::Step as i32 {
-            self.steps.extend(columns.step_index);
+        if columns.body == Body::Step as i32
+            && let Some(index) = columns.step_index
+        {
+            self.steps.insert(index);
         }
         self.input_tokens = self.input_tokens.saturating_add(columns.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(columns.output_tokens);
@@ -35,6 +35,6 @@ impl Totals {
     /// Distinct step indices with at least one try.
     #[must_use]
     pub fn steps(&self) -> u64 {
-        self.steps.len() as u64
+        self.steps.count()
     }
 }
