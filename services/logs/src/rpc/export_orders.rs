@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, pin::Pin};
 
+use bytes::Bytes;
 use contracts_common::common::v1::CallContext;
 use contracts_logs::v1::{self as pb, ExportFormat, ExportScope};
 use futures::{Stream, StreamExt as _};
@@ -13,7 +14,10 @@ use runspine_types::{Micros, hash, is_uuid, is_uuid_v7, new_id};
 use tonic::Status;
 
 use super::{
-    audit::fields::{Fields, page_after, page_key},
+    audit::{
+        self,
+        fields::{Fields, page_after, page_key},
+    },
     export_service::Exports,
     parse::words,
     present,
@@ -77,19 +81,13 @@ impl Exports {
 fn ordered(r: pb::CreateExportRequest) -> Result<ExportRow, Fault> {
     let mut fields = Fields::new();
     let scope = fields.known::<ExportScope>("scope", r.scope);
-    let format = fields.any::<ExportFormat>("format", r.format);
-    let usual = if scope == ExportScope::Bundle { ExportFormat::Bundle } else { ExportFormat::Json };
-    let format = if format == ExportFormat::Unspecified { usual } else { format };
+    let format = format_of(&mut fields, scope, r.format);
+    let table = matches!(scope, ExportScope::LlmRun | ExportScope::System);
     let of_ledger = scope == ExportScope::Audit;
-    let of_attempt = !of_ledger && scope != ExportScope::Bundle;
-    let fits = format == usual || of_ledger && format == ExportFormat::Csv;
-    fields.require(
-        fits,
-        "format",
-        "is BUNDLE for BUNDLE, JSON or CSV for AUDIT, and JSON for any other scope",
-    );
+    let of_attempt = !table && !of_ledger && scope != ExportScope::Bundle;
     fields.require(r.run_id.is_empty() || is_uuid_v7(&r.run_id), "run_id", "is a UUIDv7");
-    fields.require(of_ledger || !r.run_id.is_empty(), "run_id", "is required for every scope but AUDIT");
+    let named = if table { r.run_id.is_empty() } else { of_ledger || !r.run_id.is_empty() };
+    fields.require(named, "run_id", "is required, is optional for AUDIT, and is none for LLM_RUN and SYSTEM");
     fields.require(of_attempt || r.attempt == 0, "attempt", "is for reports about one attempt only");
     fields.require(r.reason.chars().count() <= 500, "reason", "has at most 500 characters");
     let since = fields.optional_time("from", r.from.as_ref());
@@ -99,6 +97,7 @@ fn ordered(r: pb::CreateExportRequest) -> Result<ExportRow, Fault> {
     fields.require(of_period || no_period, "from", "and `to` are for AUDIT and COMPLIANCE only");
     let forward = since.zip(until).is_none_or(|(since, until)| since < until);
     fields.require(forward, "to", "is after from");
+    let filter = filter_of(&mut fields, scope, r.llm_runs, r.system_records);
     fields.request_id(r.request_id);
     fields.done()?;
     Ok(ExportRow {
@@ -116,7 +115,43 @@ fn ordered(r: pb::CreateExportRequest) -> Result<ExportRow, Fault> {
         correlation: String::new(),
         reason: words(&r.reason),
         created_at: Micros(0),
+        filter,
+        up_to: 0,
     })
+}
+
+/// One of the formats of a scope; its first when none is said.
+fn format_of(fields: &mut Fields, scope: ExportScope, given: i32) -> ExportFormat {
+    let can = export::formats(scope);
+    match fields.any::<ExportFormat>("format", given) {
+        ExportFormat::Unspecified => can.first().copied().unwrap_or_default(),
+        format => {
+            let names: Vec<&str> =
+                can.iter().map(|f| f.as_str_name().trim_start_matches("EXPORT_FORMAT_")).collect();
+            let fits = can.contains(&format) || can.is_empty();
+            fields.require(fits, "format", &format!("is one of {} for this scope", names.join(", ")));
+            format
+        }
+    }
+}
+
+/// Which records, as they are kept: they stay what was asked for, whatever an empty field may mean one day.
+fn filter_of(
+    fields: &mut Fields,
+    scope: ExportScope,
+    llm_runs: Option<pb::LlmRunFilter>,
+    system: Option<pb::SystemRecordFilter>,
+) -> Bytes {
+    let (of_runs, of_system) = (scope == ExportScope::LlmRun, scope == ExportScope::System);
+    fields.require(of_runs || llm_runs.is_none(), "llm_runs", "is for LLM_RUN only");
+    fields.require(of_system || system.is_none(), "system_records", "is for SYSTEM only");
+    let llm_runs = audit::llm_runs::filter(fields, "llm_runs", llm_runs.unwrap_or_default());
+    let system = audit::system::filter(fields, "system_records", system.unwrap_or_default());
+    match scope {
+        ExportScope::LlmRun => llm_runs.encode_to_vec().into(),
+        ExportScope::System => system.encode_to_vec().into(),
+        _ => Bytes::new(),
+    }
 }
 
 /// Judges the fields of a bundle.

@@ -54,6 +54,10 @@ runspine_db::row! {
         pub reason: String,
         /// When.
         pub created_at: Micros,
+        /// Which records, as they were asked for; empty for a scope without a filter.
+        pub filter: Bytes,
+        /// Number of the last record that there was; 0 for a scope without such an end.
+        pub up_to: i64,
     }
 }
 
@@ -102,8 +106,8 @@ impl EventRow {
 /// Stores an order and makes it work to be done, not before `not_before` unless its parts come earlier.
 pub async fn insert(tx: &mut Tx, row: &ExportRow, not_before: Micros) -> Result<(), DbError> {
     let sql = "INSERT INTO exports (export_id, tenant_id, scope, format, run_id, attempt, since, until, requested_by, \
-               actor_type, correlation, reason, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+               actor_type, correlation, reason, created_at, filter, up_to) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     let args = args![
         &row.export_id,
         &row.tenant_id,
@@ -118,6 +122,8 @@ pub async fn insert(tx: &mut Tx, row: &ExportRow, not_before: Micros) -> Result<
         &row.correlation,
         &row.reason,
         row.created_at,
+        &row.filter,
+        row.up_to,
     ];
     tx.execute(sql, args).await?;
     let sql = "INSERT INTO export_work (export_id, tenant_id, state, tries, claimed_until) VALUES ($1, $2, 1, 0, $3)";

@@ -1,8 +1,9 @@
 //! What attempts used of language models: append-only, one row an attempt.
 
 use bytes::Bytes;
-use contracts_logs::v1::LlmRun;
+use contracts_logs::v1::{self as pb, LlmRun};
 use prost::Message as _;
+use prost_types::Timestamp;
 use runspine_db::{AssertSqlSafe, DbError, Read, Tx, args};
 use runspine_types::Micros;
 
@@ -27,6 +28,27 @@ pub struct LlmRunFilter {
     pub completed_from: Option<Micros>,
     /// Sealed before.
     pub completed_to: Option<Micros>,
+    /// With a number up to this.
+    pub up_to: Option<i64>,
+}
+
+impl From<pb::LlmRunFilter> for LlmRunFilter {
+    /// What was asked for; an empty field narrows nothing.
+    fn from(given: pb::LlmRunFilter) -> Self {
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let time = |at: Option<Timestamp>| at.map(|at| Micros::from_timestamp(at.seconds, at.nanos));
+        Self {
+            run_ids: given.run_ids,
+            provider: some(given.provider),
+            model: some(given.model),
+            status: (given.status != 0).then_some(given.status),
+            source: (given.source != 0).then_some(given.source),
+            synthetic: given.synthetic,
+            completed_from: time(given.completed_from),
+            completed_to: time(given.completed_to),
+            up_to: None,
+        }
+    }
 }
 
 runspine_db::row! {
@@ -105,6 +127,16 @@ pub async fn list(
         .and("completed_at >=", filter.completed_from)
         .and("completed_at <", filter.completed_to)
         .any_of("run_id", &filter.run_ids)
+        .and("id <=", filter.up_to)
         .page(read, after, limit)
         .await
+}
+
+/// Number of the last record, whoever's it is; 0: there is none.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn last(tx: &mut Tx) -> Result<i64, DbError> {
+    let sql = "SELECT COALESCE(MAX(id), 0) FROM llm_run_records";
+    Ok(tx.fetch_one::<(i64,)>(sql, args![]).await?.0)
 }

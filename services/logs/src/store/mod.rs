@@ -47,6 +47,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         15 => "0015_export_certificates",
         16 => "0016_export_parts",
         17 => "0017_spans",
+        18 => "0018_export_filters",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",

@@ -1,8 +1,9 @@
 //! System records: append-only, found by what they are about and when.
 
 use bytes::Bytes;
-use contracts_logs::v1::SystemRecord;
+use contracts_logs::v1::{self as pb, SystemRecord};
 use prost::Message as _;
+use prost_types::Timestamp;
 use runspine_db::{DbError, Read, Tx, args};
 use runspine_types::{Digest, Micros};
 
@@ -25,6 +26,26 @@ pub struct SystemFilter {
     pub occurred_from: Option<Micros>,
     /// Occurred before.
     pub occurred_to: Option<Micros>,
+    /// With a number up to this.
+    pub up_to: Option<i64>,
+}
+
+impl From<pb::SystemRecordFilter> for SystemFilter {
+    /// What was asked for; an empty field narrows nothing.
+    fn from(given: pb::SystemRecordFilter) -> Self {
+        let some = |number: i32| (number != 0).then_some(number);
+        let time = |at: Option<Timestamp>| at.map(|at| Micros::from_timestamp(at.seconds, at.nanos));
+        Self {
+            component: some(given.component),
+            event_type: some(given.event_type),
+            severity: some(given.severity),
+            caused_by: some(given.caused_by),
+            correlation_id: (!given.correlation_id.is_empty()).then_some(given.correlation_id),
+            occurred_from: time(given.occurred_from),
+            occurred_to: time(given.occurred_to),
+            up_to: None,
+        }
+    }
 }
 
 runspine_db::row! {
@@ -118,6 +139,16 @@ pub async fn list(
         .and("correlation_id <> '' AND correlation_id =", filter.correlation_id.as_deref())
         .and("occurred_at >=", filter.occurred_from)
         .and("occurred_at <", filter.occurred_to)
+        .and("id <=", filter.up_to)
         .page(read, after, limit)
         .await
+}
+
+/// Number of the last record, whoever's it is; 0: there is none.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn last(tx: &mut Tx) -> Result<i64, DbError> {
+    let sql = "SELECT COALESCE(MAX(id), 0) FROM system_records";
+    Ok(tx.fetch_one::<(i64,)>(sql, args![]).await?.0)
 }

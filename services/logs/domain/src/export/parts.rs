@@ -15,7 +15,11 @@ pub const fn sources(scope: ExportScope) -> &'static [&'static str] {
     match scope {
         ExportScope::Bundle => &["policies"],
         ExportScope::Evidence | ExportScope::Executive => &["activity", "controls", "incidents", "policies"],
-        ExportScope::Audit | ExportScope::Compliance | ExportScope::Unspecified => &[],
+        ExportScope::LlmRun
+        | ExportScope::System
+        | ExportScope::Audit
+        | ExportScope::Compliance
+        | ExportScope::Unspecified => &[],
     }
 }
 
@@ -90,7 +94,9 @@ pub fn evidence(mut fields: BTreeMap<String, Value>, parts: &[Part]) -> Value {
     Value::Object(fields.into_iter().collect())
 }
 
-fn given(part: &Part) -> Value {
+/// Everything that one domain gave, and how it stood.
+#[must_use]
+pub fn given(part: &Part) -> Value {
     let documents: Vec<Value> =
         part.documents().map(|d| json!({"type": d.r#type, "document": parsed(&d.json)})).collect();
     let mut given = part.stands();

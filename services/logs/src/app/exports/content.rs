@@ -1,4 +1,4 @@
-//! What an export contains, scope by scope.
+//! What an export contains, scope by scope and format by format.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,18 @@ use contracts_logs::v1::{
 };
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::{
-    export::{self, Part, check},
+    export::{self, Paper, Part, check},
     reasons,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::table::Table;
+use super::archive::{File, archive};
 use crate::{
     app::{App, build_bundle::Gathered},
-    store::{
-        exports::ExportRow,
-        ledger::{self, Behind, LedgerFilter},
-    },
+    store::exports::ExportRow,
 };
 
-/// Entries that are read at a time.
-const PAGE: i64 = 1_000;
-/// Most bytes of a content.
+/// Most bytes of a content, and of each file in an archive.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// A content that was made.
@@ -35,11 +30,44 @@ pub(super) struct Made {
     pub lacks: String,
 }
 
-impl Made {
-    fn whole(content: Vec<u8>) -> Result<Self, Fault> {
-        within(content.len())?;
-        Ok(Self { content: content.into(), lacks: String::new() })
+/// The files of an export, one for each format that is wanted, and what lies beside them in an archive.
+#[derive(Default)]
+struct Files {
+    files: Vec<File>,
+    beside: Vec<File>,
+    lacks: String,
+}
+
+impl Files {
+    /// A document in JSON, and as pages when they are wanted.
+    fn of(
+        wanted: &[ExportFormat],
+        document: &impl serde::Serialize,
+        paper: impl FnOnce() -> Paper,
+    ) -> Result<Self, Fault> {
+        let mut files = Vec::new();
+        if wanted.contains(&ExportFormat::Json) {
+            files.push(file(ExportFormat::Json, pretty(document)?));
+        }
+        if wanted.contains(&ExportFormat::Pdf) {
+            files.push(file(ExportFormat::Pdf, export::pdf(&paper())));
+        }
+        Ok(Self { files, ..Self::default() })
     }
+
+    /// With a file for each domain that gave something.
+    fn beside(mut self, parts: &[Part]) -> Result<Self, Fault> {
+        for part in parts {
+            let name = format!("parts/{}.json", part.source);
+            self.beside.push(File { name, bytes: pretty(&export::given(part))? });
+        }
+        Ok(self)
+    }
+}
+
+/// The content of an export in one format.
+pub(super) fn file(format: ExportFormat, bytes: Vec<u8>) -> File {
+    File { name: export::file_name(format).to_owned(), bytes }
 }
 
 /// Refuses what is too large to be kept.
@@ -76,14 +104,44 @@ impl App {
     /// Makes the content of an export.
     pub(super) async fn content(&self, row: &ExportRow) -> Result<Made, Fault> {
         let scope = scope_of(row);
+        let format = ExportFormat::try_from(row.format).unwrap_or_default();
+        let all: Vec<ExportFormat> =
+            export::formats(scope).iter().copied().filter(|format| *format != ExportFormat::Zip).collect();
+        let wanted = if format == ExportFormat::Zip { all.as_slice() } else { &[format] };
+        let Files { mut files, beside, lacks } = self.files(row, scope, wanted).await?;
+        for file in files.iter().chain(&beside) {
+            within(file.bytes.len())?;
+        }
+        let content = if format == ExportFormat::Zip {
+            files.extend(beside);
+            archive(files, about(row, scope))?
+        } else {
+            let nothing = || Fault::new(&mesh::INTERNAL, "the scope has no such format");
+            files.pop().ok_or_else(nothing)?.bytes
+        };
+        within(content.len())?;
+        Ok(Made { content: content.into(), lacks })
+    }
+
+    async fn files(
+        &self,
+        row: &ExportRow,
+        scope: ExportScope,
+        wanted: &[ExportFormat],
+    ) -> Result<Files, Fault> {
         match scope {
-            ExportScope::Audit | ExportScope::Unspecified => self.ledger_table(row).await,
+            ExportScope::LlmRun | ExportScope::System | ExportScope::Audit | ExportScope::Unspecified => {
+                Ok(Files { files: self.table(row, scope, wanted).await?, ..Files::default() })
+            }
             ExportScope::Compliance => {
                 let fields = self.report_fields(row).await?;
                 let lacks = judged(true, &fields, self.strict)?;
-                Ok(Made { lacks, ..Made::whole(pretty(&fields)?)? })
+                Ok(Files { lacks, ..Files::of(wanted, &fields, || export::report_paper(&fields))? })
             }
-            ExportScope::Bundle => self.bundle_of(row, self.parts_of(row, scope).await?).await,
+            ExportScope::Bundle => {
+                let bundle = self.bundle_of(row, self.parts_of(row, scope).await?).await?;
+                Ok(Files { files: vec![file(ExportFormat::Bundle, bundle)], ..Files::default() })
+            }
             ExportScope::Evidence => {
                 let parts = self.parts_of(row, scope).await?;
                 let mut fields = self.report_fields(row).await?;
@@ -93,41 +151,19 @@ impl App {
                     return Err(incomplete(failed));
                 }
                 let lacks = judged(false, &fields, self.strict)?;
-                Ok(Made { lacks, ..Made::whole(pretty(&export::evidence(fields, &parts))?)? })
+                let files = Files::of(wanted, &export::evidence(fields, &parts), Paper::default)?;
+                Ok(Files { lacks, ..files.beside(&parts)? })
             }
             ExportScope::Executive => {
                 let parts = self.parts_of(row, scope).await?;
                 let page = export::executive(&self.report_fields(row).await?, &parts);
-                Made::whole(pretty(&page)?)
-            }
-        }
-    }
-
-    async fn ledger_table(&self, row: &ExportRow) -> Result<Made, Fault> {
-        let mut out = Table::new(row.format == ExportFormat::Csv as i32);
-        let filter = LedgerFilter {
-            run_id: (!row.run_id.is_empty()).then(|| row.run_id.clone()),
-            occurred_from: row.since,
-            occurred_to: row.until,
-            ..LedgerFilter::default()
-        };
-        let mut after = None;
-        loop {
-            let page =
-                ledger::list(self.db.read(), &row.tenant_id, &filter, Behind::Place(after), PAGE).await?;
-            let full = i64::try_from(page.len()).is_ok_and(|n| n == PAGE);
-            for entry in page {
-                after = Some(entry.seq);
-                out.push(&entry)?;
-            }
-            if !full {
-                return Made::whole(out.finish(row));
+                Files::of(wanted, &page, || export::executive_paper(&page))?.beside(&parts)
             }
         }
     }
 
     /// The bundle of the run. What policies could not give is named in its manifest.
-    async fn bundle_of(&self, row: &ExportRow, parts: Vec<Part>) -> Result<Made, Fault> {
+    async fn bundle_of(&self, row: &ExportRow, parts: Vec<Part>) -> Result<Vec<u8>, Fault> {
         let head = BundleHead {
             run_id: row.run_id.clone(),
             bundle_id: row.export_id.clone(),
@@ -149,8 +185,22 @@ impl App {
             within(content.len() + chunk.len())?;
             content.extend_from_slice(&chunk);
         }
-        Made::whole(content)
+        Ok(content)
     }
+}
+
+/// What an archive says of itself.
+fn about(row: &ExportRow, scope: ExportScope) -> Value {
+    json!({
+        "export_id": row.export_id,
+        "tenant_id": row.tenant_id,
+        "scope": scope.as_str_name().trim_start_matches("EXPORT_SCOPE_"),
+        "run_id": row.run_id,
+        "attempt": row.attempt,
+        "created_at_us": row.created_at.0,
+        "exported_by": row.requested_by,
+        "reason": row.reason,
+    })
 }
 
 fn missing(part: &Part) -> Option<BundleMissing> {
@@ -163,7 +213,7 @@ fn missing(part: &Part) -> Option<BundleMissing> {
     Some(BundleMissing { section: "decision".to_owned(), status: status.into(), reason: part.reason.clone() })
 }
 
-fn pretty(document: &impl serde::Serialize) -> Result<Vec<u8>, Fault> {
+pub(super) fn pretty(document: &impl serde::Serialize) -> Result<Vec<u8>, Fault> {
     serde_json::to_vec_pretty(document)
         .map_err(|error| Fault::new(&mesh::INTERNAL, "the document can't be written").caused_by(error))
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use contracts_common::common::v1::CallContext;
 use contracts_logs::v1::{CreateExportResponse, ExportOrdered, ExportScope};
-use runspine_db::Tx;
+use runspine_db::{DbError, Tx};
 use runspine_errors::Fault;
 use runspine_logs_domain::{bytes::timestamp, export, reasons};
 use runspine_types::Micros;
@@ -21,7 +21,10 @@ use crate::{
         audit::told::{Caused, emit},
         once::Once,
     },
-    store::exports::{self, EventRow, ExportRow, Kind},
+    store::{
+        exports::{self, EventRow, ExportRow, Kind},
+        llm_runs, system,
+    },
 };
 
 /// Exports of a tenant that can be in the making.
@@ -61,6 +64,7 @@ impl App {
                     // What waits for nobody can be made at once.
                     let waits = !export::sources(scope).is_empty();
                     let not_before = if waits { row.created_at + PATIENCE } else { Micros(0) };
+                    row.up_to = last_of(tx, scope).await?;
                     exports::insert(tx, &row, not_before).await?;
                     if waits {
                         tell(tx, &row, scope, not_before, &caused);
@@ -80,7 +84,9 @@ impl App {
     /// can bring any more.
     async fn refuse_early(&self, row: &ExportRow, scope: ExportScope) -> Result<(), Fault> {
         match scope {
-            ExportScope::Audit | ExportScope::Unspecified => Ok(()),
+            ExportScope::LlmRun | ExportScope::System | ExportScope::Audit | ExportScope::Unspecified => {
+                Ok(())
+            }
             ExportScope::Bundle => self.refuse_open(&row.tenant_id, &row.run_id).await,
             ExportScope::Executive => self.report_fields(row).await.map(drop),
             ExportScope::Compliance => judged(true, &self.report_fields(row).await?, self.strict).map(drop),
@@ -92,6 +98,15 @@ impl App {
                 judged(false, &fields, self.strict).map(drop)
             }
         }
+    }
+}
+
+/// The record up to which an export goes: what comes later is not in it, whenever it is made. 0: it has no such end.
+async fn last_of(tx: &mut Tx, scope: ExportScope) -> Result<i64, DbError> {
+    match scope {
+        ExportScope::LlmRun => llm_runs::last(tx).await,
+        ExportScope::System => system::last(tx).await,
+        _ => Ok(0),
     }
 }
 

@@ -1,104 +1,64 @@
-//! Ledger entries as a table.
+//! Records as a table: lines of cells, or one document.
 
-use contracts_common::common::v1::ActorType;
-use contracts_logs::v1::{LedgerEntry, LedgerScope};
-use prost::Message as _;
-use runspine_errors::{Fault, mesh};
-use runspine_logs_domain::{bytes::micros, export};
-use runspine_types::Digest;
-use serde_json::{Value, json};
+use runspine_errors::Fault;
+use runspine_logs_domain::export;
+use serde_json::{Map, Value, json};
 
 use super::content::within;
-use crate::store::{exports::ExportRow, ledger::EntryRow};
+use crate::store::exports::ExportRow;
 
-/// Ledger entries as they are exported.
-pub(super) enum Table {
-    Csv(String),
-    Json(Vec<Value>, usize),
+/// One record: a cell for each column, and what a document says in its own way or beside them.
+pub(super) struct Record<const N: usize> {
+    pub cells: [String; N],
+    pub nested: Vec<(&'static str, Value)>,
 }
 
-const HEAD: [&str; 14] = [
-    "seq",
-    "event_type",
-    "scope",
-    "run_id",
-    "attempt",
-    "step_index",
-    "entity_type",
-    "entity_id",
-    "actor_type",
-    "actor_id",
-    "reason",
-    "occurred_at_us",
-    "entry_id",
-    "link",
-];
+/// Records as they are exported.
+pub(super) struct Table<const N: usize> {
+    columns: [&'static str; N],
+    csv: Option<String>,
+    json: Option<(Vec<Value>, usize)>,
+}
 
-impl Table {
-    pub(super) fn new(csv: bool) -> Self {
-        if csv { Self::Csv(export::line(HEAD)) } else { Self::Json(Vec::new(), 0) }
+impl<const N: usize> Table<N> {
+    /// A table that is written as lines, as a document, or as both.
+    pub(super) fn new(columns: [&'static str; N], (csv, json): (bool, bool)) -> Self {
+        let csv = csv.then(|| export::line(columns));
+        Self { columns, csv, json: json.then(|| (Vec::new(), 0)) }
     }
 
-    pub(super) fn push(&mut self, row: &EntryRow) -> Result<(), Fault> {
-        let entry = LedgerEntry::decode(row.entry.clone())
-            .map_err(|error| Fault::new(&mesh::INTERNAL, "a ledger entry can't be read").caused_by(error))?;
-        let cells = cells(&entry, row.link);
-        let size = match self {
-            Self::Csv(text) => {
-                text.push_str(&export::line(cells.iter().map(String::as_str)));
-                text.len()
-            }
-            Self::Json(entries, size) => {
-                let state = |text: &Option<String>| {
-                    text.as_ref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
-                };
-                let pairs = HEAD.iter().zip(&cells).map(|(name, cell)| ((*name).to_owned(), json!(cell)));
-                let mut object: serde_json::Map<String, Value> = pairs.collect();
-                object.insert("before_state".to_owned(), state(&row.before_state));
-                object.insert("after_state".to_owned(), state(&row.after_state));
-                let object = Value::Object(object);
-                *size += object.to_string().len();
-                entries.push(object);
-                *size
-            }
-        };
-        within(size)
+    pub(super) fn push(&mut self, record: Record<N>) -> Result<(), Fault> {
+        if let Some(text) = &mut self.csv {
+            text.push_str(&export::line(record.cells.iter().map(String::as_str)));
+            within(text.len())?;
+        }
+        if let Some((records, size)) = &mut self.json {
+            let pairs = self.columns.iter().zip(record.cells);
+            let mut object: Map<String, Value> =
+                pairs.map(|(name, cell)| ((*name).to_owned(), cell.into())).collect();
+            object.extend(record.nested.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            let object = Value::Object(object);
+            *size += object.to_string().len();
+            within(*size)?;
+            records.push(object);
+        }
+        Ok(())
     }
 
-    pub(super) fn finish(self, row: &ExportRow) -> Vec<u8> {
-        match self {
-            Self::Csv(text) => text.into_bytes(),
-            Self::Json(entries, _) => json!({
+    /// The lines and the document, where they were asked for; `name` is what the document calls its records.
+    pub(super) fn finish(self, row: &ExportRow, name: &str) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+        let document = self.json.map(|(records, _)| {
+            json!({
                 "export_id": row.export_id,
                 "tenant_id": row.tenant_id,
                 "run_id": row.run_id,
                 "created_at_us": row.created_at.0,
                 "exported_by": row.requested_by,
-                "entries": entries,
+                name: records,
             })
             .to_string()
-            .into_bytes(),
-        }
+            .into_bytes()
+        });
+        (self.csv.map(String::into_bytes), document)
     }
-}
-
-fn cells(entry: &LedgerEntry, link: Digest) -> [String; 14] {
-    let scope = LedgerScope::try_from(entry.scope).map(|s| s.as_str_name()).unwrap_or_default();
-    let actor = ActorType::try_from(entry.actor_type).map(|a| a.as_str_name()).unwrap_or_default();
-    [
-        entry.seq.to_string(),
-        entry.event_type.clone(),
-        scope.trim_start_matches("LEDGER_SCOPE_").to_owned(),
-        entry.run_id.clone(),
-        entry.attempt.to_string(),
-        entry.step_index.map(|step| step.to_string()).unwrap_or_default(),
-        entry.entity_type.clone(),
-        entry.entity_id.clone(),
-        actor.trim_start_matches("ACTOR_TYPE_").to_owned(),
-        entry.actor_id.clone(),
-        entry.reason.clone(),
-        micros(entry.occurred_at.as_ref()).0.to_string(),
-        entry.entry_id.clone(),
-        link.to_hex(),
-    ]
 }

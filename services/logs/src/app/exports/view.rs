@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 
-use contracts_logs::v1::{Export, ExportEvent, ExportPart, ExportState, GetExportResponse};
+use contracts_logs::v1::{
+    Export, ExportEvent, ExportPart, ExportScope, ExportState, GetExportResponse, LlmRunFilter,
+    SystemRecordFilter,
+};
+use prost::Message as _;
 use runspine_errors::Fault;
 use runspine_logs_domain::{bytes::timestamp, reasons};
 
+use super::content::scope_of;
 use crate::{
     app::App,
     store::{
@@ -91,7 +96,13 @@ pub fn shown(row: ExportRow, events: &[EventRow], parts: Vec<PartRow>) -> Export
     let lacks = made.map(|made| made.detail.as_str()).unwrap_or_default();
     let failed = events.iter().find(|event| event.kind == Kind::Failed as i64);
     let why = failed.map(|failed| failed.detail.as_str()).unwrap_or_default();
+    let scope = scope_of(&row);
     let (failure_reason, lacked) = why.split_once(' ').unwrap_or((why, ""));
+    // Nothing but this service wrote the filter, and it is read again where the export is made.
+    let llm_runs =
+        (scope == ExportScope::LlmRun).then(|| LlmRunFilter::decode(row.filter.clone()).ok()).flatten();
+    let system_records =
+        (scope == ExportScope::System).then(|| SystemRecordFilter::decode(row.filter.clone()).ok()).flatten();
     Export {
         export_id: row.export_id,
         scope: row.scope,
@@ -111,6 +122,8 @@ pub fn shown(row: ExportRow, events: &[EventRow], parts: Vec<PartRow>) -> Export
         failure_reason: failure_reason.to_owned(),
         missing_required: names(lacked),
         parts: parts.into_iter().map(part).collect(),
+        llm_runs,
+        system_records,
     }
 }
 

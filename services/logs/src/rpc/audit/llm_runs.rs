@@ -8,7 +8,7 @@ use runspine_logs_domain::reasons::RECORD_NOT_FOUND;
 use runspine_types::{hash, is_uuid};
 
 use super::fields::{Fields, page_after, page_key};
-use crate::store::llm_runs::{self as store, LlmRunFilter, LlmRunRow};
+use crate::store::llm_runs::{self as store, LlmRunRow};
 
 /// Most runs of one filter.
 const MOST_RUNS: usize = 100;
@@ -32,7 +32,7 @@ pub async fn list(
     let unpaged = pb::ListLlmRunsRequest { page_token: String::new(), page_size: 0, ..request.clone() };
     let query = hash(&unpaged.encode_to_vec());
     let mut fields = Fields::new();
-    let filter = filter(&mut fields, request.filter.unwrap_or_default());
+    let filter = filter(&mut fields, "filter", request.filter.unwrap_or_default()).into();
     let size = fields.page_size(request.page_size);
     fields.done()?;
     let after = page_after(&request.page_token, query)?.map(|[at, id]| (at, id));
@@ -42,22 +42,15 @@ pub async fn list(
     Ok(pb::ListLlmRunsResponse { llm_runs: llm_runs?, next_page_token })
 }
 
-fn filter(fields: &mut Fields, given: pb::LlmRunFilter) -> LlmRunFilter {
-    let some = |text: String| (!text.is_empty()).then_some(text);
+/// Checks which records are asked for in the field `name`.
+pub fn filter(fields: &mut Fields, name: &str, given: pb::LlmRunFilter) -> pb::LlmRunFilter {
     let named = given.run_ids.len() <= MOST_RUNS && given.run_ids.iter().all(|id| is_uuid(id));
-    fields.require(named, "filter.run_ids", "are at most 100 UUIDs");
-    let status: LlmExecutionStatus = fields.any("filter.status", given.status);
-    let source: LlmRunSource = fields.any("filter.source", given.source);
-    LlmRunFilter {
-        run_ids: given.run_ids,
-        provider: some(given.provider),
-        model: some(given.model),
-        status: (status != LlmExecutionStatus::Unspecified).then_some(status.into()),
-        source: (source != LlmRunSource::Unspecified).then_some(source.into()),
-        synthetic: given.synthetic,
-        completed_from: fields.optional_time("filter.completed_from", given.completed_from.as_ref()),
-        completed_to: fields.optional_time("filter.completed_to", given.completed_to.as_ref()),
-    }
+    fields.require(named, &format!("{name}.run_ids"), "are at most 100 UUIDs");
+    let _: LlmExecutionStatus = fields.any(&format!("{name}.status"), given.status);
+    let _: LlmRunSource = fields.any(&format!("{name}.source"), given.source);
+    let _ = fields.optional_time(&format!("{name}.completed_from"), given.completed_from.as_ref());
+    let _ = fields.optional_time(&format!("{name}.completed_to"), given.completed_to.as_ref());
+    given
 }
 
 fn view(row: LlmRunRow) -> Result<pb::LlmRun, Fault> {

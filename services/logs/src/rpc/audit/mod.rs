@@ -9,10 +9,10 @@ mod evidence_service;
 pub mod fields;
 mod ledger_parse;
 mod ledger_service;
-mod llm_runs;
+pub mod llm_runs;
 pub mod present_contract;
 mod record_service;
-mod system;
+pub mod system;
 
 pub use contract_service::Contracts;
 pub use evidence_service::Evidence;

@@ -20,7 +20,7 @@ use crate::{
         window::{Happened, Window},
     },
     rpc::present,
-    store::system::{self as store, SystemFilter, SystemRow},
+    store::system::{self as store, SystemRow},
 };
 
 /// Half of a window when nothing is said, milliseconds.
@@ -74,7 +74,7 @@ pub async fn list(
     let unpaged = pb::ListSystemRecordsRequest { page_token: String::new(), page_size: 0, ..request.clone() };
     let query = hash(&unpaged.encode_to_vec());
     let mut fields = Fields::new();
-    let filter = filter(&mut fields, request.filter.unwrap_or_default());
+    let filter = filter(&mut fields, "filter", request.filter.unwrap_or_default()).into();
     let size = fields.page_size(request.page_size);
     fields.done()?;
     let after = page_after(&request.page_token, query)?.map(|[at, id]| (at, id));
@@ -84,21 +84,15 @@ pub async fn list(
     Ok(pb::ListSystemRecordsResponse { records: records?, next_page_token })
 }
 
-fn filter(fields: &mut Fields, given: pb::SystemRecordFilter) -> SystemFilter {
-    let some = |number: i32| (number != 0).then_some(number);
-    let _: SystemComponent = fields.any("filter.component", given.component);
-    let _: SystemEventType = fields.any("filter.event_type", given.event_type);
-    let _: SystemSeverity = fields.any("filter.severity", given.severity);
-    let _: SystemCause = fields.any("filter.caused_by", given.caused_by);
-    SystemFilter {
-        component: some(given.component),
-        event_type: some(given.event_type),
-        severity: some(given.severity),
-        caused_by: some(given.caused_by),
-        correlation_id: (!given.correlation_id.is_empty()).then_some(given.correlation_id),
-        occurred_from: fields.optional_time("filter.occurred_from", given.occurred_from.as_ref()),
-        occurred_to: fields.optional_time("filter.occurred_to", given.occurred_to.as_ref()),
-    }
+/// Checks which records are asked for in the field `name`.
+pub fn filter(fields: &mut Fields, name: &str, given: pb::SystemRecordFilter) -> pb::SystemRecordFilter {
+    let _: SystemComponent = fields.any(&format!("{name}.component"), given.component);
+    let _: SystemEventType = fields.any(&format!("{name}.event_type"), given.event_type);
+    let _: SystemSeverity = fields.any(&format!("{name}.severity"), given.severity);
+    let _: SystemCause = fields.any(&format!("{name}.caused_by"), given.caused_by);
+    let _ = fields.optional_time(&format!("{name}.occurred_from"), given.occurred_from.as_ref());
+    let _ = fields.optional_time(&format!("{name}.occurred_to"), given.occurred_to.as_ref());
+    given
 }
 
 fn view(row: SystemRow) -> Result<pb::SystemRecord, Fault> {

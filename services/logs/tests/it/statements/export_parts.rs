@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::exports::{client, create, download, ended, get, made, wanted};
 use crate::traces::harness::{Answer, House, reason};
 
-const SOURCES: [&str; 4] = ["activity", "controls", "incidents", "policies"];
+pub(super) const SOURCES: [&str; 4] = ["activity", "controls", "incidents", "policies"];
 
 fn head(export_id: &str, source: &str) -> pb::ExportPartHead {
     pb::ExportPartHead {
@@ -26,12 +26,12 @@ fn head(export_id: &str, source: &str) -> pb::ExportPartHead {
     }
 }
 
-fn figure(name: &str, value: &str) -> Piece {
+pub(super) fn figure(name: &str, value: &str) -> Piece {
     let reference = "runspine.x.v1.XService/Get".to_owned();
     Piece::Figure(pb::ExportFigure { name: name.to_owned(), value: value.to_owned(), reference })
 }
 
-fn document(json: &str) -> Piece {
+pub(super) fn document(json: &str) -> Piece {
     Piece::Document(pb::ExportDocument { r#type: "runspine.x.v1.X".to_owned(), json: json.to_owned() })
 }
 
@@ -42,7 +42,12 @@ async fn send(house: &House, tenant: u64, pieces: Vec<Piece>) -> Answer<Vec<Stri
     client(house).add_export_part(request).await.map(|answer| answer.into_inner().waits_for)
 }
 
-async fn add(house: &House, export_id: &str, source: &str, pieces: Vec<Piece>) -> Answer<Vec<String>> {
+pub(super) async fn add(
+    house: &House,
+    export_id: &str,
+    source: &str,
+    pieces: Vec<Piece>,
+) -> Answer<Vec<String>> {
     let head = Piece::Head(head(export_id, source));
     send(house, 1, std::iter::once(head).chain(pieces).collect()).await
 }

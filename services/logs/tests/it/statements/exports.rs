@@ -65,7 +65,7 @@ pub(super) async fn download(house: &House, id: u64, export_id: &str) -> Answer<
 }
 
 /// Puts an event of another domain on the ledger, as the relay does.
-async fn told(house: &House, id: u64, event_type: &str, number: u64, reason: &str) {
+pub(super) async fn told(house: &House, id: u64, event_type: &str, number: u64, reason: &str) {
     let entry = pb::LedgerEvent {
         event_id: test_id(42, id),
         event_type: event_type.into(),

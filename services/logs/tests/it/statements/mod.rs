@@ -2,6 +2,8 @@
 
 mod certificates;
 mod comparing;
+mod export_archives;
 mod export_parts;
+mod export_tables;
 mod exports;
 mod mismatches;
