@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use contracts_common::common::v1::{Actor, ActorType, CallContext};
 use contracts_spine::v1::{
-    governance_service_server::GovernanceServiceServer, reconciler_service_server::ReconcilerServiceServer,
-    run_bundle_service_server::RunBundleServiceServer, run_service_server::RunServiceServer,
-    span_ingest_service_server::SpanIngestServiceServer,
+    governance_service_server::GovernanceServiceServer,
+    incident_export_service_server::IncidentExportServiceServer,
+    reconciler_service_server::ReconcilerServiceServer, run_bundle_service_server::RunBundleServiceServer,
+    run_service_server::RunServiceServer, span_ingest_service_server::SpanIngestServiceServer,
 };
 use runspine_boot::{BootError, Deps, Service};
 use runspine_rpc::{Context, Mesh, Registry, Routes, Transport};
@@ -17,7 +18,9 @@ use crate::{
     config::Config,
     door::{Catalogue, DevelopmentKey, Door, LogsSink},
     kernel::{FreezeView, Kernel},
-    rpc::{BundleServer, Frames, GovernanceServer, ReconcilerServer, RunServer, SpanServer},
+    rpc::{
+        BundleServer, Frames, GovernanceServer, IncidentExportServer, ReconcilerServer, RunServer, SpanServer,
+    },
     worker::{
         containment::{self, Containment},
         freezes, life,
@@ -64,6 +67,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         .add(RunServiceServer::new(RunServer::new(Arc::clone(&kernel), frames.clone(), targets.logs.clone())))
         .add(RunBundleServiceServer::new(BundleServer::new(Arc::clone(&kernel), targets.logs.clone())))
         .add(GovernanceServiceServer::new(GovernanceServer::new(Arc::clone(&kernel))))
+        .add(IncidentExportServiceServer::new(IncidentExportServer::new(Arc::clone(&kernel))))
         .add(ReconcilerServiceServer::new(ReconcilerServer::new(Arc::clone(&kernel), Arc::clone(&tally))))
         .add(SpanIngestServiceServer::new(SpanServer::new(Arc::clone(&kernel))))
         .add(catalogue.server());

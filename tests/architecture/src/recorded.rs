@@ -125,6 +125,17 @@ pub const RECORDS: &[(&str, Record)] = &[
         Elsewhere("stores where a run stands; what crosses a threshold is told (controls.SignalRaised)"),
     ),
     ("incidents.v1.EventService/AckEvents", Elsewhere(PLACE)),
+    ("incidents.v1.IncidentExportService/CompleteExport", Entry("incidents.IncidentExported")),
+    (
+        "incidents.v1.IncidentExportService/FailExport",
+        Elsewhere("says that nothing left the house; the promise of it is closed in the chain of its contract"),
+    ),
+    (
+        "incidents.v1.IncidentExportService/PrepareExport",
+        Elsewhere(
+            "freezes what is known for a file; the file is told with both digests (incidents.IncidentExported)",
+        ),
+    ),
     ("incidents.v1.IncidentReportService/OpenViolationIncident", Entry("incidents.IncidentOpened")),
     ("incidents.v1.IncidentReportService/ReportIncident", Entry("incidents.IncidentOpened")),
     ("incidents.v1.IncidentReportService/ReportRunOutcome", Entry("incidents.IncidentLinked")),

@@ -9,7 +9,10 @@ use contracts_controls::v1::{
     limit_service_client::LimitServiceClient, override_service_client::OverrideServiceClient,
     signal_service_client::SignalServiceClient,
 };
-use contracts_incidents::v1::incident_service_client::IncidentServiceClient;
+use contracts_incidents::v1::{
+    incident_export_service_client::IncidentExportServiceClient,
+    incident_service_client::IncidentServiceClient,
+};
 use contracts_logs::v1::{
     export_service_client::ExportServiceClient, key_service_client::KeyServiceClient,
     ledger_service_client::LedgerServiceClient, record_service_client::RecordServiceClient,
@@ -19,9 +22,11 @@ use contracts_policies::v1::{
     settings_service_client::SettingsServiceClient, snapshot_service_client::SnapshotServiceClient,
 };
 use contracts_spine::v1::{
-    governance_service_client::GovernanceServiceClient, operation_service_client::OperationServiceClient,
-    reconciler_service_client::ReconcilerServiceClient, run_bundle_service_client::RunBundleServiceClient,
-    run_service_client::RunServiceClient, span_ingest_service_client::SpanIngestServiceClient,
+    governance_service_client::GovernanceServiceClient,
+    incident_export_service_client::IncidentExportServiceClient as IncidentReportsClient,
+    operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
+    run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
+    span_ingest_service_client::SpanIngestServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -97,6 +102,10 @@ impl Client {
         bundles: RunBundleServiceClient;
         /// The operation registry.
         operations: OperationServiceClient;
+        /// Orders of exports of incidents.
+        incident_reports: IncidentReportsClient;
+        /// Exports of incidents.
+        incident_exports: IncidentExportServiceClient;
         /// What the runtime of an agent tells.
         governance: GovernanceServiceClient;
         /// The reconciler.

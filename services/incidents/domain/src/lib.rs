@@ -1,6 +1,7 @@
 //! What an incident is and how it changes: pure decisions, no I/O, no clock, no randomness.
 
 pub mod cause;
+pub mod export;
 pub mod grouping;
 pub mod incident;
 pub mod outcome;

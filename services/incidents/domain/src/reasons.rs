@@ -3,6 +3,10 @@
 runspine_errors::reasons! { "incidents.runspine";
     /// No such incident for this tenant.
     NotFound: INCIDENT_NOT_FOUND;
+    /// No such export for this tenant.
+    NotFound: EXPORT_NOT_FOUND;
+    /// An incident has more than an export of it can hold.
+    Precondition: EXPORT_TOO_LARGE;
     /// The same (run, attempt) was reported with another body.
     Conflict: OUTCOME_CONFLICT;
     /// The state of the incident forbids it.

@@ -30,7 +30,7 @@ macro_rules! events {
 
 events! {
     IncidentOpened, IncidentLinked, IncidentVoided, SeverityRaised, IncidentAcknowledged, IncidentResolved,
-    IncidentClosed, IncidentReopened, IncidentAssigned,
+    IncidentClosed, IncidentReopened, IncidentAssigned, IncidentExported,
 }
 
 /// Adds the events that `entries` stand for. `before` is the severity before the change.
@@ -121,6 +121,19 @@ pub fn linked(tx: &mut Tx, act: &Act, incident: &Incident, about: Option<&Occurr
         opened,
     };
     send(tx, act, incident, about, "", &event);
+}
+
+/// An export of the incident was made.
+pub fn exported(tx: &mut Tx, act: &Act, incident: &Incident, export: &pb::IncidentExport) {
+    let event = pb::IncidentExported {
+        incident_id: incident.id.clone(),
+        export_id: export.export_id.clone(),
+        content_export_id: export.content_export_id.clone(),
+        content_digest: export.content_digest.clone(),
+        part_digest: export.part_digest.clone(),
+        run_id: incident.source_run_id.clone(),
+    };
+    send(tx, act, incident, None, &export.reason, &event);
 }
 
 fn reopened(i: &Incident, run_id: &str, flapped: bool) -> pb::IncidentReopened {

@@ -3,6 +3,7 @@
 mod command;
 mod create;
 mod emit;
+mod export;
 mod open_violation;
 mod place;
 mod read;
@@ -21,8 +22,9 @@ use runspine_types::{Clock, Micros};
 
 pub use command::{Command, Order};
 pub use create::NewIncident;
+pub use export::{Ending, NewExport};
 pub use open_violation::{ViolationAnswer, ViolationReport};
-pub use read::{Detail, ListQuery, RunIncidents};
+pub use read::{Detail, ListQuery, RunIncidents, decode_place};
 pub use report_incident::{FactAnswer, FactReport};
 pub use report_outcome::OutcomeAnswer;
 pub use void::VoidOrder;

@@ -109,10 +109,7 @@ impl App {
         token: &str,
     ) -> Outcome<(Vec<EventRow>, String)> {
         let query = runspine_types::hash(id.as_bytes());
-        let after = match decode(token, query)? {
-            None => 0,
-            Some(key) => key.first().and_then(|seq| seq.parse().ok()).ok_or_else(malformed)?,
-        };
+        let after = decode_place(token, query)?.unwrap_or(0);
         let read = self.db.read();
         let mut found = history::page(read, tenant, id, after, size.probe()).await?;
         if found.is_empty() && after == 0 {
@@ -132,6 +129,15 @@ fn decode(token: &str, query: Digest) -> Outcome<Option<Vec<String>>> {
             error.to_string(),
         )
     })
+}
+
+/// Where a page goes on whose rows have one number.
+///
+/// # Errors
+/// `PAGE_TOKEN_MISMATCH`.
+pub fn decode_place(token: &str, query: Digest) -> Outcome<Option<i64>> {
+    let Some(key) = decode(token, query)? else { return Ok(None) };
+    key.first().and_then(|place| place.parse().ok()).ok_or_else(malformed).map(Some)
 }
 
 /// The parts of a key as values: numbers, then the id.

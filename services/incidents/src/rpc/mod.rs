@@ -2,6 +2,7 @@
 
 mod checks;
 mod event_service;
+mod export_service;
 mod incident_service;
 pub mod parse;
 pub mod present;
@@ -10,7 +11,8 @@ mod report_service;
 use std::sync::Arc;
 
 use contracts_incidents::v1::{
-    event_service_server::EventServiceServer, incident_report_service_server::IncidentReportServiceServer,
+    event_service_server::EventServiceServer, incident_export_service_server::IncidentExportServiceServer,
+    incident_report_service_server::IncidentReportServiceServer,
     incident_service_server::IncidentServiceServer,
 };
 use prost::Message;
@@ -32,6 +34,7 @@ pub fn routes(app: App) -> Routes {
     Routes::new()
         .add(IncidentReportServiceServer::from_arc(Arc::clone(&rpc)))
         .add(IncidentServiceServer::from_arc(Arc::clone(&rpc)))
+        .add(IncidentExportServiceServer::from_arc(Arc::clone(&rpc)))
         .add(EventServiceServer::from_arc(rpc))
 }
 

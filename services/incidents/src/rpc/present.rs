@@ -2,7 +2,9 @@
 
 use contracts_common::common::v1::Actor;
 use contracts_incidents::v1 as pb;
+use prost::Message as _;
 use prost_types::Timestamp;
+use runspine_errors::{Fault, Outcome, mesh};
 use runspine_incidents_domain::{Disposition, incident::Incident};
 use runspine_rpc::timestamp;
 use runspine_types::Micros;
@@ -10,6 +12,7 @@ use runspine_types::Micros;
 use crate::{
     app::{Detail, FactAnswer, OutcomeAnswer, ViolationAnswer},
     store::{
+        exports::{EvidenceRow, ExportRow},
         history::{EventRow, LinkRow},
         occurrences::OccurrenceRow,
         outcomes::OutcomeRow,
@@ -177,11 +180,49 @@ pub fn outcome(row: OutcomeRow) -> pb::RunOutcome {
     }
 }
 
-fn link(row: LinkRow) -> pb::IncidentLink {
+/// A link.
+#[must_use]
+pub fn link(row: LinkRow) -> pb::IncidentLink {
     pb::IncidentLink {
         link_type: row.link_type,
         target_id: row.target_id,
         reason: row.reason,
         at: Some(timestamp(row.at)),
     }
+}
+
+/// A piece of evidence.
+#[must_use]
+pub fn evidence(row: EvidenceRow) -> pb::Evidence {
+    pb::Evidence {
+        kind: row.kind,
+        rule_id: row.rule_id,
+        value: row.value,
+        condition: row.condition,
+        digest: row.digest,
+        step_index: row.step_index,
+        trace_position: row.trace_position,
+        trace_link: row.trace_link,
+    }
+}
+
+/// An export as it stands.
+///
+/// # Errors
+/// When it can't be read.
+pub fn export(row: ExportRow) -> Outcome<pb::IncidentExport> {
+    let frozen = pb::IncidentExport::decode(row.export)
+        .map_err(|error| Fault::new(&mesh::INTERNAL, "an export can't be read").caused_by(error))?;
+    let Some(state) = row.state else { return Ok(frozen) };
+    let missing = row.missing.unwrap_or_default();
+    Ok(pb::IncidentExport {
+        state,
+        content_export_id: row.content_export_id.unwrap_or_default(),
+        content_digest: row.content_digest.unwrap_or_default(),
+        content_size: row.content_size.unwrap_or_default(),
+        failure_reason: row.reason.unwrap_or_default(),
+        missing: missing.lines().map(str::to_owned).collect(),
+        concluded_at: time(row.at),
+        ..frozen
+    })
 }

@@ -2,6 +2,7 @@
 //! nothing.
 
 pub mod counters;
+pub mod exports;
 pub mod history;
 pub mod incidents;
 pub mod lists;
@@ -12,7 +13,7 @@ use runspine_db::{DbError, Migrations};
 
 /// The schema of the domain.
 pub const MIGRATIONS: Migrations = runspine_db::migrations! {
-    steps: [1 => "0001_incidents"],
+    steps: [1 => "0001_incidents", 2 => "0002_exports"],
     append_only: [
         "incident_occurrences",
         "occurrence_voids",
@@ -21,6 +22,8 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         "incident_events",
         "incident_evidence",
         "incident_links",
+        "incident_exports",
+        "incident_export_ends",
     ],
 };
 

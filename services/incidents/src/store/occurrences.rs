@@ -111,6 +111,17 @@ pub async fn of_run(read: &mut Snapshot, tenant: &str, run_id: &str) -> Result<V
     read.fetch_all(AssertSqlSafe(sql), args![tenant, run_id]).await
 }
 
+/// The occurrences of an incident, oldest first; voided ones too.
+pub async fn of_incident(
+    tx: &mut Tx,
+    tenant: &str,
+    incident_id: &str,
+    limit: i64,
+) -> Result<Vec<OccurrenceRow>, DbError> {
+    let sql = format!("{SELECT} WHERE o.tenant_id = $1 AND o.incident_id = $2 ORDER BY o.id LIMIT $3");
+    tx.fetch_all(AssertSqlSafe(sql), args![tenant, incident_id, limit]).await
+}
+
 /// The runs of an incident's live occurrences, oldest first, each once.
 pub async fn runs_of_incident(
     read: &mut Snapshot,

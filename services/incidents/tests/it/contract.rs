@@ -54,13 +54,21 @@ async fn every_operation_is_served() {
         pull_events: "PullEvents" => PullEventsRequest,
         ack_events: "AckEvents" => AckEventsRequest,
     ));
+    served.extend(answers!(house, exports, "IncidentExportService",
+        prepare_export: "PrepareExport" => PrepareExportRequest,
+        complete_export: "CompleteExport" => CompleteExportRequest,
+        fail_export: "FailExport" => FailExportRequest,
+        get_incident_export: "GetIncidentExport" => GetIncidentExportRequest,
+        list_incident_exports: "ListIncidentExports" => ListIncidentExportsRequest,
+    ));
     let registry = Registry::read(&[contracts_incidents::DESCRIPTORS]).unwrap();
     let known: BTreeSet<String> = registry.operations().map(|o| o.name.clone()).collect();
     let called: BTreeSet<String> = served.iter().map(|(n, _)| format!("runspine.incidents.v1.{n}")).collect();
     assert_eq!(known, called);
     for (operation, refusal) in served {
-        // An empty request is wrong everywhere but in the list of everything.
-        let expected = (operation != "IncidentService/ListIncidents").then_some(Code::InvalidArgument);
+        // An empty request is wrong everywhere but in the lists of everything.
+        let lists = ["IncidentService/ListIncidents", "IncidentExportService/ListIncidentExports"];
+        let expected = (!lists.contains(&operation)).then_some(Code::InvalidArgument);
         assert_eq!(refusal.map(|status| status.code()), expected, "{operation}");
     }
 }
@@ -109,7 +117,7 @@ async fn a_store_that_fails_is_told() {
 #[test]
 fn every_reason_has_a_page() {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors/incidents");
-    assert_eq!(reasons::ALL.len(), 11);
+    assert_eq!(reasons::ALL.len(), 13);
     for reason in reasons::ALL {
         let page = std::fs::read_to_string(pages.join(format!("{}.md", reason.name))).unwrap_or_default();
         assert!(page.starts_with(&format!("# {}\n", reason.name)), "{} has no page", reason.name);

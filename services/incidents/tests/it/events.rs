@@ -44,6 +44,7 @@ fn the_catalogue_names_every_event() {
             "IncidentAcknowledged",
             "IncidentAssigned",
             "IncidentClosed",
+            "IncidentExported",
             "IncidentLinked",
             "IncidentOpened",
             "IncidentReopened",

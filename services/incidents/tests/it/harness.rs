@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use contracts_common::common::v1::{Actor, ActorType, CallContext, EventEnvelope, Totals};
 use contracts_incidents::v1::{
     self as pb, event_service_client::EventServiceClient,
+    incident_export_service_client::IncidentExportServiceClient,
     incident_report_service_client::IncidentReportServiceClient,
     incident_service_client::IncidentServiceClient,
 };
@@ -27,6 +28,7 @@ pub struct House {
     pub reports: IncidentReportServiceClient<Transport>,
     pub incidents: IncidentServiceClient<Transport>,
     pub events: EventServiceClient<Transport>,
+    pub exports: IncidentExportServiceClient<Transport>,
     registry: Registry,
     store: TestStore,
     dir: tempfile::TempDir,
@@ -50,7 +52,8 @@ impl House {
             clock,
             reports: IncidentReportServiceClient::new(way.clone()),
             incidents: IncidentServiceClient::new(way.clone()),
-            events: EventServiceClient::new(way),
+            events: EventServiceClient::new(way.clone()),
+            exports: IncidentExportServiceClient::new(way),
             registry: Registry::read(&[contracts_incidents::DESCRIPTORS]).unwrap(),
             store,
             dir,

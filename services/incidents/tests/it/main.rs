@@ -5,6 +5,7 @@
 mod commands;
 mod contract;
 mod events;
+mod exports;
 mod grouping;
 mod harness;
 mod lists;

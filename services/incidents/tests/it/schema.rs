@@ -77,6 +77,8 @@ on_both_engines! {
         house.void(void(1, "STEP_FAILURE")).await.unwrap();
         house.after(std::time::Duration::from_secs(301));
         house.fact(system_fact(2)).await.unwrap();
+        let prepared = crate::exports::prepare(&house, 1, &house.of_run(1).await.incidents[0].incident_id).await;
+        crate::exports::complete(&house, &prepared.unwrap().export_id).await.unwrap();
         for table in MIGRATIONS.append_only {
             assert_append_only(&house.db, table).await;
         }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use contracts_common::common::v1::{CallContext, ContractVerdict};
 use contracts_logs::v1::{
     Certificate, CertificateFormat, CertificateIssued, CertificateKind, CertificateRevoked,
-    CertificateStatus, ExportScope, ExportState, IssueCertificateResponse, KeyPurpose, ProofStatus,
-    ReplayResult, RevokeCertificateResponse, VerifyTraceResponse,
+    CertificateStatus, Export, ExportIncidentKind, ExportScope, ExportState, IssueCertificateResponse,
+    KeyPurpose, ProofStatus, ReplayResult, RevokeCertificateResponse, VerifyTraceResponse,
 };
 use runspine_errors::Fault;
 use runspine_logs_domain::{
@@ -169,29 +169,39 @@ impl App {
         Ok(Claims { run_id: replay.run_id, attempt: replay.attempt, claims })
     }
 
-    /// A report that was made with everything that belongs in it, of an attempt that is still what it says.
+    /// A report that was made with everything that belongs in it, of attempts that are still what it says.
     async fn exported(&self, tenant_id: &str, export_id: &str) -> Result<Claims, Fault> {
         let export = self.get_export(tenant_id, export_id).await?.export.unwrap_or_default();
         let subject = format!("exports/{export_id}");
-        if export.scope() != ExportScope::Compliance || export.state() != ExportState::Completed {
-            return Err(Fault::new(&reasons::EXPORT_NOT_READY, "the export is no report that was made")
-                .precondition(subject, "is COMPLETED, with the scope COMPLIANCE"));
-        }
+        let attempts = reported(&export).filter(|_| export.state() == ExportState::Completed);
+        let attempts = attempts.ok_or_else(|| {
+            Fault::new(&reasons::EXPORT_NOT_READY, "the export is no report that was made")
+                .precondition(subject.clone(), "is COMPLETED, a report of COMPLIANCE or evidence of INCIDENT")
+        })?;
         if !export.missing_recommended.is_empty() {
             let lacks = export.missing_recommended.join(", ");
             return Err(Fault::new(&reasons::EXPORT_INCOMPLETE, format!("the report lacks {lacks}"))
                 .precondition(subject, "has every field"));
         }
-        let trace = self.find_trace(tenant_id, &export.run_id, export.attempt, 0).await?;
-        let proof = self.verify_trace(tenant_id, &export.run_id, trace.attempt).await?;
-        verified(&proof)?;
-        let seals: Vec<String> = proof.proofs.iter().map(|p| hex::encode(&p.seal_digest)).collect();
-        let claims = json!({
+        let (mut seals, mut first) = (Vec::new(), None);
+        for (run_id, attempt) in attempts {
+            let trace = self.find_trace(tenant_id, &run_id, attempt, 0).await?;
+            let proof = self.verify_trace(tenant_id, &run_id, trace.attempt).await?;
+            verified(&proof)?;
+            seals.extend(proof.proofs.iter().map(|p| hex::encode(&p.seal_digest)));
+            first.get_or_insert((run_id, trace.attempt));
+        }
+        let mut claims = json!({
             "content_hash": hex::encode(&export.content_digest),
             "proof_status": "VERIFIED",
             "seal_digests": seals,
         });
-        Ok(Claims { run_id: export.run_id, attempt: trace.attempt, claims })
+        if let Some(incident) = export.incident {
+            claims["incident_id"] = incident.incident_id.into();
+            claims["incident_part_digest"] = hex::encode(&incident.part_digest).into();
+        }
+        let (run_id, attempt) = first.unwrap_or_default();
+        Ok(Claims { run_id, attempt, claims })
     }
 
     async fn audited(&self, tenant_id: &str, issue: &Issue) -> Result<Claims, Fault> {
@@ -315,6 +325,17 @@ impl App {
 
 fn missing() -> Fault {
     Fault::new(&reasons::CERTIFICATE_NOT_FOUND, "there is no such certificate")
+}
+
+/// The attempts that a report is about; nothing, when the export is no report.
+fn reported(export: &Export) -> Option<Vec<(String, u32)>> {
+    match (export.scope(), &export.incident) {
+        (ExportScope::Compliance, _) => Some(vec![(export.run_id.clone(), export.attempt)]),
+        (ExportScope::Incident, Some(order)) if order.kind() != ExportIncidentKind::Executive => {
+            Some(order.attempts.iter().map(|one| (one.run_id.clone(), one.attempt)).collect())
+        }
+        _ => None,
+    }
 }
 
 /// Refuses a run whose proof is anything but VERIFIED.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, pin::Pin};
 
 use bytes::Bytes;
 use contracts_common::common::v1::CallContext;
-use contracts_logs::v1::{self as pb, ExportFormat, ExportScope};
+use contracts_logs::v1::{self as pb, ExportFormat, ExportIncidentKind, ExportScope};
 use futures::{Stream, StreamExt as _};
 use prost::Message as _;
 use runspine_errors::Fault;
@@ -82,12 +82,16 @@ fn ordered(r: pb::CreateExportRequest) -> Result<ExportRow, Fault> {
     let mut fields = Fields::new();
     let scope = fields.known::<ExportScope>("scope", r.scope);
     let format = format_of(&mut fields, scope, r.format);
-    let table = matches!(scope, ExportScope::LlmRun | ExportScope::System);
+    let table = matches!(scope, ExportScope::LlmRun | ExportScope::System | ExportScope::Incident);
     let of_ledger = scope == ExportScope::Audit;
     let of_attempt = !table && !of_ledger && scope != ExportScope::Bundle;
     fields.require(r.run_id.is_empty() || is_uuid_v7(&r.run_id), "run_id", "is a UUIDv7");
     let named = if table { r.run_id.is_empty() } else { of_ledger || !r.run_id.is_empty() };
-    fields.require(named, "run_id", "is required, is optional for AUDIT, and is none for LLM_RUN and SYSTEM");
+    fields.require(
+        named,
+        "run_id",
+        "is required, optional for AUDIT, and none for LLM_RUN, SYSTEM and INCIDENT",
+    );
     fields.require(of_attempt || r.attempt == 0, "attempt", "is for reports about one attempt only");
     fields.require(r.reason.chars().count() <= 500, "reason", "has at most 500 characters");
     let since = fields.optional_time("from", r.from.as_ref());
@@ -97,17 +101,21 @@ fn ordered(r: pb::CreateExportRequest) -> Result<ExportRow, Fault> {
     fields.require(of_period || no_period, "from", "and `to` are for AUDIT and COMPLIANCE only");
     let forward = since.zip(until).is_none_or(|(since, until)| since < until);
     fields.require(forward, "to", "is after from");
-    let filter = filter_of(&mut fields, scope, r.llm_runs, r.system_records);
+    let first = r.incident.as_ref().and_then(|order| order.attempts.first()).cloned().unwrap_or_default();
+    let incident = incident_of(&mut fields, scope, format, r.incident);
+    let filter = filter_of(&mut fields, scope, r.llm_runs, r.system_records).unwrap_or(incident);
     fields.request_id(r.request_id);
     fields.done()?;
+    let (run_id, attempt) =
+        if scope == ExportScope::Incident { (first.run_id, first.attempt) } else { (r.run_id, r.attempt) };
     Ok(ExportRow {
         id: 0,
         export_id: new_id(),
         tenant_id: String::new(),
         scope: scope.into(),
         format: format.into(),
-        run_id: r.run_id,
-        attempt: r.attempt,
+        run_id,
+        attempt,
         since,
         until,
         requested_by: String::new(),
@@ -135,22 +143,46 @@ fn format_of(fields: &mut Fields, scope: ExportScope, given: i32) -> ExportForma
     }
 }
 
+/// Which incident, as it is kept; nothing for the other scopes.
+fn incident_of(
+    fields: &mut Fields,
+    scope: ExportScope,
+    format: ExportFormat,
+    given: Option<pb::IncidentOrder>,
+) -> Bytes {
+    let asked = scope == ExportScope::Incident;
+    fields.require(asked == given.is_some(), "incident", "is set for INCIDENT, and for INCIDENT only");
+    let Some(order) = given.filter(|_| asked) else { return Bytes::new() };
+    fields.require(is_uuid_v7(&order.incident_id), "incident.incident_id", "is a UUIDv7");
+    fields.require(is_uuid(&order.incident_export_id), "incident.incident_export_id", "is a UUID");
+    let kind = fields.known::<ExportIncidentKind>("incident.kind", order.kind);
+    let pages = format == ExportFormat::Pdf && kind == ExportIncidentKind::Evidence;
+    fields.require(!pages, "format", "is JSON or ZIP: evidence does not fit on pages");
+    fields.require(order.part_digest.len() == 32, "incident.part_digest", "has 32 bytes");
+    let mut named: Vec<(&str, u32)> = order.attempts.iter().map(|a| (a.run_id.as_str(), a.attempt)).collect();
+    let ids = named.len() <= 100 && named.iter().all(|(run_id, _)| is_uuid_v7(run_id));
+    named.sort_unstable();
+    let once = named.windows(2).all(|pair| pair[0] != pair[1]);
+    fields.require(ids && once, "incident.attempts", "are at most 100 of runs by their UUIDv7, each once");
+    order.encode_to_vec().into()
+}
+
 /// Which records, as they are kept: they stay what was asked for, whatever an empty field may mean one day.
 fn filter_of(
     fields: &mut Fields,
     scope: ExportScope,
     llm_runs: Option<pb::LlmRunFilter>,
     system: Option<pb::SystemRecordFilter>,
-) -> Bytes {
+) -> Option<Bytes> {
     let (of_runs, of_system) = (scope == ExportScope::LlmRun, scope == ExportScope::System);
     fields.require(of_runs || llm_runs.is_none(), "llm_runs", "is for LLM_RUN only");
     fields.require(of_system || system.is_none(), "system_records", "is for SYSTEM only");
     let llm_runs = audit::llm_runs::filter(fields, "llm_runs", llm_runs.unwrap_or_default());
     let system = audit::system::filter(fields, "system_records", system.unwrap_or_default());
     match scope {
-        ExportScope::LlmRun => llm_runs.encode_to_vec().into(),
-        ExportScope::System => system.encode_to_vec().into(),
-        _ => Bytes::new(),
+        ExportScope::LlmRun => Some(llm_runs.encode_to_vec().into()),
+        ExportScope::System => Some(system.encode_to_vec().into()),
+        _ => None,
     }
 }
 

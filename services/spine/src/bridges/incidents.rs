@@ -1,10 +1,13 @@
 //! The spine's view of incidents.
 
 use contracts_incidents::v1::{
-    GetIncidentRequest, GetIncidentResponse, ListRunIncidentsRequest, ListRunIncidentsResponse,
-    OpenViolationIncidentRequest, OpenViolationIncidentResponse, ReportIncidentRequest,
+    CompleteExportRequest, CompleteExportResponse, FailExportRequest, FailExportResponse,
+    GetIncidentExportRequest, GetIncidentExportResponse, GetIncidentRequest, GetIncidentResponse,
+    ListRunIncidentsRequest, ListRunIncidentsResponse, OpenViolationIncidentRequest,
+    OpenViolationIncidentResponse, PrepareExportRequest, PrepareExportResponse, ReportIncidentRequest,
     ReportIncidentResponse, ReportRunOutcomeRequest, ReportRunOutcomeResponse, ResolveIncidentRequest,
     ResolveIncidentResponse, VoidIncidentRequest, VoidIncidentResponse,
+    incident_export_service_client::IncidentExportServiceClient,
     incident_report_service_client::IncidentReportServiceClient,
     incident_service_client::IncidentServiceClient,
 };
@@ -36,5 +39,20 @@ bridge! {
         get: IncidentServiceClient.get_incident(GetIncidentRequest) -> GetIncidentResponse;
         /// Ends an incident.
         resolve: IncidentServiceClient.resolve_incident(ResolveIncidentRequest) -> ResolveIncidentResponse;
+    }
+}
+
+bridge! {
+    /// What incidents give to exports.
+    IncidentsExportBridge {
+        /// Freezes what is known of one.
+        prepare: IncidentExportServiceClient.prepare_export(PrepareExportRequest) -> PrepareExportResponse;
+        /// Says that the content is made.
+        complete: IncidentExportServiceClient.complete_export(CompleteExportRequest) -> CompleteExportResponse;
+        /// Says that it can't be made.
+        fail: IncidentExportServiceClient.fail_export(FailExportRequest) -> FailExportResponse;
+        /// What was frozen.
+        frozen: IncidentExportServiceClient.get_incident_export(GetIncidentExportRequest)
+            -> GetIncidentExportResponse;
     }
 }

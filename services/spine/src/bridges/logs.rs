@@ -7,14 +7,15 @@ use contracts_logs::v1::{
     AppendSpansRequest, AppendSpansResponse, AppendSystemRecordRequest, AppendSystemRecordResponse,
     CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimOverdueRequest, ClaimOverdueResponse,
     ComputeIntegrityRequest, ComputeIntegrityResponse, CreateCheckpointRequest, CreateCheckpointResponse,
-    DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest,
-    GetAuditContractResponse, GetContractBacklogRequest, GetContractBacklogResponse, GetReceiptRequest,
-    GetReceiptResponse, GetTraceRequest, GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse,
-    ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest,
-    ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse,
-    ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartTraceRequest,
-    StartTraceResponse, UnparkContractRequest, UnparkContractResponse, VerifyTraceRequest,
-    VerifyTraceResponse, audit_contract_service_client::AuditContractServiceClient,
+    CreateExportRequest, CreateExportResponse, DeclareExpectationsRequest, DeclareExpectationsResponse,
+    GetAuditContractRequest, GetAuditContractResponse, GetContractBacklogRequest, GetContractBacklogResponse,
+    GetExportRequest, GetExportResponse, GetReceiptRequest, GetReceiptResponse, GetTraceRequest,
+    GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest, ListEntriesResponse,
+    ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest,
+    MoveDeadlineResponse, ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse,
+    SealTraceRequest, SealTraceResponse, StartTraceRequest, StartTraceResponse, UnparkContractRequest,
+    UnparkContractResponse, VerifyTraceRequest, VerifyTraceResponse,
+    audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, export_service_client::ExportServiceClient,
     ledger_service_client::LedgerServiceClient, record_service_client::RecordServiceClient,
     span_service_client::SpanServiceClient, trace_service_client::TraceServiceClient,
@@ -128,8 +129,12 @@ bridge! {
 pub type ExportPieces = tokio_stream::Iter<std::vec::IntoIter<AddExportPartRequest>>;
 
 bridge! {
-    /// Exports that wait for what other domains know.
+    /// Exports, and what other domains know for them.
     LogsExportBridge {
+        /// Orders one.
+        create: ExportServiceClient.create_export(CreateExportRequest) -> CreateExportResponse;
+        /// What became of one.
+        get: ExportServiceClient.get_export(GetExportRequest) -> GetExportResponse;
         /// Adds what one domain knows.
         add_part: ExportServiceClient.add_export_part(ExportPieces) -> AddExportPartResponse;
         /// Puts the ledger as it stands under a checkpoint.

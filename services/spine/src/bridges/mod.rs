@@ -12,7 +12,7 @@ pub use activity::{
     ActivityAnswerBridge, ActivityBridge, ActivityLeaseBridge, ActivityStopBridge, ActivityViewBridge,
 };
 pub use controls::{ControlsBreakerBridge, ControlsBridge, ControlsRunBridge, ControlsStopBridge};
-pub use incidents::{IncidentsBridge, IncidentsEndBridge};
+pub use incidents::{IncidentsBridge, IncidentsEndBridge, IncidentsExportBridge};
 pub use logs::{
     ExportPieces, LogsContractBridge, LogsEvidenceBridge, LogsExportBridge, LogsLedgerBridge, LogsReadBridge,
     LogsReconcilerBridge, LogsSpanBridge, LogsSystemBridge, LogsTraceBridge,
@@ -112,6 +112,8 @@ pub struct Bridges {
     pub breakers: ControlsBreakerBridge,
     /// Ends of incidents.
     pub incident_ends: IncidentsEndBridge,
+    /// What incidents give to exports.
+    pub incident_exports: IncidentsExportBridge,
     /// Freezes.
     pub freezes: ControlsStopBridge,
     /// Settlements.
@@ -153,6 +155,7 @@ impl Bridges {
             controls: ControlsBridge::new(to.controls.clone()),
             breakers: ControlsBreakerBridge::new(to.controls.clone()),
             incident_ends: IncidentsEndBridge::new(to.incidents.clone()),
+            incident_exports: IncidentsExportBridge::new(to.incidents.clone()),
             freezes: ControlsStopBridge::new(to.controls.clone()),
             settlements: ControlsRunBridge::new(to.controls.clone()),
             traces: LogsTraceBridge::new(to.logs.clone()),

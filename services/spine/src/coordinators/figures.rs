@@ -2,11 +2,12 @@
 
 use contracts_activity::v1::GetRunViewResponse;
 use contracts_controls::v1::GetRunControlsEvidenceResponse;
-use contracts_incidents::v1::{Incident, IncidentStatus, ListRunIncidentsResponse};
+use contracts_incidents::v1::{Incident, IncidentExportPart, IncidentStatus, ListRunIncidentsResponse};
 use contracts_logs::v1::ExportFigure;
 use contracts_policies::v1::GetRunPolicyEvidenceResponse;
 use prost_types::Timestamp;
 use runspine_rpc::micros;
+use runspine_types::Digest;
 use serde_json::{Value, json};
 
 fn figures<const N: usize>(reference: &str, named: [(&str, Value); N]) -> Vec<ExportFigure> {
@@ -27,25 +28,52 @@ fn word(name: &str, prefix: &str) -> Value {
     name.trim_start_matches(prefix).into()
 }
 
-/// What activity says.
-pub fn of_run(view: &GetRunViewResponse) -> Vec<ExportFigure> {
-    let run = view.run.clone().unwrap_or_default();
+/// What activity says: of several runs the highest risk stands for all.
+pub fn of_runs(views: &[GetRunViewResponse]) -> Vec<ExportFigure> {
+    let runs: Vec<_> = views.iter().filter_map(|view| view.run.as_ref()).collect();
+    let riskiest = runs.iter().map(|run| run.risk_level()).max();
+    let agents = said(runs.iter().filter_map(|run| run.attributes.as_ref()).map(|a| a.agent_id.as_str()));
+    let statuses = said(runs.iter().map(|run| run.status().as_str_name().trim_start_matches("RUN_STATUS_")));
     let named = [
-        ("agent_id", json!(run.attributes.as_ref().map(|a| &a.agent_id))),
-        ("attempt_count", json!(view.attempts.len())),
-        ("risk_level", word(run.risk_level().as_str_name(), "RISK_LEVEL_")),
-        ("run_status", word(run.status().as_str_name(), "RUN_STATUS_")),
+        ("agent_id", agents),
+        ("attempt_count", json!(views.iter().map(|view| view.attempts.len()).sum::<usize>())),
+        ("risk_level", riskiest.map_or(Value::Null, |level| word(level.as_str_name(), "RISK_LEVEL_"))),
+        ("run_status", statuses),
     ];
     figures("runspine.activity.v1.RunQueryService/GetRunView", named)
 }
 
+/// Each word once: a text when there is one, else a list.
+fn said<'a>(words: impl Iterator<Item = &'a str>) -> Value {
+    let mut words: Vec<&str> = words.collect();
+    words.sort_unstable();
+    words.dedup();
+    if let [one] = words.as_slice() { json!(one) } else { json!(words) }
+}
+
 /// What incidents say: of several the worst stands for all, of equals the first.
 pub fn of_incidents(found: &ListRunIncidentsResponse) -> Vec<ExportFigure> {
+    figures("runspine.incidents.v1.IncidentService/ListRunIncidents", worst(found))
+}
+
+/// What was frozen of one incident, under `digest`.
+pub fn of_frozen(part: &IncidentExportPart, digest: &[u8]) -> Vec<ExportFigure> {
+    const FROM: &str = "runspine.incidents.v1.IncidentExportService/GetIncidentExport";
+    let incident = part.incident.clone().unwrap_or_default();
+    let named = [
+        ("incident_category", word(incident.category().as_str_name(), "CATEGORY_")),
+        ("incident_part_digest", json!(Digest::from_slice(digest).map(Digest::to_hex))),
+    ];
+    let found = ListRunIncidentsResponse { incidents: vec![incident], ..ListRunIncidentsResponse::default() };
+    figures(FROM, worst(&found)).into_iter().chain(figures(FROM, named)).collect()
+}
+
+fn worst(found: &ListRunIncidentsResponse) -> [(&'static str, Value); 10] {
     let live: Vec<&Incident> =
         found.incidents.iter().filter(|i| i.status() != IncidentStatus::Voided).collect();
     let worst = live.iter().rev().max_by_key(|i| i.severity).copied();
     let first = live.iter().filter_map(|i| i.opened_at.as_ref()).min_by_key(|at| micros(at));
-    let named = [
+    [
         ("incident_id", json!(worst.map(|i| &i.incident_id))),
         ("incident_count", json!(live.len())),
         ("incident_severity", worst.map_or(Value::Null, |i| word(i.severity().as_str_name(), "SEVERITY_"))),
@@ -59,32 +87,38 @@ pub fn of_incidents(found: &ListRunIncidentsResponse) -> Vec<ExportFigure> {
         ("resolved_at", at(worst.and_then(|i| i.resolved_at.as_ref()))),
         ("resolution_summary", json!(worst.map(|i| &i.resolution_summary))),
         ("violation_step_index", json!(worst.and_then(|i| i.source_step_index))),
-    ];
-    figures("runspine.incidents.v1.IncidentService/ListRunIncidents", named)
+    ]
 }
 
-/// What policies say.
-pub fn of_rules(found: &GetRunPolicyEvidenceResponse) -> Vec<ExportFigure> {
-    let mut codes: Vec<&str> = found.violations.iter().map(|v| v.rule_code.as_str()).collect();
+/// What policies say, of one attempt or of several together.
+pub fn of_rules(found: &[GetRunPolicyEvidenceResponse]) -> Vec<ExportFigure> {
+    let violations = || found.iter().flat_map(|one| &one.violations);
+    let mut codes: Vec<&str> = violations().map(|v| v.rule_code.as_str()).collect();
     codes.sort_unstable();
     codes.dedup();
-    let first = found.violations.iter().filter_map(|v| v.detected_at.as_ref()).min_by_key(|at| micros(at));
+    let first = violations().filter_map(|v| v.detected_at.as_ref()).min_by_key(|at| micros(at));
+    let denied = found.iter().filter_map(|one| one.counts.as_ref()).map(|counts| counts.deny);
     let named = [
         ("policy_violated", json!(codes)),
-        ("violation_count", json!(found.violations.len())),
-        ("denied_count", json!(found.counts.as_ref().map_or(0, |counts| counts.deny))),
+        ("violation_count", json!(violations().count())),
+        ("denied_count", json!(denied.sum::<u32>())),
         ("violated_at", at(first)),
     ];
     figures("runspine.policies.v1.DecisionService/GetRunPolicyEvidence", named)
 }
 
-/// What controls say.
-pub fn of_limits(found: &GetRunControlsEvidenceResponse) -> Vec<ExportFigure> {
+/// What controls say, of one attempt or of several together.
+pub fn of_limits(found: &[GetRunControlsEvidenceResponse]) -> Vec<ExportFigure> {
+    // A freeze that held several attempts is one freeze.
+    let mut freezes: Vec<&str> =
+        found.iter().flat_map(|one| &one.freezes).map(|freeze| freeze.freeze_id.as_str()).collect();
+    freezes.sort_unstable();
+    freezes.dedup();
     let named = [
-        ("breach_count", json!(found.breaches.len())),
-        ("freeze_count", json!(found.freezes.len())),
-        ("admission_denied_count", json!(found.denied_count)),
-        ("late_charge_count", json!(found.late_charge_count)),
+        ("breach_count", json!(found.iter().map(|one| one.breaches.len()).sum::<usize>())),
+        ("freeze_count", json!(freezes.len())),
+        ("admission_denied_count", json!(found.iter().map(|one| one.denied_count).sum::<i64>())),
+        ("late_charge_count", json!(found.iter().map(|one| one.late_charge_count).sum::<i64>())),
     ];
     figures("runspine.controls.v1.SignalService/GetRunControlsEvidence", named)
 }

@@ -3,6 +3,7 @@
 mod bundle;
 mod govern;
 mod governance;
+mod incident_export;
 mod reconciler;
 mod run;
 mod spans;
@@ -10,6 +11,7 @@ mod spans;
 pub use bundle::BundleServer;
 pub use govern::Frames;
 pub use governance::GovernanceServer;
+pub use incident_export::IncidentExportServer;
 pub use reconciler::ReconcilerServer;
 pub use run::RunServer;
 use runspine_errors::Outcome;

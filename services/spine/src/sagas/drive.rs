@@ -8,7 +8,7 @@ use runspine_rpc::{Context, micros};
 
 use super::{
     completion::{Driven, Ending, OpenedBy, first_intent},
-    export, retry, violation,
+    export, incident_export, retry, violation,
 };
 use crate::kernel::{Attempt, Kernel, termination::code};
 
@@ -20,7 +20,11 @@ pub(crate) type Drive = (DriveResult, String);
 
 /// The run that a contract is about. Empty: the subject of a saga about something in a run is no run.
 pub(crate) fn run_of(key: &ContractKey) -> &str {
-    if [violation::SAGA, export::SAGA].contains(&key.saga.as_str()) { "" } else { &key.subject_id }
+    if [violation::SAGA, export::SAGA, incident_export::SAGA].contains(&key.saga.as_str()) {
+        ""
+    } else {
+        &key.subject_id
+    }
 }
 
 impl Kernel {
@@ -36,6 +40,7 @@ impl Kernel {
             // The completion makes the attempt that follows it.
             retry::SAGA => self.drive(context, &key.subject_id, key.attempt).await.map(told),
             export::SAGA => self.drive_export(context, &key.subject_id).await.map(told),
+            incident_export::SAGA => self.drive_incident_export(context, &key.subject_id).await.map(told),
             violation::SAGA => self.drive_violation(context, &key.subject_id).await.map(told),
             _ => self.drive_attempt(context, key, contract).await,
         }

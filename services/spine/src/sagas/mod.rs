@@ -5,6 +5,7 @@ mod breaker;
 pub mod completion;
 pub(crate) mod drive;
 pub(crate) mod export;
+pub(crate) mod incident_export;
 mod journal;
 mod limit_breach;
 mod parked;

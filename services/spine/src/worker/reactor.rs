@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::EventEnvelope;
 use contracts_controls::v1::{BreakerClosed, BreakerOpened, LimitBreached, SignalRaised};
-use contracts_logs::v1::{ContractParked, ExportOrdered, TraceSealed};
+use contracts_logs::v1::{ContractParked, ExportCompleted, ExportOrdered, TraceSealed};
 use contracts_policies::v1::{ApprovalResolved, ViolationReported};
 use prost::Message;
 use runspine_errors::{Fault, Kind, Outcome};
@@ -130,6 +130,15 @@ impl Reactor {
             "logs.ExportOrdered" => {
                 let order = ExportOrdered::decode(data).map_err(unreadable)?;
                 self.kernel.export_ordered(context, &order).await?;
+                "EXPORT"
+            }
+            "logs.ExportCompleted" => {
+                let made = ExportCompleted::decode(data).map_err(unreadable)?;
+                if made.incident_export_id.is_empty() {
+                    return Ok(());
+                }
+                // An export that failed is found by the reconciler; this one need not wait for it.
+                self.kernel.incident_export_made(context, &made.incident_export_id).await?;
                 "EXPORT"
             }
             "logs.ContractParked" => {

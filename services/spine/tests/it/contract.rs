@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use contracts_common::common::v1::{Actor, ActorType, CallContext};
 use contracts_spine::v1::{
     self as pb, governance_service_client::GovernanceServiceClient,
+    incident_export_service_client::IncidentExportServiceClient,
     operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
     run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
     span_ingest_service_client::SpanIngestServiceClient,
@@ -84,6 +85,9 @@ async fn every_operation_is_served() {
         emit_near_threshold_lesson: "EmitNearThresholdLesson" => EmitNearThresholdLessonRequest,
         emit_critical_success_lesson: "EmitCriticalSuccessLesson" => EmitCriticalSuccessLessonRequest,
         report_violation: "ReportViolation" => ReportViolationRequest,
+    ));
+    served.extend(answers!(stack, IncidentExportServiceClient, "IncidentExportService",
+        export_incident: "ExportIncident" => ExportIncidentRequest,
     ));
     served.extend(answers!(stack, ReconcilerServiceClient, "ReconcilerService",
         get_reconciler_status: "GetReconcilerStatus" => GetReconcilerStatusRequest,

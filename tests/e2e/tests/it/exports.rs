@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use contracts_common::common::v1::StepOutcome;
+use contracts_incidents::v1::{GetIncidentExportRequest, IncidentExportState, ListRunIncidentsRequest};
 use contracts_logs::v1::{
     CreateExportRequest, DownloadExportRequest, Export, ExportScope, ExportState, GetExportRequest,
 };
+use contracts_spine::v1::{ExportIncidentRequest, IncidentReport, IncidentReportFormat};
 use runspine_e2e::{Agent, Client, Mesh};
 use runspine_testkit::until_ok;
 use runspine_types::{hash, new_id};
@@ -27,14 +29,57 @@ async fn exported(owner: &Client, run_id: &str, scope: ExportScope) -> (Export, 
         if export.state() == ExportState::Completed { Ok(export) } else { Err(export) }
     })
     .await;
-    let download = DownloadExportRequest { request_id: new_id(), export_id: export.export_id.clone() };
+    let content = downloaded(owner, &export.export_id, &export.content_digest).await;
+    (export, content)
+}
+
+/// The content of a made export, held against its digest.
+async fn downloaded(owner: &Client, export_id: &str, digest: &[u8]) -> Vec<u8> {
+    let download = DownloadExportRequest { request_id: new_id(), export_id: export_id.to_owned() };
     let mut pieces = owner.exports().download_export(download).await.unwrap().into_inner();
     let mut content = Vec::new();
     while let Some(piece) = pieces.message().await.unwrap() {
         content.extend_from_slice(&piece.chunk);
     }
-    assert_eq!(export.content_digest, hash(&content).to_vec());
-    (export, content)
+    assert_eq!(digest, hash(&content).to_vec());
+    content
+}
+
+/// Ordered at the door, made by everybody, found by the reactor: an archive with the incident of a run in it.
+#[tokio::test]
+async fn an_incident_leaves_the_house_as_one_archive() {
+    let mesh = Mesh::all_in_one().await;
+    let owner = mesh.owner();
+    let agent = Agent::start(&owner).await;
+    agent.take(0, "search").await.unwrap();
+    agent.complete(StepOutcome::Failure).await.unwrap();
+    support::ended(&agent).await;
+    let list = ListRunIncidentsRequest { run_id: agent.run_id.clone() };
+    let found = owner.incidents().list_run_incidents(list).await.unwrap().into_inner();
+    let order = ExportIncidentRequest {
+        request_id: new_id(),
+        incident_id: found.incidents[0].incident_id.clone(),
+        report: IncidentReport::Soc2.into(),
+        format: IncidentReportFormat::Zip.into(),
+        reason: "asked for by the auditor".to_owned(),
+    };
+    let ordered = owner.incident_reports().export_incident(order).await.unwrap().into_inner();
+    assert_eq!(ordered.refusal_reason, "");
+    let export = until_ok(Duration::from_secs(60), || async {
+        let get = GetIncidentExportRequest { export_id: ordered.export_id.clone() };
+        let found = owner.incident_exports().get_incident_export(get).await.unwrap().into_inner();
+        let export = found.export.unwrap();
+        if export.state() == IncidentExportState::Completed { Ok(export) } else { Err(export) }
+    })
+    .await;
+    let archive = downloaded(&owner, &export.content_export_id, &export.content_digest).await;
+    assert!(archive.starts_with(b"PK"), "{} bytes", archive.len());
+    let names = String::from_utf8_lossy(&archive).into_owned();
+    for name in
+        ["manifest.json", "content.json", "content.pdf", "parts/incidents.json", "parts/policies.json"]
+    {
+        assert!(names.contains(name), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Requests as domain types; everything wrong with one is told at once.
 
 mod command;
+mod export;
 mod list;
 mod report;
 
@@ -10,6 +11,7 @@ use runspine_incidents_domain::EvidenceKind;
 use runspine_types::new_id;
 
 pub use command::{acknowledge, add_note, assign, close, create, incident_id, raise, reopen, resolve};
+pub use export::{complete, export_id, exports, fail, prepare};
 pub use list::{history, list, run_id};
 pub use report::{fact, run_outcome, violation, void};
 

@@ -8,7 +8,7 @@ pub const fn formats(scope: ExportScope) -> &'static [ExportFormat] {
     use ExportFormat::{Bundle, Csv, Json, Pdf, Zip};
     match scope {
         ExportScope::LlmRun | ExportScope::System | ExportScope::Audit => &[Json, Csv, Zip],
-        ExportScope::Compliance | ExportScope::Executive => &[Json, Pdf, Zip],
+        ExportScope::Compliance | ExportScope::Executive | ExportScope::Incident => &[Json, Pdf, Zip],
         ExportScope::Evidence => &[Json, Zip],
         ExportScope::Bundle => &[Bundle, Zip],
         ExportScope::Unspecified => &[],

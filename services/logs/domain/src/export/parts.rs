@@ -7,14 +7,16 @@ use contracts_logs::v1::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{SOC2, completeness::is_missing};
+use super::{completeness::is_missing, incident::without_soc2};
 
 /// The domains that an export of this scope waits for.
 #[must_use]
 pub const fn sources(scope: ExportScope) -> &'static [&'static str] {
     match scope {
         ExportScope::Bundle => &["policies"],
-        ExportScope::Evidence | ExportScope::Executive => &["activity", "controls", "incidents", "policies"],
+        ExportScope::Evidence | ExportScope::Executive | ExportScope::Incident => {
+            &["activity", "controls", "incidents", "policies"]
+        }
         ExportScope::LlmRun
         | ExportScope::System
         | ExportScope::Audit
@@ -37,7 +39,12 @@ pub struct Part {
 }
 
 impl Part {
-    fn documents(&self) -> impl Iterator<Item = &ExportDocument> {
+    /// Whether the domain could be asked.
+    pub(super) fn is_ok(&self) -> bool {
+        self.status == ExportPartStatus::Ok
+    }
+
+    pub(super) fn documents(&self) -> impl Iterator<Item = &ExportDocument> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Document(document) => Some(document),
             _ => None,
@@ -87,8 +94,13 @@ pub fn complete_with(fields: &mut BTreeMap<String, Value>, parts: &[Part]) {
 
 /// The fields of an evidence bundle and, by source, everything that the domains gave.
 #[must_use]
-pub fn evidence(mut fields: BTreeMap<String, Value>, parts: &[Part]) -> Value {
-    fields.retain(|name, _| !SOC2.contains(&name.as_str()));
+pub fn evidence(fields: BTreeMap<String, Value>, parts: &[Part]) -> Value {
+    bundled(without_soc2(fields), parts)
+}
+
+/// Fields and, by source, everything that the domains gave.
+#[must_use]
+pub fn bundled(mut fields: BTreeMap<String, Value>, parts: &[Part]) -> Value {
     let sources: Map<String, Value> = parts.iter().map(|part| (part.source.clone(), given(part))).collect();
     fields.insert("sources".to_owned(), Value::Object(sources));
     Value::Object(fields.into_iter().collect())

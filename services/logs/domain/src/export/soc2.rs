@@ -67,6 +67,21 @@ pub const fn category(reason: TerminationReason) -> &'static str {
     }
 }
 
+/// A category of incidents by its name; any that has no controls of its own is one.
+#[must_use]
+pub fn known(category: &str) -> &'static str {
+    const NAMED: [&str; 7] = [
+        "EXECUTION_FAILURE",
+        "BUDGET_EXCEEDED",
+        "RATE_LIMIT",
+        "POLICY_VIOLATION",
+        "RESOURCE_EXHAUSTION",
+        "MANUAL",
+        "HALLUCINATION",
+    ];
+    NAMED.into_iter().find(|named| *named == category).unwrap_or("OTHER")
+}
+
 /// The controls that an incident of `category` is evidence for; an empty one is a successful run.
 #[must_use]
 pub fn controls(category: &str) -> &'static [&'static str] {

@@ -32,15 +32,16 @@ pub(super) struct Made {
 
 /// The files of an export, one for each format that is wanted, and what lies beside them in an archive.
 #[derive(Default)]
-struct Files {
-    files: Vec<File>,
-    beside: Vec<File>,
-    lacks: String,
+pub(super) struct Files {
+    pub files: Vec<File>,
+    pub beside: Vec<File>,
+    /// What a PARTIAL report lacks, separated by commas.
+    pub lacks: String,
 }
 
 impl Files {
     /// A document in JSON, and as pages when they are wanted.
-    fn of(
+    pub(super) fn of(
         wanted: &[ExportFormat],
         document: &impl serde::Serialize,
         paper: impl FnOnce() -> Paper,
@@ -56,7 +57,7 @@ impl Files {
     }
 
     /// With a file for each domain that gave something.
-    fn beside(mut self, parts: &[Part]) -> Result<Self, Fault> {
+    pub(super) fn beside(mut self, parts: &[Part]) -> Result<Self, Fault> {
         for part in parts {
             let name = format!("parts/{}.json", part.source);
             self.beside.push(File { name, bytes: pretty(&export::given(part))? });
@@ -153,6 +154,10 @@ impl App {
                 let lacks = judged(false, &fields, self.strict)?;
                 let files = Files::of(wanted, &export::evidence(fields, &parts), Paper::default)?;
                 Ok(Files { lacks, ..files.beside(&parts)? })
+            }
+            ExportScope::Incident => {
+                let parts = self.parts_of(row, scope).await?;
+                self.incident_files(row, &parts, wanted).await
             }
             ExportScope::Executive => {
                 let parts = self.parts_of(row, scope).await?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use contracts_common::common::v1::CallContext;
-use contracts_logs::v1::{CreateExportResponse, ExportOrdered, ExportScope};
+use contracts_logs::v1::{CreateExportResponse, ExportOrdered, ExportScope, IncidentOrder};
 use runspine_db::{DbError, Tx};
 use runspine_errors::Fault;
 use runspine_logs_domain::{bytes::timestamp, export, reasons};
@@ -12,6 +12,7 @@ use runspine_types::Micros;
 
 use super::{
     content::{judged, scope_of},
+    incident::order_of,
     make::about,
     view::shown,
 };
@@ -67,10 +68,14 @@ impl App {
                     row.up_to = last_of(tx, scope).await?;
                     exports::insert(tx, &row, not_before).await?;
                     if waits {
-                        tell(tx, &row, scope, not_before, &caused);
+                        tell(tx, &row, scope, not_before, &caused)?;
                     }
                     let pending = EventRow::of(&row.export_id, Kind::Pending, row.created_at, "");
-                    Ok(CreateExportResponse { export: Some(shown(row, &[pending], Vec::new())) })
+                    Ok(CreateExportResponse {
+                        export: Some(shown(row, &[pending], Vec::new())),
+                        waits_for: waited_for(scope),
+                        waits_until: waits.then(|| timestamp(not_before)),
+                    })
                 })
             })
             .await?;
@@ -88,6 +93,7 @@ impl App {
                 Ok(())
             }
             ExportScope::Bundle => self.refuse_open(&row.tenant_id, &row.run_id).await,
+            ExportScope::Incident => self.refuse_incident(row).await,
             ExportScope::Executive => self.report_fields(row).await.map(drop),
             ExportScope::Compliance => judged(true, &self.report_fields(row).await?, self.strict).map(drop),
             ExportScope::Evidence => {
@@ -111,14 +117,28 @@ async fn last_of(tx: &mut Tx, scope: ExportScope) -> Result<i64, DbError> {
 }
 
 /// Tells that an export waits, and for whom.
-fn tell(tx: &mut Tx, row: &ExportRow, scope: ExportScope, waits_until: Micros, caused: &Caused) {
+fn tell(
+    tx: &mut Tx,
+    row: &ExportRow,
+    scope: ExportScope,
+    waits_until: Micros,
+    caused: &Caused,
+) -> Result<(), Fault> {
+    let incident = if scope == ExportScope::Incident { order_of(row)? } else { IncidentOrder::default() };
     let data = ExportOrdered {
         export_id: row.export_id.clone(),
         scope: scope.into(),
         run_id: row.run_id.clone(),
         attempt: row.attempt,
-        sources: export::sources(scope).iter().map(|source| (*source).to_owned()).collect(),
+        sources: waited_for(scope),
         waits_until: Some(timestamp(waits_until)),
+        incident_export_id: incident.incident_export_id,
+        attempts: incident.attempts,
     };
     emit(tx, about("ExportOrdered", &data, row), caused, row.created_at);
+    Ok(())
+}
+
+fn waited_for(scope: ExportScope) -> Vec<String> {
+    export::sources(scope).iter().map(|source| (*source).to_owned()).collect()
 }

@@ -21,12 +21,45 @@ use crate::{
     store::{contract, exports, exports::ExportRow, seals},
 };
 
+/// What was read of an attempt that is over, and proved while it was read.
+pub(super) struct Proved {
+    header: TraceHeader,
+    seal: TraceSeal,
+    step: Option<u32>,
+    proof: ProofStatus,
+    verdict: Option<ContractVerdict>,
+    /// What follows from it.
+    pub facts: Facts,
+}
+
+impl Proved {
+    /// Its fields in the report that `row` orders, by name.
+    pub(super) fn fields(&self, row: &ExportRow) -> BTreeMap<String, Value> {
+        named(row, (&self.header, &self.seal), &self.facts, self.step)
+    }
+
+    /// Status of its proof.
+    pub(super) fn proof_word(&self) -> &'static str {
+        self.proof.as_str_name().trim_start_matches("PROOF_STATUS_")
+    }
+
+    /// Verdict of its audit contract. Empty: none yet.
+    pub(super) fn verdict_word(&self) -> &'static str {
+        self.verdict.map_or("", |verdict| verdict.as_str_name().trim_start_matches("CONTRACT_VERDICT_"))
+    }
+}
+
 impl App {
     /// Every field that logs knows of the report that `row` orders, by name.
     ///
     /// # Errors
     /// TRACE_NOT_FOUND, NOT_SEALED, or when the store can't be read.
     pub async fn report_fields(&self, row: &ExportRow) -> Result<BTreeMap<String, Value>, Fault> {
+        Ok(self.proved(row).await?.fields(row))
+    }
+
+    /// What is known of the attempt of `row`.
+    pub(super) async fn proved(&self, row: &ExportRow) -> Result<Proved, Fault> {
         let trace = self.find_trace(&row.tenant_id, &row.run_id, row.attempt, 0).await?;
         let open = || {
             let subject = format!("runs/{}/attempts/{}/trace", trace.run_id, trace.attempt);
@@ -57,7 +90,7 @@ impl App {
             key_id: sealed.key_id,
             verified_at: micros(proof.verified_at.as_ref()),
         };
-        Ok(named(row, (&header, &seal), &facts, step))
+        Ok(Proved { header, seal, step, proof: proof.overall(), verdict, facts })
     }
 }
 

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use contracts_common::common::v1::Actor;
-use contracts_logs::v1::{ExportCompleted, KeyPurpose};
+use contracts_logs::v1::{ExportCompleted, ExportScope, IncidentOrder, KeyPurpose};
 use runspine_errors::{Fault, Kind as FaultKind};
 use runspine_logs_domain::{keys::Signed, reasons};
 use runspine_types::hash;
 
-use super::content::Made;
+use super::{
+    content::{Made, scope_of},
+    incident::order_of,
+};
 use crate::{
     app::{
         App,
@@ -83,6 +86,8 @@ impl App {
     }
 
     async fn complete(&self, row: ExportRow, tries: i64, made: Made) -> Result<(), Fault> {
+        let incident =
+            if scope_of(&row) == ExportScope::Incident { order_of(&row)? } else { IncidentOrder::default() };
         let signer = self.keyring.signer(KeyPurpose::Export)?;
         let now = self.clock.now();
         #[allow(clippy::cast_precision_loss, reason = "a time")]
@@ -112,6 +117,7 @@ impl App {
                         run_id: row.run_id.clone(),
                         size: event.size,
                         content_digest: event.digest.clone(),
+                        incident_export_id: incident.incident_export_id,
                     };
                     let (told, caused) = (about("ExportCompleted", &data, &row), ordered_by(&row));
                     announce(tx, told, Some(digest), &caused, now).await

@@ -5,6 +5,7 @@ pub mod content;
 pub mod create;
 pub mod download;
 pub mod facts;
+mod incident;
 pub mod make;
 pub mod parts;
 mod records;

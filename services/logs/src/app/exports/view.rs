@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use contracts_logs::v1::{
-    Export, ExportEvent, ExportPart, ExportScope, ExportState, GetExportResponse, LlmRunFilter,
-    SystemRecordFilter,
+    Export, ExportEvent, ExportPart, ExportScope, ExportState, GetExportResponse, IncidentOrder,
+    LlmRunFilter, SystemRecordFilter,
 };
 use prost::Message as _;
 use runspine_errors::Fault;
@@ -103,6 +103,8 @@ pub fn shown(row: ExportRow, events: &[EventRow], parts: Vec<PartRow>) -> Export
         (scope == ExportScope::LlmRun).then(|| LlmRunFilter::decode(row.filter.clone()).ok()).flatten();
     let system_records =
         (scope == ExportScope::System).then(|| SystemRecordFilter::decode(row.filter.clone()).ok()).flatten();
+    let incident =
+        (scope == ExportScope::Incident).then(|| IncidentOrder::decode(row.filter.clone()).ok()).flatten();
     Export {
         export_id: row.export_id,
         scope: row.scope,
@@ -124,6 +126,7 @@ pub fn shown(row: ExportRow, events: &[EventRow], parts: Vec<PartRow>) -> Export
         parts: parts.into_iter().map(part).collect(),
         llm_runs,
         system_records,
+        incident,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::traces::harness::{Answer, House, reason};
 
 pub(super) const SOURCES: [&str; 4] = ["activity", "controls", "incidents", "policies"];
 
-fn head(export_id: &str, source: &str) -> pb::ExportPartHead {
+pub(super) fn head(export_id: &str, source: &str) -> pb::ExportPartHead {
     pb::ExportPartHead {
         export_id: export_id.to_owned(),
         source: source.to_owned(),
@@ -35,7 +35,7 @@ pub(super) fn document(json: &str) -> Piece {
     Piece::Document(pb::ExportDocument { r#type: "runspine.x.v1.X".to_owned(), json: json.to_owned() })
 }
 
-async fn send(house: &House, tenant: u64, pieces: Vec<Piece>) -> Answer<Vec<String>> {
+pub(super) async fn send(house: &House, tenant: u64, pieces: Vec<Piece>) -> Answer<Vec<String>> {
     let messages: Vec<_> =
         pieces.into_iter().map(|piece| pb::AddExportPartRequest { piece: Some(piece) }).collect();
     let request = house.ask_as(tenant, "ExportService/AddExportPart", futures::stream::iter(messages));

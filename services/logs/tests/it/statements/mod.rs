@@ -3,6 +3,7 @@
 mod certificates;
 mod comparing;
 mod export_archives;
+mod export_incidents;
 mod export_parts;
 mod export_tables;
 mod exports;

@@ -39,6 +39,7 @@ async fn order(house: &House, run_id: &str, scope: ExportScope, sources: &[&str]
         attempt: export.attempt,
         sources: sources.iter().map(|source| (*source).to_owned()).collect(),
         waits_until: Some(timestamp(until)),
+        ..ExportOrdered::default()
     }
 }
 

@@ -5,6 +5,7 @@
 mod driven;
 mod exported;
 pub mod house;
+mod incident_exported;
 mod tap;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -140,6 +141,8 @@ sagas! {
     violation: Violated;
     /// From the order of an export to what every domain gave to it.
     export: Exported;
+    /// From the order of an export of an incident to its content.
+    incident_export: IncidentExported;
 }
 
 struct Completion;
@@ -147,6 +150,7 @@ struct Compensation;
 struct Retry;
 struct Violated;
 struct Exported;
+struct IncidentExported;
 
 /// A run and what its agent says at its end.
 struct Ended {

@@ -145,6 +145,7 @@ tapped! {
     RunQuery = "runspine.activity.v1.RunQueryService",
     IncidentReports = "runspine.incidents.v1.IncidentReportService",
     Incidents = "runspine.incidents.v1.IncidentService",
+    IncidentExports = "runspine.incidents.v1.IncidentExportService",
     Decisions = "runspine.policies.v1.DecisionService",
     Approvals = "runspine.policies.v1.ApprovalService",
     Violations = "runspine.policies.v1.ViolationService",

@@ -7,6 +7,7 @@ use runspine_types::new_id;
 use super::desk::Desk;
 
 const REPORTS: &str = "incidents.v1.IncidentReportService";
+const EXPORTS: &str = "incidents.v1.IncidentExportService";
 const PEOPLE: &str = "incidents.v1.IncidentService";
 const WHY: &str = "because the test wants it";
 
@@ -20,7 +21,27 @@ pub async fn acts(desk: &Desk) {
         ..Default::default()
     };
     let made: pb::CreateIncidentResponse = desk.act(&format!("{PEOPLE}/CreateIncident"), made).await;
-    people(desk, made.incident.unwrap()).await;
+    let incident = made.incident.unwrap();
+    export(desk, &incident.incident_id).await;
+    people(desk, incident).await;
+}
+
+async fn export(desk: &Desk, incident_id: &str) {
+    let export_id = new_id();
+    let prepare = pb::PrepareExportRequest {
+        export_id: export_id.clone(),
+        incident_id: incident_id.to_owned(),
+        kind: pb::IncidentExportKind::Executive.into(),
+        reason: WHY.into(),
+    };
+    let _: pb::PrepareExportResponse = desk.act(&format!("{EXPORTS}/PrepareExport"), prepare).await;
+    let complete = pb::CompleteExportRequest {
+        export_id,
+        content_export_id: new_id(),
+        content_digest: vec![7; 32].into(),
+        content_size: 1,
+    };
+    let _: pb::CompleteExportResponse = desk.act(&format!("{EXPORTS}/CompleteExport"), complete).await;
 }
 
 async fn reports(desk: &Desk) {
