@@ -19,8 +19,8 @@ use crate::{Args, DbError, FromRow, Row, Value, conn::STATEMENTS, row::Inner};
 const SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; PRAGMA temp_store = MEMORY; \
                         PRAGMA cache_size = -16384;";
 
-/// What only the writer is set to.
-const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 2000; \
+/// What only the writer is set to. A page that is written often goes into the file once for 16 MiB of log.
+const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; \
                        PRAGMA journal_size_limit = 67108864;";
 
 /// A store's file.

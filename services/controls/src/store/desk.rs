@@ -90,7 +90,7 @@ pub struct Desk<'a> {
     pub(super) hold_ids: HashMap<String, HoldKey>,
     pub(super) evidence: Vec<Evidence>,
     pub(super) breaches: Vec<NewBreach>,
-    pub(super) transitions: Vec<(HoldKey, i64, i32, i32, Micros)>,
+    pub(super) transitions: Vec<(String, i64, i32, i32, Micros)>,
     pub(crate) settlement_ids: HashMap<Key, String>,
     pub(super) signals: Vec<NewSignal>,
     pub(super) evaluations: BTreeMap<(Key, Key), Evaluated>,
@@ -246,22 +246,23 @@ impl<'a> Desk<'a> {
         let mut wanted: Vec<&RunRef> = refs.to_vec();
         wanted.sort_unstable();
         wanted.dedup();
-        if !keys.is_empty() {
-            // One statement locks the leases, so all of them are looked for by their keys.
-            let mut all = keys.to_vec();
-            for part in wanted.chunks(CHUNK) {
-                all.extend(self.fetch_leases(part, "").await?.iter().map(|row| row.run_key));
-            }
-            all.sort_unstable();
-            all.dedup();
-            return self.load_run_keys(&all).await;
-        }
         let lock = self.lock();
+        let mut by_key = keys.to_vec();
+        // One statement takes the locks; with keys to look for too, names only lead to more of them.
+        let only_keys = !lock.is_empty() && !keys.is_empty();
         for part in wanted.chunks(CHUNK) {
-            let found = self.fetch_leases(part, lock).await?;
-            found.into_iter().for_each(|row| self.put_run(row));
+            for row in self.fetch_leases(part, if only_keys { "" } else { lock }).await? {
+                if only_keys {
+                    by_key.push(row.run_key);
+                } else {
+                    self.put_run(row);
+                }
+            }
         }
-        Ok(())
+        by_key.retain(|key| !self.runs.contains_key(key));
+        by_key.sort_unstable();
+        by_key.dedup();
+        self.load_run_keys(&by_key).await
     }
 
     async fn fetch_leases(&mut self, part: &[&RunRef], lock: &str) -> Result<Vec<LeaseRow>, DbError> {

@@ -93,9 +93,9 @@ pub async fn active_holds(read: &Read, run: i64, most: i64) -> Result<Vec<Hold>,
 /// # Errors
 /// When the store fails.
 pub async fn active_lines(read: &Read, run: i64) -> Result<Vec<(i64, i64, i64, i64, bool)>, DbError> {
-    let sql = "SELECT n.step_index, n.ask, n.envelope_key, n.amount, n.unfunded FROM hold_lines n \
-               JOIN holds h ON h.run_key = n.run_key AND h.step_index = n.step_index AND h.ask = n.ask \
-               WHERE n.run_key = $1 AND h.state = 1 ORDER BY n.step_index, n.ask, n.envelope_key";
+    let sql = "SELECT h.step_index, h.ask, n.envelope_key, n.amount, n.unfunded FROM holds h \
+               JOIN hold_lines n ON n.hold_id = h.hold_id \
+               WHERE h.run_key = $1 AND h.state = 1 ORDER BY h.step_index, h.ask, n.envelope_key";
     read.fetch_all(sql, args![run]).await
 }
 

@@ -56,10 +56,9 @@ const HOLD_UPSERT: &str = "ON CONFLICT (run_key, step_index, ask) DO UPDATE SET 
     tokens_output = excluded.tokens_output, duration_ms = excluded.duration_ms, extensions = excluded.extensions, \
     ambiguous = excluded.ambiguous, released_for = excluded.released_for, settle_digest = excluded.settle_digest, \
     settle_answer = excluded.settle_answer";
-const LINES: [&str; 7] =
-    ["run_key", "step_index", "ask", "envelope_key", "period_start", "amount", "unfunded"];
-const LINE_UPSERT: &str =
-    "ON CONFLICT (run_key, step_index, ask, envelope_key) DO UPDATE SET amount = excluded.amount";
+const LINES: [&str; 5] = ["hold_id", "envelope_key", "period_start", "amount", "unfunded"];
+const LINE_UPSERT: &str = "ON CONFLICT (hold_id, envelope_key) DO UPDATE SET amount = excluded.amount";
+const TRANSITIONS: [&str; 5] = ["hold_id", "seq", "from_state", "to_state", "at"];
 const ENTRIES: [&str; 11] = [
     "envelope_key",
     "period_start",
@@ -200,11 +199,10 @@ impl Desk<'_> {
         let lines: Vec<Args> = slots.iter().flat_map(|slot| new_lines(slot)).collect();
         self.insert("holds", &HOLDS, rows, HOLD_UPSERT).await?;
         self.insert("hold_lines", &LINES, lines, LINE_UPSERT).await?;
-        let columns = ["run_key", "step_index", "ask", "seq", "from_state", "to_state", "at"];
         let moves = std::mem::take(&mut self.transitions);
         let rows =
-            moves.iter().map(|(k, seq, from, to, at)| args![k.0, k.1, k.2, *seq, *from, *to, *at]).collect();
-        self.insert("hold_transitions", &columns, rows, "").await
+            moves.into_iter().map(|(hold, seq, from, to, at)| args![hold, seq, from, to, at]).collect();
+        self.insert("hold_transitions", &TRANSITIONS, rows, "").await
     }
 
     async fn flush_entries(&mut self, now: Micros) -> Result<(), DbError> {
@@ -324,6 +322,5 @@ fn hold_args(slot: &HoldSlot) -> Args {
 fn new_lines(slot: &HoldSlot) -> Vec<Args> {
     let known: &[Line] = slot.before.as_ref().map_or(&[], |h| &h.lines);
     let fresh = slot.hold.lines.iter().filter(|line| !known.contains(line));
-    let key = slot.hold.key;
-    fresh.map(|l| args![key.0, key.1, key.2, l.envelope, l.period_start, l.amount, l.unfunded]).collect()
+    fresh.map(|l| args![&slot.hold.id, l.envelope, l.period_start, l.amount, l.unfunded]).collect()
 }

@@ -51,7 +51,7 @@ pub async fn newest_period(read: &Read) -> Result<Option<(String, i64, i64)>, Db
 /// # Errors
 /// When the store fails.
 pub async fn active_holds(read: &Read) -> Result<(i64, Option<Micros>), DbError> {
-    let sql = "SELECT COUNT(*), MIN(t.at) FROM holds h JOIN hold_transitions t ON t.run_key = h.run_key \
-               AND t.step_index = h.step_index AND t.ask = h.ask AND t.seq = 0 WHERE h.state = 1";
+    let sql = "SELECT COUNT(*), MIN(t.at) FROM holds h JOIN hold_transitions t ON t.hold_id = h.hold_id AND t.seq = 0 \
+               WHERE h.state = 1";
     read.fetch_one(sql, args![]).await
 }

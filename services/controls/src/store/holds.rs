@@ -22,12 +22,8 @@ runspine_db::row! {
     /// A line of a hold.
     #[derive(Debug, Clone)]
     pub struct LineRow {
-        /// Run.
-        pub run_key: i64,
-        /// Step.
-        pub step_index: i64,
-        /// Ask.
-        pub ask: i64,
+        /// Its hold.
+        pub hold_id: String,
         /// Envelope.
         pub envelope_key: i64,
         /// Begin of the period.
@@ -89,12 +85,18 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// The runs that holds belong to.
+    /// The runs that holds belong to. The holds themselves are on the desk only behind the locks of those runs: at once
+    /// where there is one writer, else by [`Desk::load_hold_ids`].
     ///
     /// # Errors
     /// When the store fails.
     pub async fn load_hold_runs(&mut self, ids: &[&str]) -> Result<Vec<Key>, DbError> {
         let mut runs = Vec::new();
+        if self.lock().is_empty() {
+            self.load_hold_ids(ids).await?;
+            runs.extend(ids.iter().filter_map(|id| self.hold_key(id)).map(|key| key.0));
+            return Ok(runs);
+        }
         for part in ids.chunks(CHUNK) {
             let keys = list(part.iter().map(|id| args![*id]).collect());
             let sql = format!(
@@ -112,6 +114,7 @@ impl Desk<'_> {
     /// # Errors
     /// When the store fails.
     pub async fn load_hold_ids(&mut self, ids: &[&str]) -> Result<(), DbError> {
+        let ids: Vec<&str> = ids.iter().copied().filter(|id| self.hold_key(id).is_none()).collect();
         for part in ids.chunks(CHUNK) {
             let keys: Vec<Args> = part.iter().map(|id| args![*id]).collect();
             self.fetch_holds("hold_id IN (SELECT column1 FROM ", keys, "").await?;
@@ -142,7 +145,7 @@ impl Desk<'_> {
         let mut lines = self.fetch_lines(&fresh).await?;
         for row in fresh {
             let mut hold = row.hold()?;
-            hold.lines = lines.remove(&hold.key).unwrap_or_default();
+            hold.lines = lines.remove(&hold.id).unwrap_or_default();
             let settled = row.settle_digest.zip(row.settle_answer);
             self.hold_ids.insert(hold.id.clone(), hold.key);
             let slot = HoldSlot { before: Some(hold.clone()), settled, newly_settled: false, hold };
@@ -151,21 +154,20 @@ impl Desk<'_> {
         Ok(())
     }
 
-    async fn fetch_lines(&mut self, holds: &[HoldRow]) -> Result<HashMap<HoldKey, Vec<Line>>, DbError> {
-        let mut lines: HashMap<HoldKey, Vec<Line>> = HashMap::new();
+    async fn fetch_lines(&mut self, holds: &[HoldRow]) -> Result<HashMap<String, Vec<Line>>, DbError> {
+        let mut lines: HashMap<String, Vec<Line>> = HashMap::new();
         let mut envelopes = Vec::new();
         for part in holds.chunks(CHUNK) {
-            let keys = list(part.iter().map(|h| args![h.run_key, h.step_index, h.ask]).collect());
+            let keys = list(part.iter().map(|h| args![&h.hold_id]).collect());
             let sql = format!(
-                "SELECT {} FROM hold_lines WHERE (run_key, step_index, ask) IN \
-                 (SELECT column1, column2, column3 FROM {}) ORDER BY envelope_key",
+                "SELECT {} FROM hold_lines WHERE hold_id IN (SELECT column1 FROM {}) ORDER BY envelope_key",
                 LineRow::COLUMNS,
                 keys.sql
             );
             let rows: Vec<LineRow> = self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await?;
             for row in rows {
                 envelopes.push(row.envelope_key);
-                lines.entry((row.run_key, row.step_index, row.ask)).or_default().push(Line {
+                lines.entry(row.hold_id).or_default().push(Line {
                     envelope: row.envelope_key,
                     period_start: row.period_start,
                     amount: row.amount,
@@ -222,7 +224,7 @@ impl Desk<'_> {
             Some((state, _)) => (state.code(), None),
         };
         if let Some(seq) = seq {
-            self.transitions.push((hold.key, seq, from, hold.state.code(), now));
+            self.transitions.push((hold.id.clone(), seq, from, hold.state.code(), now));
         }
         self.hold_ids.insert(hold.id.clone(), hold.key);
         match self.holds.get_mut(&hold.key) {

@@ -40,7 +40,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         1 => "0001_budgets", 2 => "0002_freezes", 3 => "0003_rates", 4 => "0004_signals", 5 => "0005_adjustments",
         6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases", 9 => "0009_bypasses", 10 => "0010_evidence_of_tenant",
         11 => "0011_breakers", 12 => "0012_scopes", 13 => "0013_alerts", 14 => "0014_costsim", 15 => "0015_health",
-        16 => "0016_guardrails", 17 => "0017_evaluations",
+        16 => "0016_guardrails", 17 => "0017_evaluations", 18 => "0018_holds_in_order",
     ],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",

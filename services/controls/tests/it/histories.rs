@@ -113,8 +113,7 @@ async fn check(house: &House) {
     let bad = "SELECT COUNT(*) FROM allocations WHERE held < 0 OR spent < 0 OR held + spent > granted";
     assert_eq!(house.one::<(i64,)>(bad).await.0, 0, "escrow covers");
     let bad = "SELECT COUNT(*) FROM allocations a WHERE held <> (SELECT COALESCE(SUM(n.amount), 0) FROM hold_lines n \
-               JOIN holds h ON h.run_key = n.run_key AND h.step_index = n.step_index AND h.ask = n.ask \
-               WHERE h.state = 1 AND n.run_key = a.run_key AND n.envelope_key = a.envelope_key \
+               JOIN holds h ON h.hold_id = n.hold_id WHERE h.state = 1 AND h.run_key = a.run_key AND n.envelope_key = a.envelope_key \
                AND n.period_start = a.period_start)";
     assert_eq!(house.one::<(i64,)>(bad).await.0, 0, "held is the sum of the active lines");
     let bad = "SELECT COUNT(*) FROM envelope_periods p WHERE granted <> (SELECT COALESCE(SUM(a.granted), 0) \

@@ -68,7 +68,7 @@ on_both_engines! {
         house.admit(1).await.unwrap();
         house.step(step(1, 0, 10)).await.unwrap();
         house.settle(settled(1, 0, 5)).await.unwrap();
-        let sql = "INSERT INTO hold_transitions SELECT run_key, step_index, ask, seq, from_state, 3, at \
+        let sql = "INSERT INTO hold_transitions SELECT hold_id, seq, from_state, 3, at \
                    FROM hold_transitions WHERE seq = 99";
         let again = house.db.write("by_hand", move |tx| Box::pin(async move { Ok(tx.execute(sql, args![]).await?) })).await;
         assert!(again.is_err());
