@@ -107,6 +107,8 @@ pub struct Book {
     periods: HashMap<PeriodKey, Slot<Period>>,
     /// Sum of P of the open allocations of a period, as the store had it.
     stored_spent: HashMap<PeriodKey, i64>,
+    /// By how much the known allocations moved it since: asked at every charge of a group, so it is not summed up anew.
+    moved_spent: HashMap<PeriodKey, i64>,
     allocations: BTreeMap<AllocKey, Slot<Allocation>>,
     by_period: HashMap<PeriodKey, BTreeSet<Key>>,
     complete: HashSet<PeriodKey>,
@@ -196,13 +198,8 @@ impl Book {
     /// Sum of P of the open allocations of a period, as it is now.
     #[must_use]
     pub fn open_spent(&self, key: PeriodKey) -> i64 {
-        let stored = self.stored_spent.get(&key).copied().unwrap_or(0);
-        let runs = self.by_period.get(&key).into_iter().flatten();
-        let moved = runs.filter_map(|run| self.allocations.get(&(*run, key.0, key.1))).map(|slot| {
-            let spent = |a: &Allocation| if a.open { a.spent } else { 0 };
-            spent(&slot.current) - slot.original.as_ref().map_or(0, spent)
-        });
-        stored + moved.sum::<i64>()
+        let of = |sums: &HashMap<PeriodKey, i64>| sums.get(&key).copied().unwrap_or(0);
+        of(&self.stored_spent) + of(&self.moved_spent)
     }
 
     /// Periods that differ from what was read.
@@ -328,8 +325,9 @@ impl Book {
 
     fn set_allocation(&mut self, allocation: Allocation) {
         let key = allocation.key;
-        let slot = self.allocations.get(&key);
-        self.journal.push(Undo::Allocation(key, slot.map(|s| s.current)));
+        let before = self.allocation(key).copied();
+        self.move_spent(key, before, Some(allocation));
+        self.journal.push(Undo::Allocation(key, before));
         match self.allocations.get_mut(&key) {
             Some(slot) => slot.current = allocation,
             None => {
@@ -396,7 +394,13 @@ impl Book {
         self.notices.truncate(mark.notices);
     }
 
+    fn move_spent(&mut self, key: AllocKey, from: Option<Allocation>, to: Option<Allocation>) {
+        let spent = |side: Option<Allocation>| side.filter(|a| a.open).map_or(0, |a| a.spent);
+        *self.moved_spent.entry((key.1, key.2)).or_default() += spent(to) - spent(from);
+    }
+
     fn restore_allocation(&mut self, key: AllocKey, before: Option<Allocation>) {
+        self.move_spent(key, self.allocation(key).copied(), before);
         match (before, self.allocations.get_mut(&key)) {
             (Some(row), Some(slot)) => slot.current = row,
             (None, Some(_)) => {
