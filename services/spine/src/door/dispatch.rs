@@ -157,34 +157,45 @@ impl Dispatches {
         }
     }
 
-    /// A batch that fails is tried until it succeeds; who waits for it is told after the first failure. When `logs`
-    /// refuses it for good, each record is tried alone, so that one bad record does not hold up the rest.
-    async fn write(&self, mut batch: Vec<Entry>, stop: &CancellationToken) {
+    /// A batch that fails is tried until it succeeds; who waits for it loses patience before, or is told in the end:
+    /// a `logs` that starts anew costs its callers a moment and no error. When `logs` refuses it for good, each record
+    /// is tried alone, so that one bad record does not hold up the rest.
+    async fn write(&self, batch: Vec<Entry>, stop: &CancellationToken) {
         let records: Vec<_> = batch.iter().map(|entry| entry.record.clone()).collect();
         let mut outcome = self.sink.append(records.clone()).await;
-        if outcome.as_ref().is_err_and(for_good) && batch.len() > 1 {
-            for entry in batch {
-                Box::pin(self.write(vec![entry], stop)).await;
-            }
-            return;
-        }
-        for done in batch.iter_mut().filter_map(|entry| entry.done.take()) {
-            let told = outcome.clone().map_err(|status| not_recorded().caused_by(status));
-            // The caller may have gone, its record stays.
-            let _ = done.send(told);
-        }
-        while let Err(status) = outcome {
-            if for_good(&status) {
-                tracing::error!(?records, %status, "a dispatch record was refused for good: this line is all of it");
-                return;
+        while let Err(status) = outcome.as_ref() {
+            if for_good(status) {
+                break;
             }
             tracing::warn!(records = records.len(), %status, "dispatch records could not be written");
             if stop.run_until_cancelled(tokio::time::sleep(RETRY_EVERY)).await.is_none() {
                 tracing::error!(?records, "stopped with dispatch records that could not be written");
-                return;
+                break;
             }
             outcome = self.sink.append(records.clone()).await;
         }
+        match outcome {
+            Err(status) if for_good(&status) && batch.len() > 1 => {
+                for entry in batch {
+                    Box::pin(self.write(vec![entry], stop)).await;
+                }
+            }
+            outcome => tell(batch, &records, outcome),
+        }
+    }
+}
+
+/// Tells everybody who still waits.
+fn tell(batch: Vec<Entry>, records: &[DispatchRecord], outcome: Result<(), Status>) {
+    if let Err(status) = &outcome
+        && for_good(status)
+    {
+        tracing::error!(?records, %status, "a dispatch record was refused for good: this line is all of it");
+    }
+    for done in batch.into_iter().filter_map(|entry| entry.done) {
+        let told = outcome.clone().map_err(|status| not_recorded().caused_by(status));
+        // The caller may have gone, its record stays.
+        let _ = done.send(told);
     }
 }
 

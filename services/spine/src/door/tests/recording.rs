@@ -75,6 +75,22 @@ async fn without_a_record_there_is_no_answer_and_the_record_is_not_lost() {
 }
 
 #[tokio::test]
+async fn a_record_that_is_late_costs_its_caller_a_moment_and_no_error() {
+    let world = World::start().await;
+    world.sink.broken.store(true, Ordering::SeqCst);
+    let request = create_limit("r-1");
+    let call = world.call(&world.owner, CREATE_LIMIT, &request);
+    let mend = async {
+        world.until(|| async { world.sink.refused.load(Ordering::SeqCst) > 0 }).await;
+        world.sink.broken.store(false, Ordering::SeqCst);
+    };
+    let (answer, ()) = tokio::join!(call, mend);
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(world.records().len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_client_writes_never_makes_a_record_bad() {
     let world = World::start().await;
     let long = "x".repeat(10_000);

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context as TaskContext, Poll},
 };
@@ -145,6 +145,8 @@ fake!(Spans, "runspine.spine.v1.SpanIngestService");
 pub struct Sink {
     pub records: Mutex<Vec<DispatchRecord>>,
     pub broken: AtomicBool,
+    /// How often it refused because of that.
+    pub refused: AtomicU32,
     /// Records with this request id are refused for good.
     pub poison: Mutex<Option<String>>,
 }
@@ -153,6 +155,7 @@ impl DispatchSink for Sink {
     fn append(&self, records: Vec<DispatchRecord>) -> BoxFuture<'_, Result<(), Status>> {
         Box::pin(async move {
             if self.broken.load(Ordering::SeqCst) {
+                self.refused.fetch_add(1, Ordering::SeqCst);
                 return Err(Status::unavailable("the sink is broken"));
             }
             // As `logs` refuses them.
