@@ -20,20 +20,20 @@ use tempfile::TempDir;
 
 use crate::eventually;
 
-/// Durability is off: a test that checks it must not use this server.
+/// Of every server.
 const SETTINGS: &[&str] = &[
-    "fsync=off",
     // Replicas that wait for each other are told apart at once instead of after the second of the default.
     "deadlock_timeout=20ms",
-    "full_page_writes=off",
-    "shared_buffers=16MB",
     "max_connections=60",
-    "autovacuum=off",
     "wal_level=minimal",
     "max_wal_senders=0",
     "jit=off",
     "listen_addresses=",
 ];
+/// Of a server for tests of behaviour: what it keeps need not outlive it.
+const FORGETFUL: &[&str] = &["fsync=off", "full_page_writes=off", "shared_buffers=16MB", "autovacuum=off"];
+/// Of a server that is measured: it keeps what it answered, as in production.
+const DURABLE: &[&str] = &["fsync=on", "full_page_writes=on", "shared_buffers=512MB", "autovacuum=on"];
 
 const WATCH: &str = r#"folder=$1; shift
 "$@" </dev/null >"$folder/server.log" 2>&1 &
@@ -53,11 +53,24 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a server with an empty database `postgres`.
+    /// Starts a server with an empty database `postgres`. Durability is off: a test that checks it must not use this
+    /// server.
     ///
     /// # Panics
     /// When PostgreSQL is not installed or does not start.
     pub async fn start() -> Self {
+        Self::with(FORGETFUL).await
+    }
+
+    /// Starts a server with an empty database `postgres` that waits for the disk as one in production does.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    pub async fn durable() -> Self {
+        Self::with(DURABLE).await
+    }
+
+    async fn with(settings: &[&str]) -> Self {
         let bin = binaries();
         let user = ServerUser::find();
         let template = template(&bin, user);
@@ -65,7 +78,7 @@ impl Postgres {
         user.own(folder.path());
         let data = folder.path().join("data");
         user.run(Command::new("cp").arg("-a").arg(&template).arg(&data));
-        let watcher = watch(&bin, user, folder.path(), &data);
+        let watcher = watch(&bin, user, folder.path(), &data, settings);
         let (pid_file, log) = (data.join("postmaster.pid"), folder.path().join("server.log"));
         let ready = || async {
             let log = fs::read_to_string(&log).unwrap_or_default();
@@ -91,11 +104,11 @@ impl Drop for Postgres {
     }
 }
 
-fn watch(bin: &Path, user: ServerUser, folder: &Path, data: &Path) -> Child {
+fn watch(bin: &Path, user: ServerUser, folder: &Path, data: &Path, settings: &[&str]) -> Child {
     let mut command = Command::new("sh");
     command.args(["-c", WATCH, "watch"]).arg(folder);
     command.arg(bin.join("postgres")).arg("-D").arg(data).arg("-k").arg(folder);
-    for setting in SETTINGS {
+    for setting in SETTINGS.iter().chain(settings) {
         command.args(["-c", setting]);
     }
     // Its own process group, so that an interrupt from the terminal does not end the watcher before the server.

@@ -33,7 +33,8 @@ pub async fn measure(args: &Args, binary: &Path, work: &Path) -> Outcome<Alone> 
 }
 
 async fn controls(args: &Args, binary: &Path, work: &Path, alone: &mut Alone) -> Outcome<()> {
-    let domain = Domain::start(binary, work, "controls", contracts_controls::DESCRIPTORS, &[]).await?;
+    let domain =
+        Domain::start(binary, work, "controls", contracts_controls::DESCRIPTORS, &[], args.engine).await?;
     let domain = Arc::new(domain);
     let limit_id = holds::limit(&domain).await?;
     for callers in args.callers() {
@@ -46,7 +47,7 @@ async fn controls(args: &Args, binary: &Path, work: &Path, alone: &mut Alone) ->
 
 async fn logs(args: &Args, binary: &Path, work: &Path, alone: &mut Alone) -> Outcome<()> {
     let set = ["logs.trace.max_records=10000000"];
-    let domain = Domain::start(binary, work, "logs", contracts_logs::DESCRIPTORS, &set).await?;
+    let domain = Domain::start(binary, work, "logs", contracts_logs::DESCRIPTORS, &set, args.engine).await?;
     let (domain, seconds) = (Arc::new(domain), args.seconds());
     if args.wants("appends") {
         for callers in args.callers() {

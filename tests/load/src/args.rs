@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Measures the mesh against the machine's own limits in one run, and checks its ledger.
 #[derive(Debug, Clone, Parser)]
@@ -27,6 +27,10 @@ pub struct Args {
     /// `freeze`. Default: all.
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     only: Vec<String>,
+    /// What the measured services store in. PostgreSQL is started from the installed binaries, waits for the disk and
+    /// ends with the harness; its processor time is in no figure.
+    #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
+    pub engine: Engine,
     /// Whole runs stored before the last start is timed. They are made through the API, about 200 a second.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub stored_runs: usize,
@@ -42,6 +46,15 @@ pub struct Args {
     /// What to do instead of measuring.
     #[command(subcommand)]
     pub role: Option<Role>,
+}
+
+/// What services store in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// A file for each domain.
+    Sqlite,
+    /// A schema for each domain.
+    Postgres,
 }
 
 /// What the harness is for itself.

@@ -25,8 +25,10 @@ use tokio::task::JoinSet;
 
 use crate::{
     agent::Agent,
+    args::Engine,
     measure::{Meter, Outcome},
     server::Mesh,
+    storage::Storage,
     wire::{Client, Wire},
 };
 
@@ -81,8 +83,8 @@ struct Report {
 }
 
 /// Records at least so many decisions and back-tests them. False: a report does not agree with what was recorded.
-pub async fn run(binary: PathBuf, work: &Path, decisions: u64) -> Outcome<bool> {
-    let mesh = Mesh::new(binary, work).await?;
+pub async fn run(binary: PathBuf, work: &Path, engine: Engine, decisions: u64) -> Outcome<bool> {
+    let mesh = Mesh::new(binary, work, Storage::empty(engine).await).await?;
     let (server, _) = mesh.start(None).await?;
     let wire = Arc::new(Wire::connect(&server.address, &mesh.key, CALLERS).await?);
     install(&wire).await?;

@@ -8,8 +8,10 @@ use runspine_types::{SystemClock, new_id};
 use tonic::Request;
 
 use crate::{
+    args::Engine,
     measure::Outcome,
     server::{Server, domain_command},
+    storage::Storage,
     wire::CALLERS_A_CONNECTION,
 };
 
@@ -19,6 +21,8 @@ const KEY: [u8; MeshKey::MIN_BYTES] = [7; MeshKey::MIN_BYTES];
 /// A served domain, and the tenant that calls it.
 pub struct Domain {
     server: Server,
+    /// Ends with it.
+    _storage: Storage,
     registry: Registry,
     package: String,
     tenant_id: String,
@@ -32,12 +36,17 @@ impl Domain {
         name: &str,
         descriptors: &'static [u8],
         set: &[&str],
+        engine: Engine,
     ) -> Outcome<Self> {
+        let storage = Storage::empty(engine).await;
+        let url = storage.setting();
+        let set: Vec<&str> = set.iter().copied().chain(url.as_deref()).collect();
         let hex = KEY.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let mut command = domain_command(binary, work, name, set)?;
+        let mut command = domain_command(binary, work, name, &set)?;
         command.env("RUNSPINE_MESH__KEY", hex);
         Ok(Self {
             server: Server::spawn(command).await?,
+            _storage: storage,
             registry: Registry::read(&[descriptors])?,
             package: format!("runspine.{name}.v1"),
             tenant_id: new_id(),

@@ -8,11 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use runspine_db::{Answers, Args, Batch, BoxFuture, Db, Migration, Migrations, StoreConfig, Tx, args};
+use runspine_db::{Answers, Args, Batch, BoxFuture, Db, Migration, Migrations, Tx, args};
 
 use crate::{
+    args::Engine,
     machine::Usage,
     measure::{Meter, Outcome, Point, together},
+    storage::Storage,
 };
 
 /// Bytes of a trace record, and of what the disk is asked to append.
@@ -67,16 +69,16 @@ impl Batch for Rows {
 }
 
 /// Group commit of single rows through `runspine-db`, at every number of callers.
-pub async fn store(folder: &Path, callers: &[usize], seconds: f64) -> Outcome<Vec<Point>> {
-    let config = StoreConfig::Sqlite { dir: folder.to_path_buf() };
-    let db = Db::open(&config, "bare", MIGRATIONS).await?;
+pub async fn store(engine: Engine, folder: &Path, callers: &[usize], seconds: f64) -> Outcome<Vec<Point>> {
+    let storage = Storage::empty(engine).await;
+    let db = Db::open(&storage.config(folder), "bare", MIGRATIONS).await?;
     let mut points = Vec::new();
     let mut run: i64 = 0;
     for &count in callers {
         let from = run;
         run += i64::try_from(count)?;
         let inserts = |until| (from..run).map(|run| insert(db.clone(), run, until)).collect();
-        points.push(together("bare SQLite group commit", process::id(), seconds, inserts).await?);
+        points.push(together("bare group commit", process::id(), seconds, inserts).await?);
     }
     db.close().await;
     Ok(points)

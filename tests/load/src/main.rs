@@ -14,6 +14,7 @@ mod echo;
 mod floor;
 mod freeze;
 mod holds;
+mod lag;
 mod ledger;
 mod machine;
 mod measure;
@@ -22,6 +23,7 @@ mod report;
 mod runs;
 mod server;
 mod steps;
+mod storage;
 mod stories;
 mod stream;
 mod targets;
@@ -42,12 +44,14 @@ use crate::{
     agent::Book,
     args::{Args, Role},
     freeze::Freeze,
+    lag::Lag,
     ledger::Audit,
     machine::{Machine, resident_mib},
     measure::{Outcome, Point},
     proof::Proof,
     report::Report,
     server::{Mesh, Server},
+    storage::Storage,
     wire::Wire,
 };
 
@@ -87,7 +91,7 @@ async fn run(args: &Args) -> Outcome<bool> {
     }
     fs::create_dir_all(&data)?;
     if let Some(Role::Backtest { decisions }) = args.role {
-        return backtest::run(served(args).await?, &work, decisions).await;
+        return backtest::run(served(args).await?, &work, args.engine, decisions).await;
     }
     let report = measure(args, &work).await?;
     report.write(&work.join("report.json"))?;
@@ -110,12 +114,15 @@ async fn measure(args: &Args, work: &Path) -> Outcome<Report> {
     if args.wants("floor") {
         tell("the disk and the bare store")?;
         points.push(floor::disk(&work.join("data"), seconds.min(1.0))?);
-        points.extend(floor::store(&work.join("data"), &callers, seconds.min(1.0)).await?);
+        points.extend(floor::store(args.engine, &work.join("data"), &callers, seconds.min(1.0)).await?);
     }
     if args.wants("echo") {
         points.extend(echoes(&callers, seconds).await?);
     }
     let alone = alone::measure(args, &binary, work).await?;
+    for point in points.iter().chain(&alone.points) {
+        tell(&point.line())?;
+    }
     points.extend(alone.points);
     let mut report = govern(args, binary, work, points).await?;
     report.long_proof = alone.proof;
@@ -140,12 +147,13 @@ struct Loaded {
     points: Vec<Point>,
     books: Vec<Book>,
     audit: Audit,
+    lag: Option<Lag>,
     proof: Option<Proof>,
     freeze: Option<Freeze>,
 }
 
 async fn govern(args: &Args, binary: PathBuf, work: &Path, mut points: Vec<Point>) -> Outcome<Report> {
-    let mesh = Mesh::new(binary, work).await?;
+    let mesh = Mesh::new(binary, work, Storage::empty(args.engine).await).await?;
     tell("start on an empty folder")?;
     let (server, start_empty) = mesh.start(None).await?;
     tokio::time::sleep(SETTLE).await;
@@ -166,6 +174,7 @@ async fn govern(args: &Args, binary: PathBuf, work: &Path, mut points: Vec<Point
         proof: loaded.proof,
         long_proof: None,
         freeze: loaded.freeze,
+        lag: loaded.lag,
         idle_mib,
         loaded_mib,
         start_empty_ms: millis(start_empty),
@@ -205,6 +214,7 @@ async fn load(args: &Args, mesh: &Mesh, server: &Server) -> Outcome<Loaded> {
     }
     tell(&format!("the ledger of {} runs", books.len()))?;
     let audit = ledger::check(&wire, &books).await?;
+    let lag = lag::measure(&wire).await?;
     let proof = proof::measure(&wire, &books).await?;
     // Last: what it freezes ends without the ledger that agents keep.
     let mut freeze = None;
@@ -215,7 +225,7 @@ async fn load(args: &Args, mesh: &Mesh, server: &Server) -> Outcome<Loaded> {
             freeze::measure(&Arc::new(Wire::connect(&server.address, &mesh.key, runs).await?), runs).await?,
         );
     }
-    Ok(Loaded { points, books, audit, proof, freeze })
+    Ok(Loaded { points, books, audit, lag, proof, freeze })
 }
 
 fn tell(what: &str) -> Outcome<()> {

@@ -89,6 +89,15 @@ impl Point {
             of_echo: None,
         }
     }
+
+    /// The point in a line, for who waits for the report.
+    pub fn line(&self) -> String {
+        let Self { what, callers, rate, server_cpu_us, .. } = self;
+        let p50 = self.p50_us / 1_000.0;
+        format!(
+            "{what}, {callers} callers: {rate:.0} a second, p50 {p50:.2} ms, server {server_cpu_us:.0} µs CPU"
+        )
+    }
 }
 
 /// Lets callers work at once until their time is over, and makes a point of what they measured. `server` is the process

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::{
     appends::LongProof,
     freeze::Freeze,
+    lag::Lag,
     ledger::Audit,
     machine::Machine,
     measure::{Outcome, Point},
@@ -34,6 +35,8 @@ pub struct Report {
     pub long_proof: Option<LongProof>,
     /// The freeze of running agents.
     pub freeze: Option<Freeze>,
+    /// How far the ledger was behind the domains.
+    pub lag: Option<Lag>,
     /// Resident memory in MiB after the first answer on an empty folder.
     pub idle_mib: f64,
     /// The same after the load.
@@ -129,6 +132,11 @@ impl Report {
             a.projection_lag_ms
         );
         table.add_row(["ledger".to_owned(), text]);
+        if let Some(lag) = &self.lag {
+            let text =
+                format!("{:.0} ms median, {:.0} ms p99 of {} entries", lag.p50_ms, lag.p99_ms, lag.entries);
+            table.add_row(["ledger behind the domains".to_owned(), text]);
+        }
         table
     }
 }

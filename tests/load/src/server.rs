@@ -17,7 +17,7 @@ use tokio::{
 };
 use tonic::Code;
 
-use crate::{measure::Outcome, wire::Wire};
+use crate::{measure::Outcome, storage::Storage, wire::Wire};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(20);
@@ -72,13 +72,14 @@ pub struct Mesh {
     binary: PathBuf,
     data: PathBuf,
     log: PathBuf,
+    storage: Storage,
     /// The API key.
     pub key: String,
 }
 
 impl Mesh {
     /// A mesh over an empty folder.
-    pub async fn new(binary: PathBuf, work: &Path) -> Outcome<Self> {
+    pub async fn new(binary: PathBuf, work: &Path, storage: Storage) -> Outcome<Self> {
         let data = work.join("data");
         let mut make = Command::new(&binary);
         make.arg("keys").arg("--data").arg(&data);
@@ -87,7 +88,7 @@ impl Mesh {
         let text = String::from_utf8_lossy(&made.stdout).into_owned();
         let key = text.lines().next().filter(|_| made.status.success());
         let key = key.ok_or_else(|| String::from_utf8_lossy(&made.stderr).into_owned())?.to_owned();
-        Ok(Self { binary, data, log: work.join("serve.log"), key })
+        Ok(Self { binary, data, log: work.join("serve.log"), storage, key })
     }
 
     /// Starts it. The time runs from the start of the process to the first answered call.
@@ -104,6 +105,9 @@ impl Mesh {
             "controls.guardrails.agent_day_cost=1000000000000",
         ] {
             command.args(["--set", set]);
+        }
+        if let Some(set) = self.storage.setting() {
+            command.args(["--set", &set]);
         }
         command.stderr(File::options().create(true).append(true).open(&self.log)?);
         let begun = Instant::now();

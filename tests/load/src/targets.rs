@@ -23,7 +23,7 @@ fn target(what: &str, aim: String, measured: String, met: bool) -> Target {
 
 /// Judges a report; what was not measured has no line.
 pub fn judge(report: &Report) -> Vec<Target> {
-    [steps(report), alone(report), proofs(report), freeze(report), process(report)].concat()
+    [steps(report), alone(report), proofs(report), freeze(report), lag(report), process(report)].concat()
 }
 
 fn steps(report: &Report) -> Vec<Target> {
@@ -85,6 +85,16 @@ fn freeze(report: &Report) -> Vec<Target> {
         target(&notice, "≤ 100 ms".to_owned(), format!("{p99:.0} ms"), p99 <= 100.0),
         target(&reached, "≤ 5 s".to_owned(), format!("{contained} ms"), contained <= 5_000),
     ]
+}
+
+fn lag(report: &Report) -> Vec<Target> {
+    let lags = report.lag.iter();
+    let measured = |p99: f64| format!("{p99:.0} ms");
+    lags.map(|l| {
+        let aim = "≤ 1 s".to_owned();
+        target("ledger behind the domains under load, p99", aim, measured(l.p99_ms), l.p99_ms <= 1_000.0)
+    })
+    .collect()
 }
 
 fn process(report: &Report) -> Vec<Target> {
