@@ -8,10 +8,10 @@ use runspine_faults::{
 };
 
 /// Kills in all, unless the environment says otherwise.
-const KILLS: u64 = 50;
+const KILLS: u64 = 75;
 /// Kills over one data folder: a round, with a seed of its own.
-const IN_A_ROW: u64 = 10;
-const BLOW: Blow = Blow { after: 30_000..900_000, away: 0..150_000 };
+const IN_A_ROW: u64 = 25;
+const BLOW: Blow = Blow { after: 20_000..600_000, away: 0..150_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_survives_and_every_run_ends() {

@@ -8,7 +8,7 @@ use runspine_faults::{Dice, Report, Script, Temper, audit, install, kills, ledge
 use runspine_testkit::until_ok;
 use tokio::time::sleep;
 
-const KILLS: u64 = 20;
+const KILLS: u64 = 45;
 const AT_ONCE: usize = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
