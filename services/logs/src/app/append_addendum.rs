@@ -227,7 +227,7 @@ impl Work {
         let mut state: TraceState = row.state(u64::MAX);
         let (mut rows, mut receipts, mut facts) = (Vec::<Args>::new(), Vec::new(), Vec::new());
         let mut summary = Summary::new();
-        let mut payloads = Vec::new();
+        let (mut payloads, mut references) = (Vec::new(), Vec::new());
         for (n, item) in self.addendum.items.iter().enumerate() {
             let stamp = Stamp { now: self.now, record_id: new_id() };
             let Outcome::Appended(new) = state.append(item, stamp)? else { continue };
@@ -235,11 +235,12 @@ impl Work {
             facts.extend(events::fact(&new, 0));
             receipts.push(Receipt::new(&row.trace_id, &new));
             rows.push(records::row(row.trace_key, item, &new));
+            references.extend(records::reference_row(row.trace_key, &new));
             let kept = self.offered.get(n).into_iter().flat_map(|offered| &offered.kept);
             let (of, position) = (&self.addendum.of, new.record.position);
             payloads.extend(kept.map(|kept| payloads::row(of, row.trace_key, position, kept, self.now)));
         }
-        records::insert(tx, rows).await?;
+        records::insert(tx, rows, references).await?;
         payloads::insert(tx, payloads).await?;
         traces::advance(tx, &[Advance { trace_key: row.trace_key, had: 0, state: &state }]).await?;
         (row.record_count, row.last_link) = (state.count, state.last_link);

@@ -194,6 +194,8 @@ pub(super) enum Pending {
 pub(super) struct Group {
     open: HashMap<TraceRef, Open>,
     rows: Vec<Args>,
+    /// What steps among them are found by.
+    references: Vec<Args>,
     /// Payloads of the records.
     payloads: Vec<Args>,
     /// How many payloads were denied, by trace and operation.
@@ -233,6 +235,7 @@ impl Group {
         let mut group = Self {
             open: open.collect(),
             rows: Vec::new(),
+            references: Vec::new(),
             payloads: Vec::new(),
             denied: BTreeMap::new(),
             erased: HashSet::new(),
@@ -298,7 +301,8 @@ impl Group {
         };
         // One item checks before it changes anything; several need the state from before the first.
         let before = (append.items.len() > 1).then(|| {
-            (open.state.clone(), open.facts.len(), self.rows.len(), self.payloads.len(), self.denied.clone())
+            let rows = (self.rows.len(), self.references.len(), self.payloads.len());
+            (open.state.clone(), open.facts.len(), rows, self.denied.clone())
         });
         let nobody_reads = self.erased.contains(&(append.of.tenant_id.clone(), append.of.run_id.clone()));
         let mut receipts = Vec::with_capacity(append.items.len());
@@ -311,6 +315,7 @@ impl Group {
                 }
                 Ok(Outcome::Appended(new)) => {
                     self.rows.push(records::row(open.row.trace_key, item, &new));
+                    self.references.extend(records::reference_row(open.row.trace_key, &new));
                     let trace_key = open.row.trace_key;
                     if let Some(offered) = append.offered.get(n) {
                         let position = new.record.position;
@@ -325,10 +330,11 @@ impl Group {
                     open.note(item, &new);
                 }
                 Err(fault) => {
-                    if let Some((state, facts, rows, payloads, denied)) = before {
+                    if let Some((state, facts, (rows, references, payloads), denied)) = before {
                         open.state = state;
                         open.facts.truncate(facts);
                         self.rows.truncate(rows);
+                        self.references.truncate(references);
                         self.payloads.truncate(payloads);
                         self.denied = denied;
                     }
@@ -344,7 +350,8 @@ impl Group {
         if self.rows.is_empty() {
             return Ok(Vec::new());
         }
-        records::insert(tx, std::mem::take(&mut self.rows)).await?;
+        let references = std::mem::take(&mut self.references);
+        records::insert(tx, std::mem::take(&mut self.rows), references).await?;
         payloads::insert(tx, std::mem::take(&mut self.payloads)).await?;
         let denied = std::mem::take(&mut self.denied);
         let denied: Vec<_> = denied.into_iter().map(|((key, operation), n)| (key, operation, n)).collect();

@@ -48,6 +48,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         16 => "0016_export_parts",
         17 => "0017_spans",
         18 => "0018_export_filters",
+        19 => "0019_step_references",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
@@ -56,6 +57,6 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         "legal_holds", "certificates", "certificate_events", "mismatches", "mismatch_events",
         "exports", "export_events", "export_parts", "system_records",
         "trace_archives", "replays", "replay_checks", "replay_ends",
-        "trace_purges", "otlp_spans",
+        "trace_purges", "otlp_spans", "step_references",
     ],
 };

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
+use contracts_logs::v1::trace_record;
 use runspine_db::{Args, AssertSqlSafe, DbError, Read, Row, Tuples, Tx, Value, args};
 use runspine_logs_domain::{
     proof::StoredRecord,
@@ -77,9 +78,21 @@ pub fn row(trace_key: i64, item: &Item, new: &Appended) -> Args {
     ]
 }
 
-/// Inserts rows that [`row`] made.
-pub async fn insert(tx: &mut Tx, rows: Vec<Args>) -> Result<(), DbError> {
+/// The row by which a new step is found by its reference; `None` when it has none, or is no step.
+pub fn reference_row(trace_key: i64, new: &Appended) -> Option<Args> {
+    match &new.record.body {
+        Some(trace_record::Body::Step(step)) if !step.external_ref.is_empty() => {
+            Some(args![trace_key, &step.external_ref, new.record.position])
+        }
+        _ => None,
+    }
+}
+
+/// Inserts rows that [`row`] made, and those that [`reference_row`] did.
+pub async fn insert(tx: &mut Tx, rows: Vec<Args>, references: Vec<Args>) -> Result<(), DbError> {
     tx.insert_rows("trace_records", &INSERTED, rows, "").await?;
+    let columns = ["trace_key", "external_ref", "position"];
+    tx.insert_rows("step_references", &columns, references, "").await?;
     Ok(())
 }
 
@@ -100,55 +113,77 @@ runspine_db::row! {
     }
 }
 
-/// The columns of `FactRow` as they are joined.
+/// The columns of `FactRow` as they are joined, but for the reference and what stands behind it.
 const FACT: &str = "r.trace_key, r.position, r.idempotency_key, r.content_digest, r.request_digest, r.body, r.step_index, \
-    r.retry_count, r.kind, r.status, r.reference, r.target";
+    r.retry_count, r.kind, r.status";
+
+/// How the records of a list of values are found.
+#[derive(Debug, Clone, Copy)]
+enum LookUp {
+    /// By a column of theirs.
+    Column(&'static str),
+    /// As steps, by the reference under which they were recorded.
+    StepReference,
+}
+
+impl LookUp {
+    fn sql(self, values: &str) -> String {
+        match self {
+            Self::Column(column) => format!(
+                "SELECT {FACT}, r.reference, r.target FROM {values} AS w CROSS JOIN trace_records r \
+                 WHERE r.trace_key = w.column1 AND r.{column} = w.column2"
+            ),
+            Self::StepReference => format!(
+                "SELECT {FACT}, s.external_ref AS reference, r.target FROM {values} AS w \
+                 CROSS JOIN step_references s CROSS JOIN trace_records r \
+                 WHERE s.trace_key = w.column1 AND s.external_ref = w.column2 \
+                 AND r.trace_key = s.trace_key AND r.position = s.position"
+            ),
+        }
+    }
+}
 
 /// What is already known about the items to append: one statement for all look-ups, unless they are too many for one.
 pub async fn facts(tx: &mut Tx, wanted: &BTreeMap<i64, Wanted>) -> Result<Vec<(i64, Fact)>, DbError> {
     let (mut keys, mut steps, mut references, mut positions) =
         (Tuples::new(2), Tuples::new(2), Tuples::new(2), Tuples::new(2));
+    let mut step_references = Tuples::new(2);
     for (trace_key, wanted) in wanted {
         wanted.keys.iter().for_each(|k| keys.push(args![*trace_key, k]));
         wanted.steps.iter().for_each(|s| steps.push(args![*trace_key, *s]));
         wanted.references.iter().for_each(|r| references.push(args![*trace_key, r]));
         wanted.positions.iter().for_each(|p| positions.push(args![*trace_key, *p]));
+        wanted.step_references.iter().for_each(|r| step_references.push(args![*trace_key, r]));
     }
     let lookups = [
-        ("idempotency_key", keys),
-        ("step_index", steps),
-        ("reference", references),
-        ("position", positions),
+        (LookUp::Column("idempotency_key"), keys),
+        (LookUp::Column("step_index"), steps),
+        (LookUp::Column("reference"), references),
+        (LookUp::Column("position"), positions),
+        (LookUp::StepReference, step_references),
     ];
     let asked = lookups.into_iter().filter(|(_, tuples)| !tuples.is_empty());
-    let (columns, lists): (Vec<&str>, Vec<Tuples>) = asked.unzip();
-    if columns.is_empty() {
+    let (lookups, lists): (Vec<LookUp>, Vec<Tuples>) = asked.unzip();
+    if lookups.is_empty() {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
     match Tuples::together(lists) {
         Ok((texts, args)) => {
-            let selects = texts.iter().zip(&columns).map(|(values, column)| look_up_sql(values, column));
+            let selects = texts.iter().zip(&lookups).map(|(values, look_up)| look_up.sql(values));
             let sql = selects.collect::<Vec<_>>().join(" UNION ALL ");
             found.extend(tx.fetch_all::<FactRow>(AssertSqlSafe(sql), args).await?);
         }
         Err(lists) => {
-            for (column, tuples) in columns.into_iter().zip(lists) {
+            for (look_up, tuples) in lookups.into_iter().zip(lists) {
                 for (values, args) in tuples.parts() {
-                    let sql = look_up_sql(&values, column);
+                    let sql = look_up.sql(&values);
                     found.extend(tx.fetch_all::<FactRow>(AssertSqlSafe(sql), args).await?);
                 }
             }
         }
     }
     found.into_iter().map(|row| Ok((row.trace_key, row.fact()?))).collect()
-}
-
-fn look_up_sql(values: &str, column: &str) -> String {
-    format!(
-        "SELECT {FACT} FROM {values} AS w CROSS JOIN trace_records r \
-         WHERE r.trace_key = w.column1 AND r.{column} = w.column2"
-    )
 }
 
 impl FactRow {

@@ -115,7 +115,7 @@ pub struct Columns<'a> {
     pub status: i32,
     /// Name of the skill, tool or model.
     pub name: Cow<'a, str>,
-    /// What the record is found by: decision id, call id, span, reference of a step.
+    /// What the record is found by: decision id, call id, span.
     pub reference: Option<Cow<'a, str>>,
     /// STEP: the decision that it was done under.
     pub decision_id: Option<Cow<'a, str>>,
@@ -226,7 +226,6 @@ impl<'a> Columns<'a> {
         self.name = Cow::Borrowed(&s.name);
         self.code = Cow::Borrowed(&s.outcome_code);
         self.decision_id = some(&s.decision_id);
-        self.reference = some(&s.external_ref);
         if s.started_at.is_some() {
             self.started_at = micros(s.started_at.as_ref());
         }

@@ -28,7 +28,7 @@ pub struct Fact {
     pub kind: i32,
     /// STEP, RESOLUTION: the outcome; DECISION: the verdict.
     pub status: i32,
-    /// Decision id, call id or span.
+    /// Decision id, call id, span or the reference under which a step was recorded.
     pub reference: Option<String>,
     /// RESOLUTION: the position it settles.
     pub target: Option<u64>,
@@ -43,6 +43,8 @@ pub struct Wanted {
     pub steps: BTreeSet<u32>,
     /// Decision ids, call ids, spans.
     pub references: BTreeSet<String>,
+    /// References under which steps were recorded.
+    pub step_references: BTreeSet<String>,
     /// Positions.
     pub positions: BTreeSet<u64>,
 }
@@ -90,10 +92,16 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Adds a fact; a position is known once.
+    /// Adds a fact; a position is known once. What a step is found by may come later than the step.
     pub fn insert(&mut self, fact: Fact) {
         let position = fact.position;
-        if self.by_position.contains_key(&position) {
+        if let Some(known) = self.by_position.get_mut(&position) {
+            if known.reference.is_none()
+                && let Some(reference) = fact.reference
+            {
+                self.by_reference.entry(reference.clone()).or_default().push(position);
+                known.reference = Some(reference);
+            }
             return;
         }
         self.by_key.insert(fact.idempotency_key.clone(), position);

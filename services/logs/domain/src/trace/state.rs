@@ -156,9 +156,17 @@ impl TraceState {
             retry_count: new.columns.retry_count,
             kind: new.columns.kind,
             status: new.columns.status,
-            reference: new.columns.reference.as_deref().map(str::to_owned),
+            reference: found_by(&new.columns, &item.body),
             target: new.columns.target,
         });
+    }
+}
+
+/// What a record is found by: as its column says, and a step by its reference.
+fn found_by(columns: &Columns<'_>, body: &trace_record::Body) -> Option<String> {
+    match body {
+        trace_record::Body::Step(b) => (!b.external_ref.is_empty()).then(|| b.external_ref.clone()),
+        _ => columns.reference.as_deref().map(str::to_owned),
     }
 }
 

@@ -115,10 +115,11 @@ impl Turn {
             let wanted = wanted.entry(one.of.clone()).or_default();
             let span = &one.span;
             wanted.keys.insert(format!("otlp/{}", span.external_ref()));
+            // The span's own name may be that of a link, or the reference of a step.
             wanted.references.insert(span.external_ref());
-            wanted
-                .references
-                .extend([span.decision_id(), span.call_id()].into_iter().flatten().map(str::to_owned));
+            wanted.references.extend(span.decision_id().map(str::to_owned));
+            wanted.step_references.insert(span.external_ref());
+            wanted.step_references.extend(span.call_id().map(str::to_owned));
         }
         let mut group = Group::open(tx, wanted, max_records).await?;
         let mut more: BTreeMap<TraceRef, Wanted> = BTreeMap::new();

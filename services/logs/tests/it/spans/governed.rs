@@ -3,8 +3,9 @@
 use contracts_common::common::v1::{GovernanceProfile, Verdict};
 use contracts_logs::v1::{self as pb, ProofStatus, record_item::Body};
 use opentelemetry_proto::tonic::trace::v1::Span;
+use runspine_db::{AssertSqlSafe, args};
 use runspine_logs_domain::chain::payload_digest;
-use runspine_testkit::{TestStore, on_both_engines, run};
+use runspine_testkit::{TestStore, assert_append_only, on_both_engines, run};
 
 use super::harness::{chat, counts, refusals, text, tool, whole, with};
 use crate::traces::harness::{House, decided, decision, sealing, step};
@@ -14,14 +15,20 @@ fn under(span: Span, decision_id: &str) -> Span {
     with(span, [text("runspine.decision_id", decision_id)])
 }
 
+/// A step that was recorded under a reference.
+fn referred(key: &str, step_index: u32, decision_id: &str, reference: &str) -> pb::RecordItem {
+    let mut item = step(key, step_index, decision_id);
+    if let Some(Body::Step(step)) = &mut item.body {
+        step.external_ref = reference.to_owned();
+    }
+    item
+}
+
 on_both_engines! {
     async fn a_recorded_step_is_described_and_not_doubled(store: TestStore) {
         let house = House::over(store).await;
         house.begin(1).await;
-        let mut named = step("s2", 1, "d2");
-        if let Some(Body::Step(step)) = &mut named.body {
-            step.external_ref = "call-7".to_owned();
-        }
+        let named = referred("s2", 1, "d2", "call-7");
         house.append(1, vec![decision("d1", 0), step("s1", 0, "d1"), decision("d2", 1), named]).await.unwrap();
         let same = [whole("gen_ai.usage.input_tokens", 10), whole("gen_ai.usage.output_tokens", 5)];
         let batch = vec![
@@ -38,6 +45,35 @@ on_both_engines! {
         let seal = house.seal(sealing(1, 1)).await.unwrap().seal.unwrap();
         let seal = <pb::TraceSeal as prost::Message>::decode(seal.seal_bytes).unwrap();
         assert_eq!((seal.cost_microusd, seal.input_tokens, seal.record_count), (3_000, 20, 7));
+        assert_eq!(house.prove(1).await.overall(), ProofStatus::Verified);
+    }
+
+    async fn what_a_step_is_found_by_is_no_part_of_its_proof(store: TestStore) {
+        let house = House::over(store).await;
+        house.begin(1).await;
+        let named = referred("s1", 0, "d1", "call-7");
+        house.append(1, vec![decision("d1", 0), named, decision("d2", 1), step("s2", 1, "d2")]).await.unwrap();
+        let db = house.db().await;
+        let rows = "SELECT external_ref, position FROM step_references";
+        let found: Vec<(String, u64)> = db.read().fetch_all(rows, args![]).await.unwrap();
+        assert_eq!(found, [("call-7".to_owned(), 2)], "a step without a reference has no row");
+        assert_append_only(&db, "step_references").await;
+        // As a folder of before has it: the record, and no row by which it is found.
+        let open = db.dialect().pick(
+            "DROP TRIGGER step_references_append_only_delete",
+            "DROP TRIGGER step_references_append_only_update ON step_references",
+        );
+        for sql in [open, "DELETE FROM step_references"] {
+            let run = |sql: &'static str| db.write("before", move |tx| {
+                Box::pin(async move { Ok(tx.execute(AssertSqlSafe(sql.to_owned()), args![]).await?) })
+            });
+            run(sql).await.unwrap();
+        }
+        let named = with(tool(1, "weather.get"), [text("gen_ai.tool.call.id", "call-7")]);
+        assert_eq!(counts(&house.spans(1, vec![named]).await), (1, 0, 0, 0));
+        assert_eq!((house.steps(1).await.len(), house.links(1).await.len()), (3, 0));
+        house.settle(1, 1).await;
+        house.seal(sealing(1, 1)).await.unwrap();
         assert_eq!(house.prove(1).await.overall(), ProofStatus::Verified);
     }
 
