@@ -1,6 +1,6 @@
 //! Settings under `logs.…`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use runspine_boot::{BootError, ConfigProblem};
 use runspine_logs_domain::note::NoteKey;
@@ -24,6 +24,32 @@ pub struct Config {
     pub payload: PayloadConfig,
     /// The archive of traces.
     pub archive: ArchiveConfig,
+    /// Runs that exist only as OpenTelemetry spans.
+    pub otlp: OtlpConfig,
+}
+
+/// Settings of runs that exist only as OpenTelemetry spans.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OtlpConfig {
+    /// Seconds without a span after which a run whose root came is over, 5 to 3 600. Default 60.
+    pub quiet_seconds: u32,
+    /// Whether STRICT takes spans of runs that nobody started, as the other profiles do. Default false.
+    pub accept_ungoverned: bool,
+}
+
+impl Default for OtlpConfig {
+    fn default() -> Self {
+        Self { quiet_seconds: 60, accept_ungoverned: false }
+    }
+}
+
+impl OtlpConfig {
+    /// How long a run whose root came may be silent.
+    #[must_use]
+    pub fn quiet(&self) -> Duration {
+        Duration::from_secs(self.quiet_seconds.into())
+    }
 }
 
 /// Settings of the archive.
@@ -186,6 +212,8 @@ impl Config {
         require(days, "logs.payload.retention_days", "1 to 36 500");
         let days = (1..=36_500).contains(&self.archive.after_days);
         require(days, "logs.archive.after_days", "1 to 36 500");
+        let quiet = (5..=3_600).contains(&self.otlp.quiet_seconds);
+        require(quiet, "logs.otlp.quiet_seconds", "5 to 3 600");
         if problems.is_empty() { Ok(()) } else { Err(BootError::Config(problems)) }
     }
 }

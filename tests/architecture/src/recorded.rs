@@ -128,7 +128,9 @@ pub const RECORDS: &[(&str, Record)] = &[
     ("incidents.v1.IncidentExportService/CompleteExport", Entry("incidents.IncidentExported")),
     (
         "incidents.v1.IncidentExportService/FailExport",
-        Elsewhere("says that nothing left the house; the promise of it is closed in the chain of its contract"),
+        Elsewhere(
+            "says that nothing left the house; the promise of it is closed in the chain of its contract",
+        ),
     ),
     (
         "incidents.v1.IncidentExportService/PrepareExport",
@@ -202,6 +204,7 @@ pub const RECORDS: &[(&str, Record)] = &[
         Elsewhere("is an append-only record of what the mesh did itself, and changes nothing in it"),
     ),
     ("logs.v1.SpanService/AppendSpans", Elsewhere(TRACE)),
+    ("logs.v1.SpanService/ClaimObservedRuns", Entry("logs.ObservedRunQuiet")),
     ("logs.v1.TraceService/AppendAddendum", Entry("logs.AddendumSealed")),
     ("logs.v1.TraceService/AppendRecords", Elsewhere(TRACE)),
     ("logs.v1.TraceService/ArchiveTrace", Entry("logs.TraceArchived")),

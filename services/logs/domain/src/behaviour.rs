@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use contracts_common::common::v1::StepOutcome;
+use contracts_common::common::v1::{RunSource, StepOutcome};
 use contracts_logs::v1::{Resolution, Step};
-use runspine_types::{Digest, Hasher};
+use runspine_types::{Digest, Hasher, Micros};
+
+use crate::bytes::micros;
 
 /// What one step contributes: its final try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,8 @@ struct Item {
     parameters: [u8; 32],
     outcome: i32,
     code: String,
+    /// Where it stands among steps that have no order of their own: its start, and the span that it is.
+    place: Option<(Micros, String)>,
 }
 
 /// Collects the final try of each step while a trace is read once, in position order.
@@ -22,6 +26,7 @@ struct Item {
 /// before the end.
 #[derive(Debug, Clone, Default)]
 pub struct Behaviour {
+    ranked: bool,
     steps: BTreeMap<u32, Item>,
     ambiguous: BTreeMap<u64, u32>,
 }
@@ -31,6 +36,13 @@ impl Behaviour {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same of a run from `source`. Spans come in any order: the steps of a run that exists only as spans have the
+    /// index of their rank by start and span id, whatever index they were recorded under.
+    #[must_use]
+    pub fn of_source(source: i32) -> Self {
+        Self { ranked: source == RunSource::Otlp as i32, ..Self::default() }
     }
 
     /// Takes a try of step `index`, stored at `position`. A RETRIED try is left out: another follows.
@@ -47,6 +59,7 @@ impl Behaviour {
             parameters: step.parameters_digest.as_ref().try_into().unwrap_or([0; 32]),
             outcome: step.outcome,
             code: step.outcome_code.clone(),
+            place: self.ranked.then(|| (micros(step.started_at.as_ref()), step.external_ref.clone())),
         };
         self.steps.insert(index, item);
     }
@@ -80,17 +93,18 @@ impl Behaviour {
     /// The first step at which two behaviours differ; `None` when their signatures are equal.
     #[must_use]
     pub fn divergence(&self, other: &Self) -> Option<Divergence> {
-        let (mut left, mut right) = (self.steps.iter(), other.steps.iter());
+        let (left, right) = (self.items(), other.items());
+        let (mut left, mut right) = (left.into_iter(), right.into_iter());
         let mut place = 0;
         loop {
             let (l, r) = (left.next(), right.next());
             let reasons = match (l, r) {
                 (None, None) => return None,
-                (Some((l_index, l)), Some((r_index, r))) => differences((*l_index, l), (*r_index, r)),
+                (Some(l), Some(r)) => differences(l, r),
                 _ => vec!["LENGTH"],
             };
             if !reasons.is_empty() {
-                let index = |side: Option<(&u32, &Item)>| side.map(|(index, _)| *index);
+                let index = |side: Option<(u32, &Item)>| side.map(|(index, _)| index);
                 return Some(Divergence { place, left: index(l), right: index(r), reasons });
             }
             place += 1;
@@ -100,12 +114,25 @@ impl Behaviour {
     /// The signature: a chain over the items in step order.
     #[must_use]
     pub fn signature(&self) -> Digest {
-        self.steps.iter().fold(Hasher::new("runspine.behaviour.v1").finish(), |previous, (index, item)| {
-            Hasher::new("runspine.behaviour.v1")
-                .fixed(previous.as_bytes())
-                .sized(&item.encode(*index))
-                .finish()
-        })
+        self.items().into_iter().fold(
+            Hasher::new("runspine.behaviour.v1").finish(),
+            |previous, (index, item)| {
+                Hasher::new("runspine.behaviour.v1")
+                    .fixed(previous.as_bytes())
+                    .sized(&item.encode(index))
+                    .finish()
+            },
+        )
+    }
+
+    /// The items with the index that counts, in its order.
+    fn items(&self) -> Vec<(u32, &Item)> {
+        if !self.ranked {
+            return self.steps.iter().map(|(index, item)| (*index, item)).collect();
+        }
+        let mut items: Vec<&Item> = self.steps.values().collect();
+        items.sort_by(|a, b| a.place.cmp(&b.place));
+        (0..).zip(items).collect()
     }
 }
 
@@ -114,9 +141,9 @@ impl Behaviour {
 pub struct Divergence {
     /// Its place among the steps, from 0.
     pub place: u64,
-    /// Its index on the left.
+    /// Its index on the left; its rank where that counts.
     pub left: Option<u32>,
-    /// Its index on the right.
+    /// Its index on the right; its rank where that counts.
     pub right: Option<u32>,
     /// What differs.
     pub reasons: Vec<&'static str>,
@@ -191,5 +218,32 @@ mod tests {
             assert_eq!(other.divergence(&golden).map(|d| d.place), Some(place), "either way round");
         }
         assert_eq!(behaviour(&[]).divergence(&behaviour(&[])), None);
+    }
+
+    #[test]
+    fn spans_have_the_index_of_their_rank() {
+        let of = |source: RunSource, order: &[usize]| {
+            let spans = [(5, "t:b", "one"), (5, "t:c", "two"), (9, "t:a", "three")];
+            let mut behaviour = Behaviour::of_source(source.into());
+            for (index, span) in order.iter().enumerate() {
+                let (started, external_ref, name) = spans[*span];
+                let step = Step {
+                    name: name.to_owned(),
+                    external_ref: external_ref.to_owned(),
+                    started_at: Some(crate::bytes::timestamp(Micros(started))),
+                    outcome: StepOutcome::Success.into(),
+                    ..Step::default()
+                };
+                behaviour.step(index as u32, index as u64 + 1, &step);
+            }
+            behaviour
+        };
+        let sorted = of(RunSource::Otlp, &[0, 1, 2]);
+        for order in [[2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+            let shuffled = of(RunSource::Otlp, &order);
+            assert_eq!((shuffled.signature(), shuffled.divergence(&sorted)), (sorted.signature(), None));
+            assert_ne!(of(RunSource::Sdk, &order).signature(), of(RunSource::Sdk, &[0, 1, 2]).signature());
+        }
+        assert_eq!(sorted.signature(), of(RunSource::Sdk, &[0, 1, 2]).signature(), "the rank is the index");
     }
 }

@@ -181,6 +181,7 @@ impl Prover {
         let header =
             TraceHeader::decode(bytes).map_err(|_| bad(ProofStatus::Error, "UNDECODABLE", Some(0)))?;
         self.trace_id.clone_from(&header.trace_id);
+        self.summary = Summary::of_source(header.source);
         let key = &self.key;
         let ids = header.tenant_id == key.tenant_id && header.run_id == key.run_id;
         if !ids || header.attempt != key.attempt || header.addendum != key.addendum {

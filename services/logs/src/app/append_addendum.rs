@@ -226,7 +226,7 @@ impl Work {
     ) -> Result<(TraceRow, Vec<Receipt>, Summary, Vec<pb::RecordFact>), Fault> {
         let mut state: TraceState = row.state(u64::MAX);
         let (mut rows, mut receipts, mut facts) = (Vec::<Args>::new(), Vec::new(), Vec::new());
-        let mut summary = Summary::new();
+        let mut summary = Summary::of_source(row.source);
         let (mut payloads, mut references) = (Vec::new(), Vec::new());
         for (n, item) in self.addendum.items.iter().enumerate() {
             let stamp = Stamp { now: self.now, record_id: new_id() };

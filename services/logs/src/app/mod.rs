@@ -31,7 +31,7 @@ use runspine_db::{Batcher, Db};
 use runspine_types::Clock;
 
 use self::audit::notary::Notary;
-use crate::{Config, keyring::Keyring, store::contract::Contracts, vault::Vault};
+use crate::{Config, config::OtlpConfig, keyring::Keyring, store::contract::Contracts, vault::Vault};
 
 /// What every use case works with. Cheap to share.
 pub struct App {
@@ -59,6 +59,8 @@ pub struct App {
     pub max_records: u64,
     /// Whether the profile is STRICT.
     pub strict: bool,
+    /// What becomes of spans whose run nobody started.
+    pub otlp: OtlpConfig,
 }
 
 impl App {
@@ -91,6 +93,7 @@ impl App {
             archive,
             max_records: config.trace.max_records,
             strict,
+            otlp: config.otlp.clone(),
         }
     }
 }

@@ -46,6 +46,18 @@ impl App {
         M: Message + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<M, Fault>> + Send + 'static,
     {
+        self.once_if(once, |_| true, work).await
+    }
+
+    /// The same, but an answer that `worth` does not want is not kept: its repeat does the work anew.
+    ///
+    /// # Errors
+    /// As [`App::once`].
+    pub async fn once_if<M, F>(&self, once: Once, worth: fn(&M) -> bool, work: F) -> Result<Bytes, Fault>
+    where
+        M: Message + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<M, Fault>> + Send + 'static,
+    {
         let at: Micros = self.clock.now();
         let name = once.operation.rsplit('/').next().unwrap_or(once.operation);
         self.db
@@ -57,7 +69,11 @@ impl App {
                         metrics::DUPLICATES.increment(&[("op", name)]);
                         return Ok(answer);
                     }
-                    let answer = Bytes::from(work(tx).await?.encode_to_vec());
+                    let made = work(tx).await?;
+                    let answer = Bytes::from(made.encode_to_vec());
+                    if !worth(&made) {
+                        return Ok(answer);
+                    }
                     tx.keep_answer(KeptAnswer {
                         tenant: once.tenant_id,
                         operation: once.operation.to_owned(),

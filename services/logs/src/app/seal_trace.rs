@@ -22,6 +22,7 @@ use super::{
     events::{self, About},
     payloads::denials,
     random,
+    spans::{is_observed, root_missing},
     start_trace::done,
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
     store::{
         contract::{Contracts, Held},
         evidence::{self, AttemptKey},
-        ledger, llm_runs,
+        ledger, llm_runs, observed,
         records::{self, RecordRow},
         seals::{self, SealRow},
         traces::{self, TraceRef, TraceRow},
@@ -50,6 +51,12 @@ pub struct ReadSoFar {
 }
 
 impl ReadSoFar {
+    /// Nothing yet of a trace.
+    #[must_use]
+    pub fn of(row: &TraceRow) -> Self {
+        Self { position: 0, summary: Summary::of_source(row.source) }
+    }
+
     /// Takes the next rows.
     pub fn take(&mut self, rows: &[RecordRow]) -> Result<(), DbError> {
         for row in rows {
@@ -118,9 +125,9 @@ impl App {
 
     /// Reads what is there before the writer's turn, so that a long trace does not keep everybody waiting.
     async fn read_ahead(&self, of: &TraceRef) -> Result<ReadSoFar, Fault> {
-        let mut so_far = ReadSoFar::default();
         let found = traces::one(self.db.read(), &of.tenant_id, &of.run_id, of.attempt.max(1), 0).await?;
-        let Some(row) = found.filter(|row| !row.sealed) else { return Ok(so_far) };
+        let Some(row) = found.filter(|row| !row.sealed) else { return Ok(ReadSoFar::default()) };
+        let mut so_far = ReadSoFar::of(&row);
         loop {
             let page = records::page(self.db.read(), row.trace_key, so_far.position, PAGE).await?;
             so_far.take(&page)?;
@@ -142,11 +149,17 @@ impl Seal {
         let mut contract = self.contracts.load(tx, &key).await?;
         self.may_seal(&contract)?;
         let verdict = self.judge(&mut contract, &row.trace_id)?;
+        if self.read.position == 0 {
+            self.read = ReadSoFar::of(&row);
+        }
         self.read_rest(tx, row.trace_key).await?;
         let signer = self.keyring.signer(KeyPurpose::Seal)?;
         let seal = self.build(tx, &row, &contract, verdict, &signer.key_id).await?;
         let (signed, digest) = sign(&signer, &seal);
-        let findings = self.read.summary.findings();
+        let mut findings = self.read.summary.findings();
+        if is_observed(row.source) {
+            findings.extend(root_missing(&row, observed::is_rooted(tx, row.trace_key).await?));
+        }
         let answer = pb::SealTraceResponse { seal: Some(signed.clone()), verdict: verdict as i32, findings };
         let answer = Bytes::from(answer.encode_to_vec());
         seals::insert(

@@ -17,7 +17,7 @@ use runspine_types::{Digest, Micros, hash, new_id};
 use super::{
     App,
     events::{self, About},
-    random,
+    random, spans,
 };
 use crate::store::{
     contract::Contracts,
@@ -115,7 +115,10 @@ impl Start {
             link,
             request_digest: self.request_digest,
         };
-        traces::insert(tx, new).await?;
+        let trace_key = traces::insert(tx, new).await?;
+        if spans::is_observed(header.source) {
+            spans::begin(tx, trace_key, &header, &self.call, self.now).await?;
+        }
         self.acknowledge(tx, &header.trace_id).await?;
         self.publish(tx, &header, link);
         Ok(Started {

@@ -15,10 +15,14 @@ use runspine_logs_domain::{
 };
 use runspine_types::{Digest, Micros};
 
-use super::{App, read_traces::TraceView};
+use super::{
+    App,
+    read_traces::TraceView,
+    spans::{is_observed, root_missing},
+};
 use crate::{
     metrics,
-    store::{chains, keys, records, seals::SealRow, secrets, traces},
+    store::{chains, keys, observed, records, seals::SealRow, secrets, traces},
 };
 
 /// Records that one read proves. Between reads others get their turn, and what was deleted can be cleaned up.
@@ -46,7 +50,14 @@ impl App {
         for view in views.iter().filter(|view| attempt == 0 || view.row.attempt == attempt) {
             let proof = match &view.purge {
                 Some(purge) => self.prove_by_bundle(view, purge).await?,
-                None => self.prove(view, previous(&views, view), &keys, erased).await,
+                None => {
+                    let mut proof = self.prove(view, previous(&views, view), &keys, erased).await;
+                    if view.seal.is_some() && is_observed(view.row.source) {
+                        let rooted = observed::was_rooted(self.db.read(), view.row.trace_key).await?;
+                        proof.findings.extend(root_missing(&view.row, rooted));
+                    }
+                    proof
+                }
             };
             proofs.push(proof);
         }

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod llm_runs;
 pub mod mismatches;
 pub mod newest;
+pub mod observed;
 pub mod payloads;
 pub mod purges;
 pub mod records;
@@ -49,6 +50,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         17 => "0017_spans",
         18 => "0018_export_filters",
         19 => "0019_step_references",
+        20 => "0020_observed_runs",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",
@@ -58,5 +60,6 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         "exports", "export_events", "export_parts", "system_records",
         "trace_archives", "replays", "replay_checks", "replay_ends",
         "trace_purges", "otlp_spans", "step_references",
+        "otlp_runs", "otlp_roots",
     ],
 };

@@ -5,17 +5,17 @@ use contracts_logs::v1::{
     AppendAddendumRequest, AppendAddendumResponse, AppendEntriesRequest, AppendEntriesResponse,
     AppendIntentRequest, AppendIntentResponse, AppendRecordsRequest, AppendRecordsResponse,
     AppendSpansRequest, AppendSpansResponse, AppendSystemRecordRequest, AppendSystemRecordResponse,
-    CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimOverdueRequest, ClaimOverdueResponse,
-    ComputeIntegrityRequest, ComputeIntegrityResponse, CreateCheckpointRequest, CreateCheckpointResponse,
-    CreateExportRequest, CreateExportResponse, DeclareExpectationsRequest, DeclareExpectationsResponse,
-    GetAuditContractRequest, GetAuditContractResponse, GetContractBacklogRequest, GetContractBacklogResponse,
-    GetExportRequest, GetExportResponse, GetReceiptRequest, GetReceiptResponse, GetTraceRequest,
-    GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest, ListEntriesResponse,
-    ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest,
-    MoveDeadlineResponse, ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse,
-    SealTraceRequest, SealTraceResponse, StartTraceRequest, StartTraceResponse, UnparkContractRequest,
-    UnparkContractResponse, VerifyTraceRequest, VerifyTraceResponse,
-    audit_contract_service_client::AuditContractServiceClient,
+    CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimObservedRunsRequest, ClaimObservedRunsResponse,
+    ClaimOverdueRequest, ClaimOverdueResponse, ComputeIntegrityRequest, ComputeIntegrityResponse,
+    CreateCheckpointRequest, CreateCheckpointResponse, CreateExportRequest, CreateExportResponse,
+    DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest,
+    GetAuditContractResponse, GetContractBacklogRequest, GetContractBacklogResponse, GetExportRequest,
+    GetExportResponse, GetReceiptRequest, GetReceiptResponse, GetTraceRequest, GetTraceResponse,
+    LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest,
+    ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse,
+    ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest,
+    SealTraceResponse, StartTraceRequest, StartTraceResponse, UnparkContractRequest, UnparkContractResponse,
+    VerifyTraceRequest, VerifyTraceResponse, audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, export_service_client::ExportServiceClient,
     ledger_service_client::LedgerServiceClient, record_service_client::RecordServiceClient,
     span_service_client::SpanServiceClient, trace_service_client::TraceServiceClient,
@@ -44,6 +44,8 @@ bridge! {
     LogsSpanBridge {
         /// Stores them.
         append: SpanServiceClient.append_spans(AppendSpansRequest) -> AppendSpansResponse;
+        /// Takes observed runs that have to be looked after.
+        claim_observed: SpanServiceClient.claim_observed_runs(ClaimObservedRunsRequest) -> ClaimObservedRunsResponse;
     }
 }
 

@@ -65,6 +65,7 @@ use runspine_rpc::Context;
 use runspine_types::{Clock, Micros};
 pub use sessions::Sessions;
 pub(crate) use sessions::Slot;
+pub(crate) use start::{OBSERVED_LEASE_MS, observed_charter_of};
 pub use state::Attempt;
 pub(crate) use uses::{Ended, Uses, Waiting};
 

@@ -2,7 +2,7 @@
 
 use contracts_logs::v1::{AppendSpansRequest, AppendSpansResponse};
 use contracts_spine::v1::{IngestSpansRequest, IngestSpansResponse, RejectedSpan, SpanPartialSuccess};
-use runspine_rpc::Context;
+use runspine_rpc::{Context, status};
 use tonic::Status;
 
 use super::Kernel;
@@ -12,10 +12,10 @@ use crate::bridges::Miss;
 const NAMED: usize = 10;
 
 impl Kernel {
-    /// Stores spans.
+    /// Stores spans. Runs that exist only as spans are started first.
     ///
     /// # Errors
-    /// As logs says: nothing of the request is stored then.
+    /// When such a run can't be started, or as logs says: nothing of the request is stored then.
     pub async fn ingest_spans(
         &self,
         context: &Context,
@@ -24,8 +24,13 @@ impl Kernel {
         if request.resource_spans.is_empty() {
             return Ok(IngestSpansResponse::default());
         }
-        let append = AppendSpansRequest { resource_spans: request.resource_spans };
-        let done = self.bridges.spans.append(context, append).await.map_err(Miss::into_status)?;
+        let append = AppendSpansRequest { resource_spans: request.resource_spans, observe: true };
+        let mut done = self.bridges.spans.append(context, append.clone()).await.map_err(Miss::into_status)?;
+        if !done.unknown.is_empty() {
+            self.observe(context, done.unknown).await.map_err(status)?;
+            let append = AppendSpansRequest { observe: false, ..append };
+            done = self.bridges.spans.append(context, append).await.map_err(Miss::into_status)?;
+        }
         Ok(IngestSpansResponse {
             partial_success: told(&done),
             stored: done.stored,

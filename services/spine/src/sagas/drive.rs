@@ -10,7 +10,7 @@ use super::{
     completion::{Driven, Ending, OpenedBy, first_intent},
     export, incident_export, retry, violation,
 };
-use crate::kernel::{Attempt, Kernel, termination::code};
+use crate::kernel::{Attempt, Kernel, observed_charter_of, termination::code};
 
 /// The deadline of StartRun: a start that is older has stopped.
 const START_TAKES_MS: i64 = 5_000;
@@ -59,6 +59,12 @@ impl Kernel {
             return self.drive(context, run_id, attempt - 1).await.map(told);
         }
         if self.is_abandoned(contract, state.as_ref()) {
+            if let Some(charter) = observed_charter_of(contract).filter(|_| first_intent(contract).is_none())
+            {
+                // What its spans tell of has happened, however far their exporter came.
+                self.go_on_observing(context, &charter).await?;
+                return Ok((DriveResult::Driven, String::new()));
+            }
             let abandoned = Ending {
                 causes: vec![TerminationReason::SystemFailure],
                 error_code: code::START_ABANDONED.to_owned(),

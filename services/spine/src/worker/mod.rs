@@ -3,6 +3,7 @@
 pub mod containment;
 pub mod freezes;
 pub mod life;
+mod observed;
 mod outbox;
 mod projection;
 pub mod reactor;

@@ -18,6 +18,7 @@ use runspine_types::{Hasher, new_id};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::observed;
 use crate::{
     config::ReconcilerConfig,
     kernel::{Kernel, LedgerNote, termination::code},
@@ -82,6 +83,8 @@ pub const CALLS: &[&str] = &[
     "runspine.controls.v1.SignalService/GetRunControlsEvidence",
     "runspine.controls.v1.AdmissionService/RenewRunLease",
     "runspine.controls.v1.AdmissionService/SimulateAdmission",
+    observed::CALLS[0],
+    observed::CALLS[1],
 ];
 
 /// What this replica's reconciler has done.
@@ -105,9 +108,9 @@ pub struct Tally {
 
 /// The worker of one replica.
 pub struct Reconciler {
-    kernel: Arc<Kernel>,
-    context: Context,
-    config: ReconcilerConfig,
+    pub(super) kernel: Arc<Kernel>,
+    pub(super) context: Context,
+    pub(super) config: ReconcilerConfig,
     replica: String,
     tally: Arc<Tally>,
 }
@@ -147,14 +150,16 @@ impl Reconciler {
         Duration::from_millis(self.config.poll_ms.max(1) * permille / 1_000)
     }
 
-    /// One pass over both sources.
+    /// One pass over its sources. Observed runs come first: one whose lease is renewed does not lapse.
     pub async fn pass(&self) {
+        let observed = self.observed().await;
         let lapsed = self.lapsed().await;
         let overdue = self.overdue().await;
         self.tally
             .claimed
             .fetch_add(u64::try_from(lapsed.len() + overdue.len()).unwrap_or(0), Ordering::Relaxed);
         let parallel = self.config.parallel.max(1);
+        futures::stream::iter(observed).for_each_concurrent(parallel, |run| self.look_after(run)).await;
         futures::stream::iter(lapsed).for_each_concurrent(parallel, |run| self.end_lapsed(run)).await;
         futures::stream::iter(overdue).for_each_concurrent(parallel, |claim| self.drive_claim(claim)).await;
         self.tally.passes.fetch_add(1, Ordering::Relaxed);
@@ -193,7 +198,7 @@ impl Reconciler {
         }
     }
 
-    fn context_for(&self, tenant: &str, run_id: &str) -> Context {
+    pub(super) fn context_for(&self, tenant: &str, run_id: &str) -> Context {
         let until = tokio::time::Instant::now()
             + Duration::from_millis(u64::try_from(self.config.claim_ms).unwrap_or(30_000));
         self.context

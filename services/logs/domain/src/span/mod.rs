@@ -2,6 +2,7 @@
 
 mod attributes;
 mod meaning;
+pub mod observed;
 mod outcome;
 mod step;
 
@@ -9,6 +10,7 @@ pub use attributes::{Attributes, Value};
 pub use meaning::Meaning;
 pub use step::{Content, Described};
 
+use contracts_common::common::v1::StepOutcome;
 use runspine_types::{Digest, Micros, is_uuid_v7};
 
 /// The most attributes that a span can have.
@@ -144,6 +146,27 @@ impl Span {
     #[must_use]
     pub fn decision_id(&self) -> Option<&str> {
         self.attributes.text("runspine.decision_id")
+    }
+
+    /// Its OpenTelemetry trace, lower-case hex.
+    #[must_use]
+    pub fn trace(&self) -> String {
+        hex::encode(&self.trace_id)
+    }
+
+    /// Whether something of an agent is said of it: a root that only holds requests of any kind together is none.
+    #[must_use]
+    pub fn is_of_an_agent(&self) -> bool {
+        self.attributes.text("gen_ai.operation.name").is_some()
+            || self.attributes.text("openinference.span.kind").is_some()
+            || self.run_id().is_some()
+    }
+
+    /// What a root says of its run: that it failed, with a code, or (`None`) that it went well.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        let (outcome, _, code) = outcome::of(self);
+        (outcome == StepOutcome::Failure).then_some(code)
     }
 
     /// The call of a tool that it is, as the model named it.

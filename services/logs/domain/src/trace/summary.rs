@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use contracts_logs::v1::{McpEventKind, ProofFinding, TraceRecord, trace_record};
+use contracts_common::common::v1::StepKind;
+use contracts_logs::v1::{McpEventKind, ProofFinding, Step, TraceRecord, trace_record};
 
 use super::{Columns, Totals, llm::LlmCalls, steps::StepIndices};
 use crate::behaviour::Behaviour;
@@ -18,6 +19,7 @@ pub struct Summary {
     pub llm: LlmCalls,
     calls: BTreeMap<String, u64>,
     unauthorized: (u64, u64),
+    unpriced: (u64, u64),
     steps: StepIndices,
 }
 
@@ -28,19 +30,25 @@ impl Summary {
         Self::default()
     }
 
+    /// The same of a run from `source`.
+    #[must_use]
+    pub fn of_source(source: i32) -> Self {
+        Self { behaviour: Behaviour::of_source(source), ..Self::default() }
+    }
+
     /// Takes the next record.
     pub fn take(&mut self, record: &TraceRecord, columns: &Columns<'_>) {
         self.totals.add(columns);
         if columns.unauthorized {
-            self.unauthorized.1 += 1;
-            if self.unauthorized.0 == 0 {
-                self.unauthorized.0 = record.position;
-            }
+            count(&mut self.unauthorized, record.position);
         }
         match &record.body {
             Some(trace_record::Body::Decision(_)) => self.seen(record.step_index),
             Some(trace_record::Body::Step(step)) => {
                 self.seen(record.step_index);
+                if is_unpriced(step) {
+                    count(&mut self.unpriced, record.position);
+                }
                 self.llm.take(step);
                 self.behaviour.step(record.step_index.unwrap_or_default(), record.position, step);
             }
@@ -73,6 +81,9 @@ impl Summary {
         if let Some(first) = ambiguous.first() {
             found.push(finding("AMBIGUOUS_STEPS", *first, ambiguous.len() as u64));
         }
+        if self.unpriced.1 > 0 {
+            found.push(finding("COST_UNKNOWN", self.unpriced.0, self.unpriced.1));
+        }
         if let Some((first, count)) = self.steps.missing() {
             found.push(finding("STEP_GAP", u64::from(first), count));
         }
@@ -84,4 +95,20 @@ impl Summary {
         }
         found
     }
+}
+
+/// Counts a record, and keeps the first one's position.
+fn count((first, count): &mut (u64, u64), position: u64) {
+    if *count == 0 {
+        *first = position;
+    }
+    *count += 1;
+}
+
+/// Whether a span told of the call of a model, and nobody what it cost.
+fn is_unpriced(step: &Step) -> bool {
+    step.kind == StepKind::LlmCall as i32
+        && step.cost_estimated
+        && step.cost_microusd == 0
+        && !step.external_ref.is_empty()
 }

@@ -1,6 +1,8 @@
 //! Stores OpenTelemetry spans: each becomes a step of its run's trace, a link to the step that it describes, or nothing
 //! but a name that is remembered. A span is stored once, whatever how often it is sent.
 
+mod assign;
+mod observe;
 mod prepare;
 mod store;
 
@@ -10,7 +12,11 @@ use contracts_common::common::v1::CallContext;
 use runspine_errors::Fault;
 use runspine_logs_domain::span::{Described, Meaning, Refusal, Span, place};
 
-use self::store::Work;
+use self::{assign::Assigned, store::Work};
+pub use self::{
+    assign::is_observed,
+    observe::{Claim, begin, root_missing},
+};
 use super::App;
 use crate::{metrics, store::traces::TraceRef};
 
@@ -27,6 +33,19 @@ pub struct Taken {
     pub ignored: u64,
     /// Refused for good: the span's id, and why.
     pub rejected: Vec<(String, &'static str)>,
+    /// Runs that have to be started first: nothing was stored.
+    pub unknown: Vec<Unknown>,
+}
+
+/// A run that exists only as spans so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// The run.
+    pub run_id: String,
+    /// What its spans call the agent.
+    pub agent_id: String,
+    /// The OpenTelemetry trace of its first span.
+    pub external_trace_id: String,
 }
 
 impl Taken {
@@ -44,11 +63,17 @@ pub(super) struct Entry {
 }
 
 impl App {
-    /// Stores spans; all that are not refused, in one commit.
+    /// Stores spans; all that are not refused, in one commit. Under `observe` a run that nobody started is named instead
+    /// of refused, and nothing is stored.
     ///
     /// # Errors
     /// When the store can't be read or written: nothing was stored.
-    pub async fn append_spans(&self, call: &CallContext, mut spans: Vec<Span>) -> Result<Taken, Fault> {
+    pub async fn append_spans(
+        &self,
+        call: &CallContext,
+        mut spans: Vec<Span>,
+        observe: bool,
+    ) -> Result<Taken, Fault> {
         let mut taken = Taken::default();
         spans.sort_by(|a, b| place(a).cmp(&place(b)));
         let mut entries = Vec::with_capacity(spans.len());
@@ -59,7 +84,12 @@ impl App {
                 Err(refusal) => taken.reject(&span, refusal.name()),
             }
         }
-        let entries = self.assign(&call.tenant_id, entries, &mut taken).await?;
+        let observe = observe && (!self.strict || self.otlp.accept_ungoverned);
+        let Assigned { entries, unseen, observed, unknown } =
+            self.assign(&call.tenant_id, entries, observe, &mut taken).await?;
+        if !unknown.is_empty() {
+            return Ok(Taken { unknown, ..Taken::default() });
+        }
         if !entries.is_empty() {
             let prepared = self.prepare(call, entries, &mut taken).await?;
             let work = Work {
@@ -67,7 +97,10 @@ impl App {
                 keyring: Arc::clone(&self.keyring),
                 max_records: self.max_records,
                 now: self.clock.now(),
+                quiet: self.otlp.quiet(),
                 prepared,
+                unseen,
+                observed,
                 taken,
             };
             let done = self.db.write("append_spans", move |tx| Box::pin(work.run(tx))).await?;
@@ -78,28 +111,6 @@ impl App {
         }
         metrics::spans(&taken);
         Ok(taken)
-    }
-
-    /// Finds the trace of each span: that of the run that it names, if the tenant has it.
-    async fn assign(
-        &self,
-        tenant_id: &str,
-        spans: Vec<(Span, Option<Described>)>,
-        taken: &mut Taken,
-    ) -> Result<Vec<Entry>, Fault> {
-        let mut found = prepare::Found::new(self, tenant_id);
-        let mut entries = Vec::with_capacity(spans.len());
-        for (span, described) in spans {
-            let of = match span.run_id() {
-                Some(run_id) => found.attempt(run_id, span.attempt().unwrap_or(0)).await?,
-                None => None,
-            };
-            match of {
-                Some(of) => entries.push(Entry { span, of, described }),
-                None => taken.reject(&span, Refusal::UngovernedRun.name()),
-            }
-        }
-        Ok(entries)
     }
 }
 

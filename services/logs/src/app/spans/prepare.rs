@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Entry, Taken};
+use super::{Entry, Taken, assign::is_observed};
 use crate::{
     app::{App, payloads::offer::Offered},
     store::{
@@ -25,7 +25,17 @@ use runspine_logs_domain::{
 pub(super) struct Found<'a> {
     app: &'a App,
     tenant_id: &'a str,
-    known: HashMap<(String, u32), Option<TraceRef>>,
+    known: HashMap<(String, u32), Option<Trace>>,
+}
+
+/// The trace of an attempt.
+#[derive(Clone)]
+pub(super) struct Trace {
+    pub(super) of: TraceRef,
+    /// Whether the run exists only as spans.
+    pub(super) observed: bool,
+    /// Whether nothing is on it.
+    pub(super) empty: bool,
 }
 
 impl<'a> Found<'a> {
@@ -34,16 +44,19 @@ impl<'a> Found<'a> {
     }
 
     /// The attempt of a run, 0 for the latest; `None` when the tenant has no trace of it.
-    pub(super) async fn attempt(&mut self, run_id: &str, attempt: u32) -> Result<Option<TraceRef>, Fault> {
+    pub(super) async fn attempt(&mut self, run_id: &str, attempt: u32) -> Result<Option<Trace>, Fault> {
         let key = (run_id.to_owned(), attempt);
         if let Some(found) = self.known.get(&key) {
             return Ok(found.clone());
         }
         let row = traces::one(self.app.db.read(), self.tenant_id, run_id, attempt, 0).await?;
-        let of =
-            row.map(|row| TraceRef { tenant_id: row.tenant_id, run_id: row.run_id, attempt: row.attempt });
-        self.known.insert(key, of.clone());
-        Ok(of)
+        let found = row.map(|row| Trace {
+            observed: is_observed(row.source),
+            empty: row.record_count == 0,
+            of: TraceRef { tenant_id: row.tenant_id, run_id: row.run_id, attempt: row.attempt },
+        });
+        self.known.insert(key, found.clone());
+        Ok(found)
     }
 }
 

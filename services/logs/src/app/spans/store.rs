@@ -1,15 +1,19 @@
 //! The writer's turn: each span gets its place on the trace of its run.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use contracts_common::common::v1::{CallContext, GovernanceProfile, Verdict};
 use runspine_db::Tx;
 use runspine_errors::Fault;
 use runspine_logs_domain::{
-    span::{Refusal, Span},
+    span::{
+        Refusal, Span,
+        observed::{LOOK_EVERY, patience},
+    },
     trace::{Body, Facts, Item, TraceState, Wanted},
 };
 use runspine_redact::Operation;
@@ -27,6 +31,7 @@ use crate::{
     },
     keyring::Keyring,
     store::{
+        observed::{self, Root},
         records,
         spans::{self, Became, NewSpan},
         traces::{self, TraceRef},
@@ -39,7 +44,13 @@ pub(super) struct Work {
     pub(super) keyring: Arc<Keyring>,
     pub(super) max_records: u64,
     pub(super) now: Micros,
+    /// `otlp.quiet_seconds`.
+    pub(super) quiet: Duration,
     pub(super) prepared: Vec<Prepared>,
+    /// OpenTelemetry traces that were not seen before, with their runs.
+    pub(super) unseen: HashMap<String, String>,
+    /// The traces of runs that exist only as spans.
+    pub(super) observed: HashSet<TraceRef>,
     pub(super) taken: Taken,
 }
 
@@ -80,6 +91,10 @@ struct Turn {
     bodies: Vec<Body>,
     denied: Vec<Operation>,
     now: Micros,
+    observed: HashSet<TraceRef>,
+    /// Traces of observed runs that have spans now.
+    touched: BTreeSet<i64>,
+    roots: Vec<Root>,
 }
 
 impl Work {
@@ -89,6 +104,7 @@ impl Work {
         let names: Vec<String> = self.prepared.iter().map(|p| p.span.external_ref()).collect();
         let known = spans::known(tx, &tenant_id, names.iter().map(String::as_str)).await?;
         let mut turn = Turn::open(tx, &self.prepared, known, (self.max_records, self.now)).await?;
+        turn.observed = self.observed;
         let mut taken = self.taken;
         for (prepared, name) in self.prepared.into_iter().zip(names) {
             turn.store(prepared, name, &mut taken);
@@ -99,6 +115,14 @@ impl Work {
             late.append(tx, &of, "spans that came after the seal", waiting.items, waiting.offered).await?;
         }
         spans::insert(tx, &tenant_id, turn.rows, self.now).await?;
+        if !self.unseen.is_empty() {
+            observed::remember(tx, &tenant_id, &self.unseen, self.now).await?;
+        }
+        observed::insert_roots(tx, turn.roots, self.now).await?;
+        for trace_key in turn.touched {
+            let patience = patience(observed::is_rooted(tx, trace_key).await?, self.quiet);
+            observed::touch(tx, trace_key, (self.now, self.now + patience.min(LOOK_EVERY))).await?;
+        }
         Ok(Done { taken, grown, bodies: turn.bodies, denied: turn.denied })
     }
 }
@@ -163,6 +187,9 @@ impl Turn {
             bodies: Vec::new(),
             denied: Vec::new(),
             now,
+            observed: HashSet::new(),
+            touched: BTreeSet::new(),
+            roots: Vec::new(),
         })
     }
 
@@ -190,6 +217,12 @@ impl Turn {
                 taken.stored += 1;
                 taken.late += u64::from(late);
                 self.known.insert(name.clone(), span.digest);
+                if self.observed.contains(&of) {
+                    self.touched.insert(trace_key);
+                    if span.is_root() {
+                        self.roots.push(Root { trace_key, span: name.clone(), failure: span.failure() });
+                    }
+                }
                 self.rows.push(NewSpan { span: name, digest: span.digest, trace_key, became, late });
             }
             Err(reason) => taken.reject(&span, reason),

@@ -26,7 +26,7 @@ impl ClaimScope {
     }
 
     /// As values of a statement: whether all are meant, and otherwise whose.
-    fn values(&self) -> (i64, &str) {
+    pub(in crate::store) fn values(&self) -> (i64, &str) {
         match self {
             Self::Every => (1, ""),
             Self::Tenant(tenant) => (0, tenant),

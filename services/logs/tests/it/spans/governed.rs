@@ -64,10 +64,10 @@ on_both_engines! {
             "DROP TRIGGER step_references_append_only_update ON step_references",
         );
         for sql in [open, "DELETE FROM step_references"] {
-            let run = |sql: &'static str| db.write("before", move |tx| {
+            let act = |sql: &'static str| db.write("before", move |tx| {
                 Box::pin(async move { Ok(tx.execute(AssertSqlSafe(sql.to_owned()), args![]).await?) })
             });
-            run(sql).await.unwrap();
+            act(sql).await.unwrap();
         }
         let named = with(tool(1, "weather.get"), [text("gen_ai.tool.call.id", "call-7")]);
         assert_eq!(counts(&house.spans(1, vec![named]).await), (1, 0, 0, 0));

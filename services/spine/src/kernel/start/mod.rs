@@ -9,6 +9,7 @@ mod approval;
 mod going;
 mod kept;
 mod next;
+mod observed;
 mod room;
 mod trace;
 
@@ -29,6 +30,7 @@ use crate::kernel::{
     validate,
 };
 pub(crate) use anew::Anew;
+pub(crate) use observed::{LEASE_MS as OBSERVED_LEASE_MS, observed_charter_of};
 
 use crate::{metrics, reasons};
 

@@ -1,18 +1,30 @@
 //! The trace begins, with the decision on the start as its first record.
 
-use contracts_common::common::v1::DecisionSource;
+use contracts_common::common::v1::{DecisionSource, RunSource};
 use contracts_logs::v1::{self as logs, CaptureEvidenceRequest, RecordItem, StartTraceRequest, record_item};
 use contracts_spine::v1::{RunCharter, StartRunRequest, TraceStart};
 use runspine_errors::Outcome;
 use runspine_rpc::{Context, timestamp};
 
-use super::StartDecision;
+use super::{StartDecision, observed::TRACE_LABEL};
 use crate::kernel::{Kernel, trace::not_recorded};
 use crate::reasons;
 
 impl Kernel {
     /// Starts the trace and puts the decision on it.
     pub(super) async fn begin_trace(
+        &self,
+        context: &Context,
+        charter: &RunCharter,
+        decided: &StartDecision,
+    ) -> Outcome<TraceStart> {
+        let started = self.start_trace(context, charter, decided).await?;
+        self.append_start(context, charter, decided, 0).await?;
+        Ok(started)
+    }
+
+    /// Starts the trace, with nothing on it.
+    pub(super) async fn start_trace(
         &self,
         context: &Context,
         charter: &RunCharter,
@@ -41,10 +53,10 @@ impl Kernel {
             parent_run_id: charter.parent_run_id.clone(),
             synthetic_scenario_id: charter.synthetic_scenario_id.clone(),
             project_id: charter.project_id.clone(),
+            external_trace_id: external_trace(charter),
             ..StartTraceRequest::default()
         };
         let started = self.bridges.traces.start(context, request).await.map_err(not_recorded)?;
-        self.append_start(context, charter, decided, 0).await?;
         Ok(TraceStart {
             trace_id: started.trace_id,
             link_0: started.link_0,
@@ -126,6 +138,12 @@ impl Kernel {
         let captured = self.bridges.evidence.capture(context, capture).await;
         captured.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))
     }
+}
+
+/// The OpenTelemetry trace that a run exists as; empty for any other.
+fn external_trace(charter: &RunCharter) -> String {
+    let observed = charter.source() == RunSource::Otlp;
+    charter.labels.get(TRACE_LABEL).filter(|_| observed).cloned().unwrap_or_default()
 }
 
 /// What names the record of a decision on a start.

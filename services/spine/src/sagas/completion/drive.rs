@@ -13,7 +13,7 @@ use runspine_rpc::Context;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    ending::succeeded,
+    ending::{OpenedBy, succeeded},
     journal::Journal,
     plan::{Ack, Next, next},
 };
@@ -313,9 +313,9 @@ impl Kernel {
 
     /// The end stands on the ledger before the seal closes the contract, so that no crash can lose it.
     pub(super) async fn tell_end(&self, run: &Run<'_>, intent: &CompletionIntent) -> Result<(), Hitch> {
-        let agent = intent.opened_by == "AGENT";
+        let completed = [OpenedBy::Agent.name(), OpenedBy::Quiet.name()].contains(&intent.opened_by.as_str());
         let said = LedgerNote {
-            event: if agent { "spine.RunCompleted" } else { "spine.RunTerminated" },
+            event: if completed { "spine.RunCompleted" } else { "spine.RunTerminated" },
             run_id: run.run_id,
             attempt: run.attempt,
             reason: intent.reason().as_str_name().trim_start_matches("TERMINATION_REASON_"),

@@ -39,6 +39,8 @@ pub enum OpenedBy {
     Stale,
     /// A person has its run go on as a new attempt.
     Resumed,
+    /// It exists only as spans, and no span comes any more.
+    Quiet,
 }
 
 impl OpenedBy {
@@ -53,6 +55,7 @@ impl OpenedBy {
             Self::TimedOut => "TIMED_OUT",
             Self::Stale => "STALE",
             Self::Resumed => "RESUMED",
+            Self::Quiet => "QUIET",
         }
     }
 }

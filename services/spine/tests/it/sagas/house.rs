@@ -13,12 +13,15 @@ use runspine_rpc::{Context, Mesh, Operation, Stack, Transport};
 use runspine_spine::{
     Spine,
     bridges::{Bridges, Targets},
-    config::KernelConfig,
+    config::{KernelConfig, ReconcilerConfig},
     kernel::{FreezeView, Kernel},
-    worker::{reactor, reconciler},
+    worker::{
+        reactor,
+        reconciler::{self, Reconciler},
+    },
 };
 use runspine_testkit::until_ok;
-use runspine_types::{Clock, SystemClock, new_id};
+use runspine_types::{Clock, PLATFORM_TENANT, SystemClock, new_id};
 use tokio::time::Instant;
 use tonic::{Status, client::Grpc};
 use tonic_prost::ProstCodec;
@@ -35,6 +38,7 @@ pub struct House {
     pub spine: Spine,
     pub tap: Arc<Tap>,
     domains: Vec<Service>,
+    clock: Arc<dyn Clock>,
     tapped: Targets,
     worker: Arc<Operation>,
     pub tenant: String,
@@ -48,7 +52,7 @@ impl House {
 
     pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let deps = Deps::for_tests(folder.path()).unwrap().with_clock(clock);
+        let deps = Deps::for_tests(folder.path()).unwrap().with_clock(Arc::clone(&clock));
         let domains = domains(&deps).await;
         let mesh = domains.iter().fold(Mesh::new(), |mesh, d| mesh.local(&d.stack));
         let config = runspine_spine::Config { kernel: config(), ..deps.settings.section("spine").unwrap() };
@@ -69,10 +73,11 @@ impl House {
         };
         let registry = spine.service.stack.registry();
         let complete = registry.operation("runspine.spine.v1.RunService/CompleteRun").unwrap();
-        let own = complete.calls.iter().map(String::as_str);
+        let ingest = registry.operation("runspine.spine.v1.SpanIngestService/IngestSpans").unwrap();
+        let own = complete.calls.iter().chain(&ingest.calls).map(String::as_str);
         let calls: Vec<&str> = reactor::CALLS.iter().chain(reconciler::CALLS).copied().chain(own).collect();
         let worker = registry.worker("sagas", &calls).unwrap();
-        let house = Self { spine, tap, domains, tapped, worker, tenant: new_id(), _folder: folder };
+        let house = Self { spine, tap, domains, clock, tapped, worker, tenant: new_id(), _folder: folder };
         house.budget().await;
         house
     }
@@ -97,9 +102,9 @@ impl House {
     pub fn kernel(&self) -> Kernel {
         let freezes = FreezeView::default();
         let quiet = WatchEpochResponse { kind: WatchKind::Snapshot.into(), ..Default::default() };
-        freezes.learn(quiet, SystemClock.now());
+        freezes.learn(quiet, self.clock.now());
         let bridges = Bridges::new(&self.tapped);
-        Kernel::new(bridges, config(), Arc::new(freezes), Arc::new(SystemClock))
+        Kernel::new(bridges, config(), Arc::new(freezes), Arc::clone(&self.clock))
     }
 
     fn call(&self) -> CallContext {
@@ -118,6 +123,20 @@ impl House {
     /// Whoever drives a saga while something happens.
     pub fn hurried(&self) -> Context {
         Context::serving(&self.worker, self.call(), None).until(Some(Instant::now() + SHORT))
+    }
+
+    /// The mesh's own worker, over all tenants.
+    pub fn reconciler(&self) -> Reconciler {
+        let call = CallContext {
+            tenant_id: PLATFORM_TENANT.to_owned(),
+            actor: Some(Actor { r#type: ActorType::System.into(), id: "spine".to_owned() }),
+            credential_id: String::new(),
+            roles: Vec::new(),
+            ..self.call()
+        };
+        let context = Context::serving(&self.worker, call, None);
+        let config = ReconcilerConfig::default();
+        Reconciler::new(Arc::new(self.kernel()), context, config, new_id(), Arc::default())
     }
 
     /// Whoever drives a saga when nothing happens any more.

@@ -6,6 +6,7 @@ mod driven;
 mod exported;
 pub mod house;
 mod incident_exported;
+mod observed;
 mod tap;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -143,6 +144,8 @@ sagas! {
     export: Exported;
     /// From the order of an export of an incident to its content.
     incident_export: IncidentExported;
+    /// From a span of a run that nobody started to the run and its spans.
+    observation: Observed;
 }
 
 struct Completion;
@@ -151,6 +154,7 @@ struct Retry;
 struct Violated;
 struct Exported;
 struct IncidentExported;
+struct Observed;
 
 /// A run and what its agent says at its end.
 struct Ended {

@@ -154,6 +154,7 @@ tapped! {
     Ledger = "runspine.logs.v1.LedgerService",
     Evidence = "runspine.logs.v1.EvidenceService",
     Exports = "runspine.logs.v1.ExportService",
+    Spans = "runspine.logs.v1.SpanService",
     Admissions = "runspine.controls.v1.AdmissionService",
     Budgets = "runspine.controls.v1.BudgetService",
     Signals = "runspine.controls.v1.SignalService",

@@ -96,6 +96,7 @@ impl Desk {
 
 pub async fn acts(desk: &Desk) {
     contracts(desk).await;
+    observed(desk).await;
     let run_id = desk.sealed().await;
     late(desk, &run_id).await;
     certificates(desk, &run_id).await;
@@ -105,6 +106,26 @@ pub async fn acts(desk: &Desk) {
     exports(desk, &run_id).await;
     checkpoints(desk).await;
     keys(desk).await;
+}
+
+/// A run that exists only as spans, and of which none comes any more.
+async fn observed(desk: &Desk) {
+    let run_id = new_id();
+    desk.promised(&run_id).await;
+    let start = pb::StartTraceRequest {
+        run_id: run_id.clone(),
+        attempt: 1,
+        agent_id: "agent".into(),
+        profile: GovernanceProfile::ObserveOnly.into(),
+        source: RunSource::Otlp.into(),
+        ..Default::default()
+    };
+    let _: pb::StartTraceResponse = desk.act(&format!("{TRACES}/StartTrace"), start).await;
+    desk.advance(Duration::from_secs(15 * 60));
+    let claim = pb::ClaimObservedRunsRequest { request_id: new_id(), ..Default::default() };
+    let claimed: pb::ClaimObservedRunsResponse =
+        desk.act("logs.v1.SpanService/ClaimObservedRuns", claim).await;
+    assert!(claimed.runs[0].end.is_some(), "{claimed:?}");
 }
 
 /// What comes behind the seal.
