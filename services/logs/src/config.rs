@@ -26,6 +26,8 @@ pub struct Config {
     pub archive: ArchiveConfig,
     /// Runs that exist only as OpenTelemetry spans.
     pub otlp: OtlpConfig,
+    /// Replays.
+    pub replay: ReplayConfig,
 }
 
 /// Settings of runs that exist only as OpenTelemetry spans.
@@ -49,6 +51,23 @@ impl OtlpConfig {
     #[must_use]
     pub fn quiet(&self) -> Duration {
         Duration::from_secs(self.quiet_seconds.into())
+    }
+}
+
+/// Settings of replays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplayConfig {
+    /// Hours that a key stands for its input, 1 to 720. Default 24.
+    pub key_h: u32,
+    /// The same in seconds after its step could not be compared, or differed: it may soon be tried with another input.
+    /// 1 to 86 400. Default 300.
+    pub failed_key_s: u32,
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self { key_h: 24, failed_key_s: 300 }
     }
 }
 
@@ -214,6 +233,9 @@ impl Config {
         require(days, "logs.archive.after_days", "1 to 36 500");
         let quiet = (5..=3_600).contains(&self.otlp.quiet_seconds);
         require(quiet, "logs.otlp.quiet_seconds", "5 to 3 600");
+        require((1..=720).contains(&self.replay.key_h), "logs.replay.key_h", "1 to 720");
+        let failed = (1..=86_400).contains(&self.replay.failed_key_s);
+        require(failed, "logs.replay.failed_key_s", "1 to 86 400");
         if problems.is_empty() { Ok(()) } else { Err(BootError::Config(problems)) }
     }
 }

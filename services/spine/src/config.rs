@@ -16,6 +16,22 @@ pub struct Config {
     pub reconciler: ReconcilerConfig,
     /// The event relay.
     pub relay: RelayConfig,
+    /// Replays.
+    pub replay: ReplayConfig,
+}
+
+/// Settings of replays.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplayConfig {
+    /// Time of a replay that names none, in milliseconds. 1,000 to 3,600,000, default 300,000.
+    pub timeout_ms: u32,
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self { timeout_ms: 300_000 }
+    }
 }
 
 /// Settings of the run kernel.

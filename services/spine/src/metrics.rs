@@ -71,3 +71,11 @@ pub(crate) static REACTIONS: Counter = Counter::new(
 /// Reports of uses that breakers did not get.
 pub(crate) static UNREPORTED: Counter =
     Counter::new("runspine_spine_unreported_uses_total", "Reports of uses that breakers did not get");
+
+/// Replays that ended, by what they found.
+pub(crate) static REPLAYS: Counter =
+    Counter::new("runspine_spine_replays_total", "Replays that ended, by result");
+
+/// Steps of replays that were compared, by what became of them.
+pub(crate) static REPLAY_STEPS: Counter =
+    Counter::new("runspine_spine_replay_steps_total", "Steps of replays, by verdict");

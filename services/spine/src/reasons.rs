@@ -49,6 +49,10 @@ runspine_errors::reasons! { "spine.runspine";
     Precondition: ATTEMPTS_EXHAUSTED;
     /// The pause has reached its deadline.
     Precondition: PAUSE_EXPIRED;
+    /// Only a sealed attempt whose proof is VERIFIED is replayed.
+    Precondition: REPLAY_SOURCE_UNPROVEN;
+    /// The replay was ended, or its time is over.
+    Precondition: REPLAY_CLOSED;
     /// Only the credential that started the run, or one of the same agent and owner, may work on it.
     Denied: RUN_NOT_YOURS;
     /// The caller has no authority over any reason that the run is paused for.

@@ -6,8 +6,10 @@ use contracts_common::common::v1::{Actor, ActorType, CallContext};
 use contracts_spine::v1::{
     governance_service_server::GovernanceServiceServer,
     incident_export_service_server::IncidentExportServiceServer,
-    reconciler_service_server::ReconcilerServiceServer, run_bundle_service_server::RunBundleServiceServer,
-    run_service_server::RunServiceServer, span_ingest_service_server::SpanIngestServiceServer,
+    reconciler_service_server::ReconcilerServiceServer,
+    replay_coordinator_service_server::ReplayCoordinatorServiceServer,
+    run_bundle_service_server::RunBundleServiceServer, run_service_server::RunServiceServer,
+    span_ingest_service_server::SpanIngestServiceServer,
 };
 use runspine_boot::{BootError, Deps, Service};
 use runspine_rpc::{Context, Mesh, Registry, Routes, Transport};
@@ -16,10 +18,12 @@ use runspine_types::{PLATFORM_TENANT, new_id};
 use crate::{
     bridges::{Bridges, LogsSystemBridge, Targets},
     config::Config,
+    coordinators::replays::Replays,
     door::{Catalogue, DevelopmentKey, Door, LogsSink},
-    kernel::{FreezeView, Kernel},
+    kernel::{FreezeView, Kernel, RunOperations},
     rpc::{
-        BundleServer, Frames, GovernanceServer, IncidentExportServer, ReconcilerServer, RunServer, SpanServer,
+        BundleServer, Frames, GovernanceServer, IncidentExportServer, ReconcilerServer, ReplayServer,
+        RunServer, SpanServer,
     },
     worker::{
         containment::{self, Containment},
@@ -62,19 +66,23 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     let bridges = Bridges::new(&targets);
     let kernel =
         Arc::new(Kernel::new(bridges, config.kernel.clone(), Arc::clone(&freezes), Arc::clone(&deps.clock)));
-    let (frames, tally, catalogue) = (Frames::default(), Arc::new(Tally::default()), Catalogue::default());
+    let (tally, catalogue, runs) =
+        (Arc::new(Tally::default()), Catalogue::default(), RunOperations::default());
+    let frames = Frames::new(runs.clone());
+    let replays = Replays::new(Arc::clone(&kernel), runs.clone(), config.replay.timeout_ms);
     let routes = Routes::new()
-        .add(RunServiceServer::new(RunServer::new(Arc::clone(&kernel), frames.clone(), targets.logs.clone())))
+        .add(RunServiceServer::new(RunServer::new(Arc::clone(&kernel), frames, targets.logs.clone())))
         .add(RunBundleServiceServer::new(BundleServer::new(Arc::clone(&kernel), targets.logs.clone())))
         .add(GovernanceServiceServer::new(GovernanceServer::new(Arc::clone(&kernel))))
         .add(IncidentExportServiceServer::new(IncidentExportServer::new(Arc::clone(&kernel))))
         .add(ReconcilerServiceServer::new(ReconcilerServer::new(Arc::clone(&kernel), Arc::clone(&tally))))
+        .add(ReplayCoordinatorServiceServer::new(ReplayServer::new(replays)))
         .add(SpanIngestServiceServer::new(SpanServer::new(Arc::clone(&kernel))))
         .add(catalogue.server());
     let service = Service::with_descriptors("spine", &DESCRIPTORS, &routes, deps)?;
     let own = service.stack.clone();
     let registry = own.registry();
-    if !frames.bind(registry) {
+    if !runs.bind(registry) {
         return Err(BootError::config("spine", "CONFIG_UNKNOWN", "the contract of RunService is incomplete"));
     }
     let sink = LogsSink::new(mesh, registry)?.ok_or_else(|| missing("logs"))?;

@@ -148,7 +148,8 @@ impl App {
 
     /// A replay that ended in PARITY, of an attempt that is still what was replayed.
     async fn replayed(&self, tenant_id: &str, replay_id: &str) -> Result<Claims, Fault> {
-        let (replay, _) = self.get_replay(tenant_id, replay_id, 0).await?;
+        let found = self.get_replay(tenant_id, replay_id, (0, false)).await?;
+        let replay = found.replay.unwrap_or_default();
         if replay.result() != ReplayResult::Parity {
             return Err(Fault::new(&reasons::REPLAY_NOT_PARITY, "the replay did not end in PARITY")
                 .precondition(format!("replays/{replay_id}"), "is finished with PARITY")

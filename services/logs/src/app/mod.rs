@@ -31,7 +31,13 @@ use runspine_db::{Batcher, Db};
 use runspine_types::Clock;
 
 use self::audit::notary::Notary;
-use crate::{Config, config::OtlpConfig, keyring::Keyring, store::contract::Contracts, vault::Vault};
+use crate::{
+    Config,
+    config::{OtlpConfig, ReplayConfig},
+    keyring::Keyring,
+    store::contract::Contracts,
+    vault::Vault,
+};
 
 /// What every use case works with. Cheap to share.
 pub struct App {
@@ -57,6 +63,8 @@ pub struct App {
     pub archive: PathBuf,
     /// Records that a trace can hold.
     pub max_records: u64,
+    /// How long keys of replays are remembered.
+    pub replay: ReplayConfig,
     /// Whether the profile is STRICT.
     pub strict: bool,
     /// What becomes of spans whose run nobody started.
@@ -92,6 +100,7 @@ impl App {
             vault,
             archive,
             max_records: config.trace.max_records,
+            replay: config.replay,
             strict,
             otlp: config.otlp.clone(),
         }

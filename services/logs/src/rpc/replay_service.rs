@@ -95,9 +95,8 @@ impl ReplayService for Replays {
         fields.require(is_uuid(&r.replay_id), "replay_id", "is a UUID");
         fields.require(r.checks <= MAX_CHECKS, "checks", "is at most 500");
         fields.done().map_err(status)?;
-        let found = self.app.get_replay(&call.tenant_id, &r.replay_id, r.checks).await;
-        let (replay, checks) = found.map_err(status)?;
-        Ok(Response::new(pb::GetReplayResponse { replay: Some(replay), checks }))
+        let found = self.app.get_replay(&call.tenant_id, &r.replay_id, (r.checks, r.plan)).await;
+        found.map(Response::new).map_err(status)
     }
 
     async fn list_replays(
@@ -152,6 +151,9 @@ fn ordered(r: &pb::StartReplayRequest) -> Result<(), Fault> {
     }
     let timed = r.timeout_ms == 0 || (1_000..=3_600_000).contains(&r.timeout_ms);
     fields.require(timed, "timeout_ms", "is 1 000 to 3 600 000");
+    let driven = &r.driven_run_id;
+    let other = driven.is_empty() || (is_uuid_v7(driven) && *driven != r.run_id);
+    fields.require(other, "driven_run_id", "is a UUIDv7, and another run");
     fields.request_id(r.request_id.clone());
     fields.done()
 }

@@ -319,6 +319,15 @@ pub async fn keyed(read: &Read, trace_key: i64, key: &str) -> Result<Option<Reco
     read.fetch_optional(AssertSqlSafe(sql), args![trace_key, key]).await
 }
 
+/// The records of one step, by position.
+pub async fn of_step(read: &Read, trace_key: i64, step_index: u32) -> Result<Vec<RecordRow>, DbError> {
+    let sql = format!(
+        "SELECT {} FROM trace_records WHERE trace_key = $1 AND step_index = $2 ORDER BY position",
+        RecordRow::COLUMNS
+    );
+    read.fetch_all(AssertSqlSafe(sql), args![trace_key, step_index]).await
+}
+
 /// Records behind a position, by position.
 pub async fn page(read: &Read, trace_key: i64, after: u64, limit: i64) -> Result<Vec<RecordRow>, DbError> {
     read.fetch_all(AssertSqlSafe(page_sql()), args![trace_key, after, limit]).await

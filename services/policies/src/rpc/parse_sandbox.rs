@@ -89,8 +89,13 @@ pub(super) fn dry_run(who: &Who, r: pb::DryRunRequest) -> Result<AskDryRun, Faul
     v.require(r.profile == 0 || profile.is_some(), "profile", "ENUM_UNKNOWN", "a known profile");
     v.into_result(&mesh::FIELD_INVALID)?;
     let subject = match r.subject {
-        None => return Err(required("subject", "a decision_id, a start or a step")),
-        Some(Of::DecisionId(id)) => Subject::Recorded(id),
+        None => return Err(required("subject", "a decision_id, a start, a step or another step")),
+        Some(Of::DecisionId(id)) => Subject::Recorded(id, None),
+        Some(Of::Instead(other)) => {
+            let mut step = other.step.ok_or_else(|| required("instead.step", "the step"))?;
+            named(&mut step.run_id, &mut step.attempt);
+            Subject::Recorded(other.decision_id, Some(Box::new(parse_step::ask_step(who, &step)?.question)))
+        }
         Some(Of::Start(start)) => Subject::Asked(Box::new(started(who, start)?)),
         Some(Of::Step(step)) => Subject::Asked(Box::new(stepped(who, step)?)),
     };

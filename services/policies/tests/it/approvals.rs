@@ -95,7 +95,7 @@ impl House {
     }
 
     /// A step that is put to a person, approved by the vote `n`, and done: two decisions.
-    pub async fn paid(&self, number: u64, step: u32, n: u64) {
+    pub async fn paid(&self, number: u64, step: u32, n: u64) -> pb::Decision {
         let asked = |ask, approval_id: &str| pb::EvaluateStepRequest {
             ask,
             approval_id: approval_id.to_owned(),
@@ -103,7 +103,7 @@ impl House {
         };
         let id = self.step(asked(0, "")).await.unwrap().decision.unwrap().approval_id;
         self.vote(n, LEAD, &id).await.unwrap();
-        self.step(asked(1, &id)).await.unwrap();
+        self.step(asked(1, &id)).await.unwrap().decision.unwrap()
     }
 
     async fn list(&self, request: pb::ListApprovalsRequest) -> Vec<pb::Approval> {

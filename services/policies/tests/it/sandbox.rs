@@ -318,6 +318,53 @@ on_both_engines! {
         assert_eq!((list.decisions.len(), house.told().await.len()), (2, before));
     }
 
+    /// A recorded decision is made again on another step, under the snapshot that it was made under; an approval that was
+    /// spent answers for its own step only.
+    async fn a_recorded_decision_on_another_step(store: TestStore) {
+        let house = House::over(store).await;
+        let forbids = format!("{ANY_TOOL} when {{ resource == Runspine::Tool::\"t2\" }};");
+        house.rule(1, "no-t2", "", &forbids).await;
+        house.start(1).await;
+        let recorded = house.step(ask_step(1, 0, "t1")).await.unwrap().decision.unwrap();
+        // What is in force later says nothing about what was recorded.
+        let later = format!("{ANY_TOOL} when {{ resource == Runspine::Tool::\"t1\" }};");
+        house.rule(2, "later", "", &later).await;
+        let dry = async |tool: &str, snapshot: &[u8]| {
+            let other = pb::DryRunInstead {
+                decision_id: recorded.decision_id.clone(),
+                step: Some(pb::EvaluateStepRequest { run_id: String::new(), ..ask_step(9, 5, tool) }),
+            };
+            let base = pb::Candidate { base_digest: snapshot.to_vec().into(), ..Default::default() };
+            let ask = pb::DryRunRequest { candidate: Some(base), subject: Some(Subject::Instead(other)), ..Default::default() };
+            let answer = call!(house, sandbox.dry_run, "SandboxService/DryRun", ask).unwrap();
+            assert_eq!(answer.recorded, Some(recorded.clone()));
+            answer.decision.unwrap()
+        };
+        let same = dry("t1", &recorded.snapshot_digest).await;
+        let told = |d: &pb::Decision| (d.verdict, d.directive, d.reasons.clone(), d.inputs_digest.clone(), d.resource.clone());
+        assert_eq!(told(&same), told(&recorded));
+        let other = dry("t2", &recorded.snapshot_digest).await;
+        assert_eq!((other.verdict(), other.resource.as_str(), other.step_index), (Verdict::Deny, "t2", Some(0)));
+        assert_eq!(dry("t1", &[]).await.verdict(), Verdict::Deny, "what is in force");
+
+        house.rule(90, "approve", "@outcome(\"require_approval\")", PAY).await;
+        house.start(2).await;
+        let paid = house.paid(2, 0, 1).await;
+        let again = async |arguments: u8| {
+            let step = pb::EvaluateStepRequest { arguments_digest: vec![arguments; 32].into(), ..ask_step(2, 0, "pay") };
+            let other = pb::DryRunInstead { decision_id: paid.decision_id.clone(), step: Some(step) };
+            let base = pb::Candidate { base_digest: paid.snapshot_digest.clone(), ..Default::default() };
+            let ask = pb::DryRunRequest { candidate: Some(base), subject: Some(Subject::Instead(other)), ..Default::default() };
+            call!(house, sandbox.dry_run, "SandboxService/DryRun", ask).unwrap().decision.unwrap().verdict
+        };
+        assert_eq!(again(5).await, paid.verdict);
+        assert_ne!(again(6).await, paid.verdict, "the approval was for other arguments");
+        let start = pb::DryRunInstead { decision_id: recorded.decision_id.clone(), step: None };
+        let ask = pb::DryRunRequest { subject: Some(Subject::Instead(start)), ..Default::default() };
+        let refused = call!(house, sandbox.dry_run, "SandboxService/DryRun", ask).unwrap_err();
+        assert_eq!(reason(&refused), "FIELD_INVALID");
+    }
+
     /// What can't be made is refused with its reason.
     async fn candidates_are_checked(store: TestStore) {
         let house = House::over(store).await;

@@ -5,20 +5,24 @@ use contracts_logs::v1::{
     AppendAddendumRequest, AppendAddendumResponse, AppendEntriesRequest, AppendEntriesResponse,
     AppendIntentRequest, AppendIntentResponse, AppendRecordsRequest, AppendRecordsResponse,
     AppendSpansRequest, AppendSpansResponse, AppendSystemRecordRequest, AppendSystemRecordResponse,
-    CaptureEvidenceRequest, CaptureEvidenceResponse, ClaimObservedRunsRequest, ClaimObservedRunsResponse,
-    ClaimOverdueRequest, ClaimOverdueResponse, ComputeIntegrityRequest, ComputeIntegrityResponse,
-    CreateCheckpointRequest, CreateCheckpointResponse, CreateExportRequest, CreateExportResponse,
-    DeclareExpectationsRequest, DeclareExpectationsResponse, GetAuditContractRequest,
-    GetAuditContractResponse, GetContractBacklogRequest, GetContractBacklogResponse, GetExportRequest,
-    GetExportResponse, GetReceiptRequest, GetReceiptResponse, GetTraceRequest, GetTraceResponse,
-    LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest, ListEntriesResponse, ListEvidenceRequest,
-    ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, MoveDeadlineRequest, MoveDeadlineResponse,
-    ReconcileRequest, ReconcileResponse, ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest,
-    SealTraceResponse, StartTraceRequest, StartTraceResponse, UnparkContractRequest, UnparkContractResponse,
-    VerifyTraceRequest, VerifyTraceResponse, audit_contract_service_client::AuditContractServiceClient,
+    CaptureEvidenceRequest, CaptureEvidenceResponse, CheckReplayStepsRequest, CheckReplayStepsResponse,
+    ClaimObservedRunsRequest, ClaimObservedRunsResponse, ClaimOverdueRequest, ClaimOverdueResponse,
+    ComputeIntegrityRequest, ComputeIntegrityResponse, CreateCheckpointRequest, CreateCheckpointResponse,
+    CreateExportRequest, CreateExportResponse, DeclareExpectationsRequest, DeclareExpectationsResponse,
+    FinishReplayRequest, FinishReplayResponse, GetAuditContractRequest, GetAuditContractResponse,
+    GetContractBacklogRequest, GetContractBacklogResponse, GetExportRequest, GetExportResponse,
+    GetReceiptRequest, GetReceiptResponse, GetReplayRequest, GetReplayResponse, GetTraceRequest,
+    GetTraceResponse, LinkIncidentRequest, LinkIncidentResponse, ListEntriesRequest, ListEntriesResponse,
+    ListEvidenceRequest, ListEvidenceResponse, ListRecordsRequest, ListRecordsResponse, ListReplaysRequest,
+    ListReplaysResponse, MoveDeadlineRequest, MoveDeadlineResponse, ReconcileRequest, ReconcileResponse,
+    ReleaseClaimRequest, ReleaseClaimResponse, SealTraceRequest, SealTraceResponse, StartReplayRequest,
+    StartReplayResponse, StartTraceRequest, StartTraceResponse, UnparkContractRequest,
+    UnparkContractResponse, VerifyTraceRequest, VerifyTraceResponse,
+    audit_contract_service_client::AuditContractServiceClient,
     evidence_service_client::EvidenceServiceClient, export_service_client::ExportServiceClient,
     ledger_service_client::LedgerServiceClient, record_service_client::RecordServiceClient,
-    span_service_client::SpanServiceClient, trace_service_client::TraceServiceClient,
+    replay_service_client::ReplayServiceClient, span_service_client::SpanServiceClient,
+    trace_service_client::TraceServiceClient,
 };
 
 use super::bridge;
@@ -141,5 +145,24 @@ bridge! {
         add_part: ExportServiceClient.add_export_part(ExportPieces) -> AddExportPartResponse;
         /// Puts the ledger as it stands under a checkpoint.
         checkpoint: LedgerServiceClient.create_checkpoint(CreateCheckpointRequest) -> CreateCheckpointResponse;
+    }
+}
+
+/// Steps of a replay as they are done again.
+pub type ReplayReports = tokio_stream::wrappers::ReceiverStream<CheckReplayStepsRequest>;
+
+bridge! {
+    /// Replays.
+    LogsReplayBridge {
+        /// Opens one.
+        start: ReplayServiceClient.start_replay(StartReplayRequest) -> StartReplayResponse;
+        /// Compares its steps.
+        check: ReplayServiceClient.check_replay_steps(ReplayReports) -> tonic::Streaming<CheckReplayStepsResponse>;
+        /// Ends it.
+        finish: ReplayServiceClient.finish_replay(FinishReplayRequest) -> FinishReplayResponse;
+        /// One with its plan.
+        get: ReplayServiceClient.get_replay(GetReplayRequest) -> GetReplayResponse;
+        /// Lists them.
+        list: ReplayServiceClient.list_replays(ListReplaysRequest) -> ListReplaysResponse;
     }
 }

@@ -35,6 +35,12 @@ impl Miss {
         )
     }
 
+    /// Whether the domain says that the request is wrong, whatever the state.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        self.status.code() == Code::InvalidArgument
+    }
+
     /// Whether the domain says that the thing does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

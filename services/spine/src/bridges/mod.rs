@@ -15,11 +15,11 @@ pub use controls::{ControlsBreakerBridge, ControlsBridge, ControlsRunBridge, Con
 pub use incidents::{IncidentsBridge, IncidentsEndBridge, IncidentsExportBridge};
 pub use logs::{
     ExportPieces, LogsContractBridge, LogsEvidenceBridge, LogsExportBridge, LogsLedgerBridge, LogsReadBridge,
-    LogsReconcilerBridge, LogsSpanBridge, LogsSystemBridge, LogsTraceBridge,
+    LogsReconcilerBridge, LogsReplayBridge, LogsSpanBridge, LogsSystemBridge, LogsTraceBridge, ReplayReports,
 };
 pub use miss::{Called, Miss};
 pub use policies::{
-    PoliciesApprovalBridge, PoliciesBridge, PoliciesLearningBridge, PoliciesRunBridge,
+    PoliciesApprovalBridge, PoliciesBridge, PoliciesLearningBridge, PoliciesRunBridge, PoliciesSandboxBridge,
     PoliciesViolationBridge,
 };
 use runspine_rpc::Transport;
@@ -134,6 +134,10 @@ pub struct Bridges {
     pub evidence: LogsEvidenceBridge,
     /// Exports.
     pub exports: LogsExportBridge,
+    /// Replays.
+    pub replays: LogsReplayBridge,
+    /// What rules would decide.
+    pub sandbox: PoliciesSandboxBridge,
 }
 
 impl Bridges {
@@ -166,6 +170,8 @@ impl Bridges {
             ledger: LogsLedgerBridge::new(to.logs.clone()),
             evidence: LogsEvidenceBridge::new(to.logs.clone()),
             exports: LogsExportBridge::new(to.logs.clone()),
+            replays: LogsReplayBridge::new(to.logs.clone()),
+            sandbox: PoliciesSandboxBridge::new(to.policies.clone()),
         }
     }
 }

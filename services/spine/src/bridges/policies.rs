@@ -1,15 +1,16 @@
 //! The spine's view of policies.
 
 use contracts_policies::v1::{
-    CancelApprovalsRequest, CancelApprovalsResponse, EmitLessonRequest, EmitLessonResponse,
-    EvaluateRunRequest, EvaluateRunResponse, EvaluateStepRequest, EvaluateStepResponse,
+    CancelApprovalsRequest, CancelApprovalsResponse, DryRunRequest, DryRunResponse, EmitLessonRequest,
+    EmitLessonResponse, EvaluateRunRequest, EvaluateRunResponse, EvaluateStepRequest, EvaluateStepResponse,
     ExportDecisionsRequest, ExportDecisionsResponse, GetApprovalRequest, GetApprovalResponse,
     GetDecisionRequest, GetDecisionResponse, GetEvaluationRequest, GetEvaluationResponse,
     GetRunPolicyEvidenceRequest, GetRunPolicyEvidenceResponse, GetViolationRequest, GetViolationResponse,
     ObserveStepsRequest, ObserveStepsResponse, RecordEvaluationRequest, RecordEvaluationResponse,
     ReportViolationRequest, ReportViolationResponse, SupersedeEvaluationRequest, SupersedeEvaluationResponse,
     approval_service_client::ApprovalServiceClient, decision_service_client::DecisionServiceClient,
-    lesson_service_client::LessonServiceClient, violation_service_client::ViolationServiceClient,
+    lesson_service_client::LessonServiceClient, sandbox_service_client::SandboxServiceClient,
+    violation_service_client::ViolationServiceClient,
 };
 
 use super::bridge;
@@ -72,5 +73,13 @@ bridge! {
         approval: ApprovalServiceClient.get_approval(GetApprovalRequest) -> GetApprovalResponse;
         /// Ends what nobody needs any more.
         cancel: ApprovalServiceClient.cancel_approvals(CancelApprovalsRequest) -> CancelApprovalsResponse;
+    }
+}
+
+bridge! {
+    /// What rules would decide.
+    PoliciesSandboxBridge {
+        /// Asks a snapshot about one step; nothing is stored.
+        dry_run: SandboxServiceClient.dry_run(DryRunRequest) -> DryRunResponse;
     }
 }

@@ -6,6 +6,7 @@ mod figures;
 pub mod parts;
 pub mod proof;
 mod protojson;
+pub mod replays;
 mod source;
 pub mod view;
 pub mod watch;

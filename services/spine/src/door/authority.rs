@@ -1,8 +1,10 @@
 //! Whether a caller may: the first rule that decides, decides.
 
+use std::sync::Arc;
+
 use contracts_common::{common::v1::ActorType, contract::v1::Exposure};
 use runspine_errors::{Fault, mesh};
-use runspine_rpc::Operation;
+use runspine_rpc::{Context, Operation};
 
 use super::{
     directory::Identity,
@@ -18,20 +20,39 @@ pub(super) fn exposed(operation: &Operation) -> Result<(), Fault> {
     Err(Fault::new(&mesh::PEER_NOT_SPINE, format!("{} is called by the spine only", operation.name)))
 }
 
-/// Ceiling of the actor kind → scopes of the key → roles.
+/// Who a call came from, beside its context: a service of the spine that asks for a further permission needs the
+/// scopes of the key too.
+#[derive(Debug, Clone)]
+pub struct Caller(pub(super) Arc<Identity>);
+
+/// Whether a caller who was let in may do more than the operation asks for. Without a `caller` the call did not come by
+/// the door, and nothing narrows its roles.
+///
+/// # Errors
+/// With what is missing.
+pub fn also(context: &Context, caller: Option<&Caller>, wanted: &str) -> Result<(), Fault> {
+    let kind = context.actor.as_ref().map_or(ActorType::Unspecified, |actor| actor.r#type());
+    judge(wanted, kind, &context.roles, caller.map_or(&[], |caller| &caller.0.scopes))
+}
+
+/// Whether a caller may call the operation.
 pub(super) fn decide(operation: &Operation, caller: &Identity) -> Result<(), Fault> {
-    let wanted = operation.permission.as_str();
+    judge(&operation.permission, caller.kind, &caller.roles, &caller.scopes)
+}
+
+/// Ceiling of the actor kind → scopes of the key → roles.
+fn judge(wanted: &str, kind: ActorType, roles: &[String], scopes: &[String]) -> Result<(), Fault> {
     let missing = |what: String| Fault::new(&reasons::PERMISSION_MISSING, what).with("permission", wanted);
-    if caller.kind != ActorType::Human && human_only(wanted) {
+    if kind != ActorType::Human && human_only(wanted) {
         return Err(Fault::new(&reasons::HUMAN_REQUIRED, format!("{wanted} is for people only")));
     }
-    if caller.kind == ActorType::Agent && !holds("AGENT", wanted) {
+    if kind == ActorType::Agent && !holds("AGENT", wanted) {
         return Err(missing(format!("an agent can never hold {wanted}")));
     }
-    if !caller.scopes.is_empty() && !caller.scopes.iter().any(|scope| covers(scope, wanted)) {
+    if !scopes.is_empty() && !scopes.iter().any(|scope| covers(scope, wanted)) {
         return Err(Fault::new(&reasons::KEY_SCOPE, format!("the key's scopes leave out {wanted}")));
     }
-    if caller.roles.iter().any(|role| holds(role, wanted)) {
+    if roles.iter().any(|role| holds(role, wanted)) {
         return Ok(());
     }
     Err(missing(format!("no role of the caller holds {wanted}")))

@@ -14,7 +14,7 @@ use runspine_types::Hasher;
 use tower::Service;
 
 use super::{
-    Inner,
+    Caller, Inner,
     dispatch::Recording,
     inbound::{Arrival, Seen},
     record, watch, zipped,
@@ -61,6 +61,9 @@ impl Inner {
             onward.headers_mut().remove(zipped::ENCODING);
         }
         onward.extensions_mut().insert(context);
+        if self.own.serves(&operation.name) {
+            onward.extensions_mut().insert(Caller(Arc::clone(&arrival.caller)));
+        }
         let response = self.send(operation, onward).await;
         self.answered(operation, &arrival, response, recording).await
     }

@@ -45,6 +45,7 @@ use runspine_rpc::{
 use tracing::{Instrument, Span};
 
 pub use self::{
+    authority::{Caller, also},
     catalogue::Catalogue,
     config::DoorConfig,
     contracts::{CONTRACTS, registry},

@@ -250,7 +250,7 @@ fn record(
         parameters_digest: ask.parameters_digest.clone(),
         source: source_of(combined).into(),
         reason: combined.reasons.first().map(|r| r.code.clone()).unwrap_or_default(),
-        rule_ids: combined.reasons.iter().map(|r| r.source_id.clone()).filter(|id| !id.is_empty()).collect(),
+        rule_ids: rule_ids(combined),
         policy_snapshot_digest: attempt.state.snapshot.as_ref().map(|s| s.digest.clone()).unwrap_or_default(),
         hold_id: hold_id.to_owned(),
         obligations_digest: obligations_digest(combined),
@@ -281,6 +281,11 @@ pub(crate) fn obligations_digest(combined: &Combined) -> bytes::Bytes {
         o.args.iter().fold(h.sized(o.name.as_bytes()), |h, arg| h.sized(arg.as_bytes()))
     });
     hasher.finish().to_vec().into()
+}
+
+/// What the reasons come from, for the record.
+pub(crate) fn rule_ids(combined: &Combined) -> Vec<String> {
+    combined.reasons.iter().map(|r| r.source_id.clone()).filter(|id| !id.is_empty()).collect()
 }
 
 /// What decided, for the record.

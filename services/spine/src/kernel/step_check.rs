@@ -157,6 +157,19 @@ pub fn evaluate_step(
         ask: ask.ask,
         decision_id: decision_id.to_owned(),
         snapshot_digest: attempt.state.snapshot.as_ref().map(|s| s.digest.clone()).unwrap_or_default(),
+        run: Some(run_facts(run, totals.duration_ms)),
+        totals: Some(totals),
+        now: Some(timestamp(now)),
+        profile: attempt.profile().into(),
+        approval_id: ask.approval_id.clone(),
+        ..what_is_done(ask)
+    }
+}
+
+/// The part of the question that says what is done, whoever does it and when.
+#[must_use]
+pub fn what_is_done(ask: &AuthorizeStepRequest) -> EvaluateStepRequest {
+    EvaluateStepRequest {
         kind: ask.kind,
         resource: Some(resource(ask.kind(), &resource_id(ask), &ask.provider, &ask.resource)),
         name: ask.name.clone(),
@@ -164,14 +177,9 @@ pub fn evaluate_step(
         arguments_size: i64::try_from(ask.arguments_size).unwrap_or(i64::MAX),
         arguments: Some(arguments(&ask.arguments)),
         estimate: Some(ask.estimate.unwrap_or_default()),
-        run: Some(run_facts(run, totals.duration_ms)),
-        totals: Some(totals),
         intent: ask.intent.clone(),
         mode: ask.mode.clone(),
         method: ask.method.clone(),
-        now: Some(timestamp(now)),
-        profile: attempt.profile().into(),
-        approval_id: ask.approval_id.clone(),
         ..EvaluateStepRequest::default()
     }
 }

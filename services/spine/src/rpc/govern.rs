@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,7 +19,7 @@ use contracts_spine::v1::{
 };
 use parking_lot::Mutex;
 use runspine_errors::{Fault, mesh};
-use runspine_rpc::{Context, Operation, Registry, code_of, details, ended, inner_span, status};
+use runspine_rpc::{Context, Operation, code_of, details, ended, inner_span, status};
 use tokio::{
     sync::mpsc,
     time::{Instant, interval, sleep_until},
@@ -29,7 +29,7 @@ use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::{
-    kernel::{Attempt, Heard, Kernel},
+    kernel::{Attempt, Heard, Kernel, RunBound, RunOperations, inside},
     reasons,
 };
 
@@ -39,10 +39,10 @@ pub type Answers = ReceiverStream<Result<GovernRunResponse, Status>>;
 /// How often the kernel looks for orders that the agent has not heard of.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The operations that frames stand for, known once the spine's stack is composed.
-#[derive(Clone, Default)]
+/// Serves streams of frames.
+#[derive(Clone)]
 pub struct Frames {
-    operations: Arc<OnceLock<Operations>>,
+    operations: RunOperations,
     streams: Arc<Streams>,
 }
 
@@ -73,42 +73,23 @@ impl Streams {
     }
 }
 
-struct Operations {
-    start: Arc<Operation>,
-    authorize: Arc<Operation>,
-    record: Arc<Operation>,
-    renew: Arc<Operation>,
-    complete: Arc<Operation>,
-}
-
-impl Operations {
-    fn of(&self, body: &govern_run_request::Body) -> &Operation {
-        use govern_run_request::Body as Ask;
-        match body {
-            Ask::Start(_) => &self.start,
-            Ask::Authorize(_) => &self.authorize,
-            Ask::Record(_) => &self.record,
-            Ask::Renew(_) => &self.renew,
-            Ask::Complete(_) => &self.complete,
-        }
+/// The operation that a frame stands for.
+fn operation_of<'a>(operations: &'a RunBound, body: &govern_run_request::Body) -> &'a Operation {
+    use govern_run_request::Body as Ask;
+    match body {
+        Ask::Start(_) => &operations.start,
+        Ask::Authorize(_) => &operations.authorize,
+        Ask::Record(_) => &operations.record,
+        Ask::Renew(_) => &operations.renew,
+        Ask::Complete(_) => &operations.complete,
     }
 }
 
 impl Frames {
-    /// Takes the operations from the registry; false when it lacks one.
+    /// Frames served as these operations.
     #[must_use]
-    pub fn bind(&self, registry: &Registry) -> bool {
-        let find = |name: &str| registry.operation(&format!("/runspine.spine.v1.RunService/{name}")).cloned();
-        let found = || {
-            Some(Operations {
-                start: find("StartRun")?,
-                authorize: find("AuthorizeStep")?,
-                record: find("RecordStep")?,
-                renew: find("RenewLease")?,
-                complete: find("CompleteRun")?,
-            })
-        };
-        found().is_some_and(|operations| self.operations.set(operations).is_ok())
+    pub fn new(operations: RunOperations) -> Self {
+        Self { operations, streams: Arc::default() }
     }
 
     /// Serves one stream.
@@ -123,7 +104,7 @@ impl Frames {
         let serving = Serving {
             kernel,
             context,
-            operations: Arc::clone(&self.operations),
+            operations: self.operations.clone(),
             streams: Arc::clone(&self.streams),
             number: 0,
             run: None,
@@ -140,7 +121,7 @@ impl Frames {
 struct Serving {
     kernel: Arc<Kernel>,
     context: Context,
-    operations: Arc<OnceLock<Operations>>,
+    operations: RunOperations,
     streams: Arc<Streams>,
     number: u64,
     run: Option<(String, u32)>,
@@ -236,15 +217,13 @@ impl Serving {
     }
 
     async fn serve(&mut self, body: Option<govern_run_request::Body>) -> Result<frame_answer::Body, Fault> {
-        let operations = Arc::clone(&self.operations);
-        let Some(operations) = operations.get() else {
-            return Err(Fault::new(&mesh::INTERNAL, "the frames' operations are not bound"));
-        };
+        let operations = self.operations.clone();
+        let operations = operations.get()?;
         let Some(body) = body else {
             let text = "a frame asks something";
             return Err(Fault::new(&mesh::FIELD_INVALID, text).field("body", "FIELD_INVALID", text));
         };
-        let operation = operations.of(&body);
+        let operation = operation_of(operations, &body);
         let span = inner_span(operation);
         let served = self.served(operations, body).instrument(span.clone()).await;
         let code = served.as_ref().map_or_else(|fault| code_of(fault.kind()), |_| Code::Ok);
@@ -254,7 +233,7 @@ impl Serving {
 
     async fn served(
         &mut self,
-        operations: &Operations,
+        operations: &RunBound,
         body: govern_run_request::Body,
     ) -> Result<frame_answer::Body, Fault> {
         use frame_answer::Body as Answer;
@@ -315,8 +294,7 @@ impl Serving {
     }
 
     fn under(&self, operation: &Arc<Operation>) -> Context {
-        let deadline = operation.deadline.map(|d| Instant::now() + d);
-        Context::serving(operation, (*self.context).clone(), deadline)
+        inside(&self.context, operation)
     }
 
     /// Sends a notice; a freeze whose notice was taken is known to have been heard.
@@ -351,8 +329,8 @@ impl Serving {
     /// What the run is told without asking: a freeze, a stop or a pause that it has not heard of.
     async fn notice(&mut self) -> Option<FrameNotice> {
         let (run_id, attempt) = self.run.clone()?;
-        let operations = Arc::clone(&self.operations);
-        let context = self.under(&operations.get()?.authorize).for_run(&run_id);
+        let operations = self.operations.clone();
+        let context = self.under(&operations.get().ok()?.authorize).for_run(&run_id);
         let state = self.kernel.attempt(&context, &run_id, attempt).await.ok()?;
         let (stopped, ending, status) = (state.state.stop.is_some(), state.is_ending(), state.status());
         self.known = Some(state);

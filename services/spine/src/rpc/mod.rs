@@ -5,6 +5,7 @@ mod govern;
 mod governance;
 mod incident_export;
 mod reconciler;
+mod replay;
 mod run;
 mod spans;
 
@@ -13,6 +14,7 @@ pub use govern::Frames;
 pub use governance::GovernanceServer;
 pub use incident_export::IncidentExportServer;
 pub use reconciler::ReconcilerServer;
+pub use replay::ReplayServer;
 pub use run::RunServer;
 use runspine_errors::Outcome;
 pub use spans::SpanServer;

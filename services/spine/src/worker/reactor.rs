@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use contracts_common::common::v1::EventEnvelope;
 use contracts_controls::v1::{BreakerClosed, BreakerOpened, LimitBreached, SignalRaised};
-use contracts_logs::v1::{ContractParked, ExportCompleted, ExportOrdered, TraceSealed};
+use contracts_logs::v1::{ContractParked, ExportCompleted, ExportOrdered, ReplayFinished, TraceSealed};
 use contracts_policies::v1::{ApprovalResolved, ViolationReported};
 use prost::Message;
 use runspine_errors::{Fault, Kind, Outcome};
@@ -153,6 +153,12 @@ impl Reactor {
                     return Ok(());
                 }
                 "LESSON"
+            }
+            "logs.ReplayFinished" => {
+                let result = ReplayFinished::decode(data).map_err(unreadable)?.result();
+                let word = result.as_str_name().trim_start_matches("REPLAY_RESULT_");
+                metrics::REPLAYS.increment(&[("result", word)]);
+                "REPLAY"
             }
             "controls.SignalRaised" => {
                 let signal = SignalRaised::decode(data).map_err(unreadable)?.signal;

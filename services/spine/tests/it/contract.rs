@@ -7,6 +7,7 @@ use contracts_spine::v1::{
     self as pb, governance_service_client::GovernanceServiceClient,
     incident_export_service_client::IncidentExportServiceClient,
     operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
+    replay_coordinator_service_client::ReplayCoordinatorServiceClient,
     run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
     span_ingest_service_client::SpanIngestServiceClient,
 };
@@ -100,6 +101,17 @@ async fn every_operation_is_served() {
         list_operations: "ListOperations" => ListOperationsRequest,
         get_operation: "GetOperation" => GetOperationRequest,
     ));
+    served.extend(answers!(stack, ReplayCoordinatorServiceClient, "ReplayCoordinatorService",
+        start_replay: "StartReplay" => StartReplayRequest,
+        finish_replay: "FinishReplay" => FinishReplayRequest,
+        get_replay: "GetReplay" => GetReplayRequest,
+        list_replays: "ListReplays" => ListReplaysRequest,
+    ));
+    let stream = "ReplayCoordinatorService/ReplaySteps";
+    let steps = tokio_stream::once(pb::ReplayStepsRequest::default());
+    let mut client = ReplayCoordinatorServiceClient::new(Transport::local(stack));
+    let answer = client.replay_steps(ask(stack, stream, steps)).await;
+    served.push((stream, answer.unwrap().into_inner().message().await.err()));
     let stream = "RunService/GovernRun";
     let frames = tokio_stream::once(pb::GovernRunRequest::default());
     let answer = RunServiceClient::new(Transport::local(stack)).govern_run(ask(stack, stream, frames)).await;
@@ -116,6 +128,7 @@ async fn every_operation_is_served() {
             "RunService/GovernRun"
             | "ReconcilerService/GetReconcilerStatus"
             | "SpanIngestService/IngestSpans"
+            | "ReplayCoordinatorService/ListReplays"
             | "OperationService/ListOperations" => None,
             "OperationService/GetOperation" => Some(Code::NotFound),
             _ => Some(Code::InvalidArgument),

@@ -13,7 +13,3 @@ pub use recording::{Plan, Recorded, Recording, default_key};
 pub const MAX_STEPS: usize = 10_000;
 /// Most circumstances that are listed.
 pub const MAX_DRIFT: usize = 100;
-/// How long a key stands for its input.
-pub const KEY_LIFE_US: i64 = 24 * 60 * 60 * 1_000_000;
-/// The same after its step could not be compared, or differed: it may soon be tried again with another input.
-pub const FAILED_KEY_LIFE_US: i64 = 300 * 1_000_000;

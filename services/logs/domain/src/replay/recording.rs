@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use contracts_common::common::v1::{DecisionSource, StepKind, StepOutcome};
+use contracts_common::common::v1::{DecisionSource, StepKind, StepOutcome, Verdict};
 use contracts_logs::v1::{
-    Decision, ReplayBehaviour, ReplayDecision, ReplayPlanStep, ReplayRule, Step, TraceRecord,
-    trace_record::Body,
+    Decision, RecordedDecision, ReplayBehaviour, ReplayDecision, ReplayPlanStep, ReplayRule, Step,
+    TraceRecord, trace_record::Body,
 };
 use runspine_types::{Digest, Hasher};
 
@@ -17,6 +17,8 @@ pub struct Recorded {
     pub step: Step,
     /// What policies decided about it, in order.
     pub decisions: Vec<ReplayDecision>,
+    /// Where these decisions are kept with their inputs, in the same order.
+    pub made: Vec<RecordedDecision>,
     /// Where the final try stands, once there is one.
     position: Option<u64>,
 }
@@ -49,13 +51,24 @@ impl Recording {
     }
 
     fn decided(&mut self, index: u32, decision: Decision) {
-        if decision.source() == DecisionSource::Policy {
-            self.steps.entry(index).or_default().decisions.push(ReplayDecision {
+        if is_of_policies(&decision) {
+            let step = self.steps.entry(index).or_default();
+            step.decisions.push(ReplayDecision {
                 verdict: decision.verdict,
                 directive: decision.directive,
                 rule_ids: decision.rule_ids,
             });
+            step.made.push(RecordedDecision {
+                decision_id: decision.decision_id,
+                policy_snapshot_digest: decision.policy_snapshot_digest,
+            });
         }
+    }
+
+    /// What policies decided about the step at `index`, whether or not it was done.
+    #[must_use]
+    pub fn decisions(&self, index: u32) -> &[ReplayDecision] {
+        self.steps.get(&index).map_or(&[], |recorded| recorded.decisions.as_slice())
     }
 
     /// The step at `index`; none that was decided about and never reported.
@@ -69,6 +82,13 @@ impl Recording {
         let done = self.steps.iter().filter(|(_, recorded)| recorded.position.is_some());
         done.map(|(index, recorded)| (*index, recorded))
     }
+}
+
+/// Whether a decision says what the rules said: they had the last word, or everybody who was asked allowed it, and they
+/// were asked.
+fn is_of_policies(decision: &Decision) -> bool {
+    let allowed = decision.verdict() == Verdict::Allow && !decision.facts_digest.is_empty();
+    decision.source() == DecisionSource::Policy || allowed
 }
 
 /// What the steps of a replay are to do.
@@ -114,6 +134,7 @@ impl Plan {
             input_digest: recorded.step.input_digest.clone(),
             output_digest: recorded.step.output_digest.clone(),
             output_ref: recorded.step.output_ref.clone(),
+            decisions: recorded.made.clone(),
         };
         recording.steps().map(planned).collect()
     }

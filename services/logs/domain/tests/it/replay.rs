@@ -1,9 +1,9 @@
 //! What a replay finds, whatever was reported in whatever order.
 
-use contracts_common::common::v1::StepOutcome;
+use contracts_common::common::v1::{DecisionSource, StepOutcome, Verdict};
 use contracts_logs::v1::{
-    ReplayBehaviour, ReplayCheck, ReplayLevel, ReplayResult, ReplayVerdict, ReplayedStep, Step, TraceRecord,
-    trace_record::Body,
+    Decision, ReplayBehaviour, ReplayCheck, ReplayLevel, ReplayResult, ReplayVerdict, ReplayedStep, Step,
+    TraceRecord, trace_record::Body,
 };
 use proptest::prelude::*;
 use runspine_logs_domain::replay::{Held, Recording, found, judge};
@@ -77,6 +77,37 @@ fn noted(recording: &Recording, report: Report) -> ReplayCheck {
         r#match: judged.matched.into(),
         reasons: judged.reasons.into_iter().map(str::to_owned).collect(),
         ..Default::default()
+    }
+}
+
+/// What a limit refused says nothing about the rules; what was allowed says that they allowed it, if they were asked.
+#[test]
+fn decisions_are_those_that_rules_made() {
+    let cases = [
+        (DecisionSource::Policy, Verdict::Deny, false, true),
+        (DecisionSource::Policy, Verdict::Allow, false, true),
+        (DecisionSource::Freeze, Verdict::Allow, true, true),
+        (DecisionSource::Profile, Verdict::Allow, true, true),
+        (DecisionSource::Profile, Verdict::Allow, false, false),
+        (DecisionSource::Limit, Verdict::Deny, true, false),
+        (DecisionSource::Lease, Verdict::Deny, false, false),
+    ];
+    for (source, verdict, asked, counts) in cases {
+        let decision = Decision {
+            decision_id: "d".into(),
+            source: source.into(),
+            verdict: verdict.into(),
+            facts_digest: if asked { vec![1; 32].into() } else { Vec::new().into() },
+            ..Default::default()
+        };
+        let mut recording = Recording::default();
+        recording.take(TraceRecord {
+            position: 1,
+            step_index: Some(0),
+            body: Some(Body::Decision(decision)),
+            ..Default::default()
+        });
+        assert_eq!(recording.decisions(0).len(), usize::from(counts), "{source:?} {verdict:?} {asked}");
     }
 }
 

@@ -12,12 +12,12 @@ use runspine_db::Tx;
 use runspine_errors::Fault;
 use runspine_logs_domain::{
     chain::{parameters_digest, payload_digest},
-    replay::{FAILED_KEY_LIFE_US, Held, Judged, KEY_LIFE_US, Plan, Recorded, Recording, default_key, judge},
+    replay::{Held, Judged, Plan, Recorded, Recording, default_key, judge},
 };
 use runspine_redact::{Constraints, Keep, Kept};
 use runspine_types::{Digest, Micros};
 
-use super::{closed, missing, unreadable};
+use super::{closed, missing, view::ordered};
 use crate::{
     app::App,
     store::{
@@ -49,7 +49,7 @@ impl Checker {
         if row.finished.is_some() {
             return Err(closed(replay_id));
         }
-        let order = StartReplayRequest::decode(row.ordered.clone()).map_err(|e| unreadable("ordered", &e))?;
+        let order = ordered(&row)?;
         let header = traces::header(read, tenant, &row.run_id, row.attempt).await?;
         let constraints = Constraints::of(header.map(|header| header.inspection_allowed));
         Ok(Self {
@@ -83,6 +83,11 @@ impl Checker {
         let kind = recorded.map_or(step.kind, |recorded| recorded.step.kind);
         let behaviour = self.plan.behaviour(step.step_index, kind);
         let held = self.held(&mut step, recorded, behaviour).await?;
+        if !self.order.driven_run_id.is_empty() {
+            // What a run says of itself counts for nothing beside its trace.
+            step.decisions =
+                self.app.decided(&self.row.tenant_id, &self.order.driven_run_id, step.step_index).await?;
+        }
         let judged = judge(self.order.level(), behaviour, recorded, &step, &held);
         if step.replay_key.is_empty() {
             let of = (self.row.run_id.as_str(), self.row.attempt);
@@ -173,12 +178,13 @@ impl Checker {
         recorded: Option<&Recorded>,
     ) -> Result<KeyState, Fault> {
         let now = self.app.clock.now();
-        let life = if judged.failed() { FAILED_KEY_LIFE_US } else { KEY_LIFE_US };
+        let kept = self.app.replay;
+        let seconds = if judged.failed() { kept.failed_key_s } else { kept.key_h.saturating_mul(3_600) };
         let note = Note {
             tenant_id: self.row.tenant_id.clone(),
             replay_id: self.row.replay_id.clone(),
             now,
-            until: Micros(now.0.saturating_add(life)),
+            until: now.plus_millis(i64::from(seconds) * 1_000),
             check: ReplayCheck {
                 verdict: judged.verdict.into(),
                 r#match: judged.matched.into(),

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use contracts_common::common::v1::CallContext;
 use contracts_logs::v1::{
     ComparisonResult, FinishReplayResponse, Replay, ReplayCheck, ReplayFinished, ReplayResult, ReplayState,
-    StartReplayRequest,
 };
 use prost::Message as _;
 use runspine_db::Tx;
@@ -16,7 +15,10 @@ use runspine_logs_domain::{
 };
 use runspine_types::{Digest, Micros, new_id};
 
-use super::{closed, missing, unreadable, view::present};
+use super::{
+    closed, missing, unreadable,
+    view::{ordered, present},
+};
 use crate::{
     app::{
         App,
@@ -112,7 +114,7 @@ impl Ending {
         if row.finished.is_some() {
             return Err(closed(&self.replay_id));
         }
-        let order = StartReplayRequest::decode(row.ordered.clone()).map_err(|e| unreadable("ordered", &e))?;
+        let order = ordered(&row)?;
         let checks = replays::checks(tx, &self.replay_id).await?;
         let checks: Result<Vec<_>, _> = checks.into_iter().map(ReplayCheck::decode).collect();
         let checks = checks.map_err(|error| unreadable("checked", &error))?;
@@ -170,6 +172,7 @@ impl Ending {
             level: replay.level,
             result: replay.result,
             totals: replay.totals,
+            driven_run_id: replay.driven_run_id.clone(),
         };
         let told = Told {
             name: "ReplayFinished",

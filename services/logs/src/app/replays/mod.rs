@@ -7,14 +7,17 @@ mod view;
 
 pub use check::Checker;
 
-use contracts_logs::v1::TraceRecord;
+use contracts_logs::v1::{ReplayDecision, TraceRecord};
 use prost::Message as _;
 use runspine_db::DbError;
 use runspine_errors::Fault;
 use runspine_logs_domain::{reasons, replay::Recording};
 
 use super::App;
-use crate::store::records;
+use crate::store::{
+    records::{self, RecordRow},
+    traces,
+};
 
 /// Records that are read at a time.
 const PAGE: i64 = 1_000;
@@ -28,14 +31,34 @@ impl App {
             let full = i64::try_from(page.len()).is_ok_and(|length| length == PAGE);
             for row in page {
                 position = row.position;
-                let record = TraceRecord::decode(row.record).map_err(|error| unreadable("record", &error))?;
-                recording.take(record);
+                recording.take(read(row)?);
             }
             if !full {
                 return Ok(recording);
             }
         }
     }
+
+    /// What policies decided about a step of a run, as the trace of its latest attempt has it; nothing while there is no
+    /// trace.
+    async fn decided(
+        &self,
+        tenant: &str,
+        run_id: &str,
+        step_index: u32,
+    ) -> Result<Vec<ReplayDecision>, DbError> {
+        let trace = traces::one(self.db.read(), tenant, run_id, 0, 0).await?;
+        let Some(trace) = trace else { return Ok(Vec::new()) };
+        let mut step = Recording::default();
+        for row in records::of_step(self.db.read(), trace.trace_key, step_index).await? {
+            step.take(read(row)?);
+        }
+        Ok(step.decisions(step_index).to_vec())
+    }
+}
+
+fn read(row: RecordRow) -> Result<TraceRecord, DbError> {
+    TraceRecord::decode(row.record).map_err(|error| unreadable("record", &error))
 }
 
 fn unreadable(column: &str, error: &prost::DecodeError) -> DbError {

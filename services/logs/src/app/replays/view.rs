@@ -1,10 +1,12 @@
 //! Replays as they travel.
 
-use contracts_logs::v1::{Replay, ReplayCheck, ReplayState, StartReplayRequest};
+use contracts_logs::v1::{
+    GetReplayResponse, Replay, ReplayCheck, ReplayMode, ReplayState, StartReplayRequest,
+};
 use prost::Message as _;
 use runspine_db::DbError;
 use runspine_errors::Fault;
-use runspine_logs_domain::bytes::timestamp;
+use runspine_logs_domain::{bytes::timestamp, replay::Plan};
 
 use super::{missing, unreadable};
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
 };
 
 impl App {
-    /// A replay with its latest `checks`, newest first.
+    /// A replay with its latest `checks`, newest first, and its plan where that is asked for.
     ///
     /// # Errors
     /// REPLAY_NOT_FOUND, or when the store can't be read.
@@ -21,12 +23,18 @@ impl App {
         &self,
         tenant: &str,
         replay_id: &str,
-        checks: u32,
-    ) -> Result<(Replay, Vec<ReplayCheck>), Fault> {
+        (checks, planned): (u32, bool),
+    ) -> Result<GetReplayResponse, Fault> {
         let row = replays::find(self.db.read(), tenant, replay_id).await?.ok_or_else(missing)?;
         let latest = replays::latest_checks(self.db.read(), replay_id, i64::from(checks)).await?;
         let latest: Result<Vec<_>, _> = latest.into_iter().map(ReplayCheck::decode).collect();
-        Ok((present(row)?, latest.map_err(|error| unreadable("checked", &error))?))
+        let plan = if planned {
+            Plan::of(&ordered(&row)?.rules).steps(&self.recording(row.trace_key).await?)
+        } else {
+            Vec::new()
+        };
+        let checks = latest.map_err(|error| unreadable("checked", &error))?;
+        Ok(GetReplayResponse { replay: Some(present(row)?), checks, plan })
     }
 
     /// Replays, newest first, with their places.
@@ -51,7 +59,8 @@ pub(super) fn present(row: ReplayRow) -> Result<Replay, DbError> {
     if let Some(finished) = row.finished {
         return Replay::decode(finished).map_err(|error| unreadable("finished", &error));
     }
-    let order = StartReplayRequest::decode(row.ordered).map_err(|error| unreadable("ordered", &error))?;
+    let order = ordered(&row)?;
+    let mode = if order.driven_run_id.is_empty() { ReplayMode::Observe } else { ReplayMode::Drive };
     Ok(Replay {
         replay_id: row.replay_id,
         run_id: row.run_id,
@@ -63,6 +72,13 @@ pub(super) fn present(row: ReplayRow) -> Result<Replay, DbError> {
         expires_at: Some(timestamp(row.expires_at)),
         state: ReplayState::Running.into(),
         seal_digest: row.seal,
+        mode: mode.into(),
+        driven_run_id: order.driven_run_id,
         ..Default::default()
     })
+}
+
+/// A replay as it was ordered.
+pub(super) fn ordered(row: &ReplayRow) -> Result<StartReplayRequest, DbError> {
+    StartReplayRequest::decode(row.ordered.clone()).map_err(|error| unreadable("ordered", &error))
 }

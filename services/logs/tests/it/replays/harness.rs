@@ -147,7 +147,7 @@ pub async fn finish(house: &House, id: u64, replay_id: &str) -> Answer<pb::Repla
 }
 
 pub async fn get(house: &House, who: u64, replay_id: &str) -> Answer<pb::GetReplayResponse> {
-    let asked = pb::GetReplayRequest { replay_id: replay_id.to_owned(), checks: 500 };
+    let asked = pb::GetReplayRequest { replay_id: replay_id.to_owned(), checks: 500, plan: true };
     let request = house.ask_as(who, "ReplayService/GetReplay", asked);
     client(house).get_replay(request).await.map(tonic::Response::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use contracts_common::common::v1::{Directive, Verdict as Decided};
 use contracts_logs::v1::{self as pb, ReplayLevel as Level, ReplayMatch as Match, ReplayVerdict as Verdict};
-use runspine_testkit::{TestStore, on_both_engines};
+use runspine_testkit::{TestStore, on_both_engines, run};
 
 use super::harness::*;
 use crate::traces::harness::House;
@@ -66,6 +66,34 @@ on_both_engines! {
             assert_eq!(answer.r#match() == Match::Logical, same, "{decisions:?}");
             assert_eq!(answer.reasons.iter().any(|reason| reason == "DECISION"), !same, "{decisions:?}");
         }
+    }
+
+    /// Mode DRIVE: what the rules decided is on the trace of the run that does the steps, and nowhere else.
+    async fn a_driven_step_is_judged_by_its_own_trace(store: TestStore) {
+        let house = House::over(store).await;
+        recorded(&house, 1).await;
+        recorded(&house, 2).await;
+        let drive = |id, number| pb::StartReplayRequest { driven_run_id: run(number), ..order(id, 1, Level::Logical) };
+        let replay = begun(&house, drive(1, 2)).await;
+        let shown = get(&house, 1, &replay).await.unwrap().replay.unwrap();
+        assert_eq!((shown.mode(), shown.driven_run_id), (pb::ReplayMode::Drive, run(2)));
+        let denied = vec![decided(Decided::Deny, Directive::Terminate, &["rule-9"])];
+        let claimed = |index, decisions: &[pb::ReplayDecision]| pb::ReplayedStep {
+            decisions: decisions.to_vec(),
+            ..otherwise(index, "another")
+        };
+        let answer = one(&house, &replay, claimed(1, &denied)).await;
+        assert_eq!(answer.r#match(), Match::Logical, "its trace says what the record says");
+        let answer = one(&house, &replay, claimed(2, &allowed())).await;
+        assert_eq!((answer.r#match(), answer.reasons), (Match::None, vec!["OUTPUT".to_owned()]), "nobody decided");
+        let answer = one(&house, &replay, claimed(2, &denied)).await;
+        assert_eq!(answer.reasons, ["OUTPUT"], "whatever it claims");
+        let nowhere = begun(&house, drive(2, 9)).await;
+        let answer = one(&house, &nowhere, claimed(1, &allowed())).await;
+        assert_eq!(answer.reasons, ["OUTPUT", "DECISION"], "a run without a trace was not decided about");
+        let checks = get(&house, 1, &replay).await.unwrap().checks;
+        let kept = vec![decided(Decided::Allow, Directive::Continue, &["rule-1"])];
+        assert_eq!(checks[2].step.as_ref().unwrap().decisions, kept, "what counted is what is kept");
     }
 
     async fn what_was_done_has_to_be_the_same_at_every_level(store: TestStore) {

@@ -34,6 +34,10 @@ on_both_engines! {
         assert_eq!(started.plan.len(), 3);
         assert!(started.plan.iter().all(|planned| planned.behaviour() == Does::Check && planned.output_ref.len() == 32));
         let replay = started.replay.clone().unwrap();
+        assert_eq!((replay.mode(), replay.driven_run_id.as_str()), (pb::ReplayMode::Observe, ""));
+        let made: Vec<_> = started.plan.iter().flat_map(|p| &p.decisions).map(|d| d.decision_id.as_str()).collect();
+        assert_eq!(made, ["d0", "d1"], "whoever replays can have the decisions made again");
+        assert_eq!(get(&house, 1, &replay.replay_id).await.unwrap().plan, started.plan);
         assert_eq!((replay.state(), replay.level(), replay.attempt), (State::Running, Level::Strict, 1));
         assert_eq!(replay.seal_digest, sealed.seal.as_ref().unwrap().seal_digest);
         assert_eq!(begin(&house, pb::StartReplayRequest { seed: Some(42), ..order(1, 1, Level::Strict) }).await.unwrap(), started);
@@ -182,11 +186,12 @@ on_both_engines! {
             timeout_ms: 1,
             level: 9,
             rules: vec![pb::ReplayRule { step_index: Some(1), kind: 2, behaviour: 0 }],
+            driven_run_id: run(1),
             ..order(3, 1, Level::Strict)
         };
         let refused = begin(&house, wrong).await.unwrap_err();
         let fields: Vec<_> = runspine_rpc::details(&refused).fields.into_iter().map(|(field, _)| field).collect();
-        for field in ["level", "timeout_ms", "rules[0].behaviour", "rules[0].kind"] {
+        for field in ["level", "timeout_ms", "rules[0].behaviour", "rules[0].kind", "driven_run_id"] {
             assert!(fields.iter().any(|found| found == field), "{field} in {fields:?}");
         }
         recorded(&house, 2).await;

@@ -3,12 +3,12 @@
 use std::{borrow::Cow, time::Instant};
 
 use contracts_policies::v1 as pb;
-use runspine_errors::Fault;
+use runspine_errors::{Fault, mesh};
 use runspine_policies_domain::{
     compile::CompiledSnapshot,
     decide::{decide, undecided},
     evaluate::evaluate,
-    facts::{Bypass, Inputs, Principal, Question, Run, check_step},
+    facts::{Bypass, Inputs, Principal, Question, Run, StepQuestion, check_step},
     reasons,
     sandbox::{
         explain::{Explained, explain},
@@ -35,8 +35,8 @@ pub(crate) struct AskDryRun {
 
 /// What is decided.
 pub(crate) enum Subject {
-    /// A recorded decision, again.
-    Recorded(String),
+    /// A recorded decision, again: on the step that was recorded, or on another.
+    Recorded(String, Option<Box<StepQuestion>>),
     /// A question made by hand.
     Asked(Box<Asked>),
 }
@@ -59,12 +59,17 @@ impl App {
             pb::DryRunResponse { candidate_digest: snapshot.digest.to_vec().into(), ..Default::default() };
         let profile = ask.profile;
         let (decision, explained) = match ask.subject {
-            Subject::Recorded(id) => {
+            Subject::Recorded(id, instead) => {
                 let kept = self.decision(who, &id).await?;
                 let of = recorded(&kept.decision, kept.inputs_digest)?;
                 let mut inputs = inputs_of(&of, &kept.inputs)?;
                 inputs.profile = profile.unwrap_or(inputs.profile);
-                let identity = identity_of(&kept.decision, snapshot.digest, &inputs);
+                if let Some(step) = instead {
+                    ask_instead(&mut inputs, *step, snapshot)?;
+                }
+                let resource = resource_of(&inputs.question, &inputs.run, &inputs.principal);
+                let of = (&kept.decision, resource.id.as_str());
+                let identity = identity_of(of, snapshot.digest, &inputs);
                 let decided = decide_once(snapshot, &inputs);
                 response.recorded = Some(kept.decision.clone());
                 (present::decision(identity, &decided.0), decided.1)
@@ -122,6 +127,27 @@ impl App {
     }
 }
 
+/// Puts another step into the place of the recorded one. What answers for a step doesn't answer for another.
+fn ask_instead(
+    inputs: &mut Inputs<'_>,
+    step: StepQuestion,
+    snapshot: &CompiledSnapshot,
+) -> Result<(), Fault> {
+    let Question::Step(recorded) = &inputs.question else {
+        let text = "the recorded decision was not made on a step";
+        return Err(Fault::new(&mesh::FIELD_INVALID, text).field("instead", "FIELD_INVALID", text));
+    };
+    let mut step =
+        StepQuestion { ask: recorded.ask, step_index: recorded.step_index, totals: recorded.totals, ..step };
+    check_step(&step, &snapshot.settings.intents)?;
+    snapshot.settings.select_arguments(&mut step)?;
+    if step != *recorded {
+        inputs.approval = None;
+        inputs.question = Question::Step(step);
+    }
+    Ok(())
+}
+
 pub(super) fn inputs_of<'a>(of: &Recorded, bytes: &'a [u8]) -> Result<Inputs<'a>, Fault> {
     let stored = if bytes.is_empty() { Stored::Erased } else { Stored::Bytes(bytes) };
     readable(of, stored).map_err(|(why, detail)| {
@@ -130,7 +156,11 @@ pub(super) fn inputs_of<'a>(of: &Recorded, bytes: &'a [u8]) -> Result<Inputs<'a>
     })
 }
 
-fn identity_of<'a>(d: &'a pb::Decision, snapshot: Digest, inputs: &Inputs<'_>) -> Identity<'a> {
+fn identity_of<'a>(
+    (d, resource): (&'a pb::Decision, &'a str),
+    snapshot: Digest,
+    inputs: &Inputs<'_>,
+) -> Identity<'a> {
     Identity {
         decision_id: d.decision_id.clone(),
         run_id: &d.run_id,
@@ -141,7 +171,7 @@ fn identity_of<'a>(d: &'a pb::Decision, snapshot: Digest, inputs: &Inputs<'_>) -
         profile: inputs.profile.code(),
         config_digest: d.config_digest.clone(),
         principal: &d.principal,
-        resource: &d.resource,
+        resource,
         at: Micros(inputs.now),
     }
 }

@@ -110,7 +110,7 @@ impl Kernel {
     }
 
     /// The id that the client gave, or one that belongs to its request id from now on.
-    pub(super) async fn run_id_of(&self, context: &Context, request: &StartRunRequest) -> Outcome<String> {
+    pub(crate) async fn run_id_of(&self, context: &Context, request: &StartRunRequest) -> Outcome<String> {
         if !request.run_id.is_empty() {
             return Ok(request.run_id.clone());
         }

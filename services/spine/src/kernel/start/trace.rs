@@ -87,12 +87,7 @@ impl Kernel {
             }
             .into(),
             reason: combined.reasons.first().map(|r| r.code.clone()).unwrap_or_default(),
-            rule_ids: combined
-                .reasons
-                .iter()
-                .map(|r| r.source_id.clone())
-                .filter(|id| !id.is_empty())
-                .collect(),
+            rule_ids: crate::kernel::decide::rule_ids(combined),
             policy_snapshot_digest: decided.evaluated.snapshot_digest.clone(),
             obligations_digest: crate::kernel::decide::obligations_digest(combined),
             would_verdict: if combined.would_block() { combined.verdict.into() } else { 0 },
