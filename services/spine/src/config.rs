@@ -1,5 +1,8 @@
 //! Settings of the spine: numbers of the run kernel, its reconciler and its relay.
 
+use std::path::PathBuf;
+
+use runspine_boot::BootError;
 use serde::{Deserialize, Serialize};
 
 use crate::{door::DoorConfig, kernel::again::Backoff};
@@ -18,6 +21,8 @@ pub struct Config {
     pub relay: RelayConfig,
     /// Replays.
     pub replay: ReplayConfig,
+    /// Spans of OpenTelemetry.
+    pub otlp: OtlpConfig,
 }
 
 /// Settings of replays.
@@ -31,6 +36,42 @@ pub struct ReplayConfig {
 impl Default for ReplayConfig {
     fn default() -> Self {
         Self { timeout_ms: 300_000 }
+    }
+}
+
+/// Settings of the ingest of OpenTelemetry spans.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OtlpConfig {
+    /// The most MiB of a request of spans, as it comes and decompressed. 4 to 64, default 16; other requests have 4.
+    pub max_message_mib: usize,
+    /// A TOML file with what the tokens of models cost, for spans that don't say it. Default none: their cost is 0, and
+    /// the proof of their run finds COST_UNKNOWN.
+    pub prices: Option<PathBuf>,
+}
+
+impl Default for OtlpConfig {
+    fn default() -> Self {
+        Self { max_message_mib: 16, prices: None }
+    }
+}
+
+impl OtlpConfig {
+    /// Refuses values out of range.
+    ///
+    /// # Errors
+    /// With the setting.
+    pub fn check(&self) -> Result<(), BootError> {
+        if (4..=64).contains(&self.max_message_mib) {
+            return Ok(());
+        }
+        Err(BootError::config("spine.otlp.max_message_mib", "CONFIG_OUT_OF_RANGE", "must be 4 to 64"))
+    }
+
+    /// The most bytes of a request of spans.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_mib.saturating_mul(1024 * 1024)
     }
 }
 

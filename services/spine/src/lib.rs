@@ -7,6 +7,7 @@ pub mod coordinators;
 pub mod door;
 pub mod kernel;
 mod metrics;
+mod prices;
 pub mod reasons;
 pub mod rpc;
 pub mod sagas;

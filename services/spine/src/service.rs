@@ -21,6 +21,7 @@ use crate::{
     coordinators::replays::Replays,
     door::{Catalogue, DevelopmentKey, Door, LogsSink},
     kernel::{FreezeView, Kernel, RunOperations},
+    prices,
     rpc::{
         BundleServer, Frames, GovernanceServer, IncidentExportServer, ReconcilerServer, ReplayServer,
         RunServer, SpanServer,
@@ -58,8 +59,11 @@ pub struct Spine {
 /// Composes the spine over the domains of `mesh`.
 ///
 /// # Errors
-/// When a domain is missing from the mesh, a contract is wrong, or the key file can't be read or made.
+/// When a setting or the file of prices is wrong, a domain is missing from the mesh, a contract is wrong, or the key file
+/// can't be read or made.
 pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, BootError> {
+    config.otlp.check()?;
+    let prices = Arc::new(prices::read(config.otlp.prices.as_deref())?);
     let targets = targets(mesh)?;
     let replica = new_id();
     let freezes = Arc::new(FreezeView::default());
@@ -77,7 +81,10 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
         .add(IncidentExportServiceServer::new(IncidentExportServer::new(Arc::clone(&kernel))))
         .add(ReconcilerServiceServer::new(ReconcilerServer::new(Arc::clone(&kernel), Arc::clone(&tally))))
         .add(ReplayCoordinatorServiceServer::new(ReplayServer::new(replays)))
-        .add(SpanIngestServiceServer::new(SpanServer::new(Arc::clone(&kernel))))
+        .add(
+            SpanIngestServiceServer::new(SpanServer::new(Arc::clone(&kernel), prices))
+                .max_decoding_message_size(config.otlp.max_message_bytes()),
+        )
         .add(catalogue.server());
     let service = Service::with_descriptors("spine", &DESCRIPTORS, &routes, deps)?;
     let own = service.stack.clone();
@@ -87,8 +94,16 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     }
     let sink = LogsSink::new(mesh, registry)?.ok_or_else(|| missing("logs"))?;
     let sink = Arc::new(sink);
-    let (door, development_key) =
-        Door::open(&config.door, deps, &own, mesh, catalogue, Arc::clone(&freezes), sink).await?;
+    let (door, development_key) = Door::open(
+        (&config.door, config.otlp.max_message_bytes()),
+        deps,
+        &own,
+        mesh,
+        catalogue,
+        Arc::clone(&freezes),
+        sink,
+    )
+    .await?;
     let follow = worker_context(registry, deps, "freezes", freezes::CALLS)?;
     let containing = worker_context(registry, deps, "containment", containment::CALLS)?;
     let containment = Containment::new(Arc::clone(&kernel), containing, replica.clone());

@@ -6,7 +6,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use runspine_errors::{Fault, mesh};
 
-use crate::{Body, MAX_MESSAGE_BYTES};
+use crate::Body;
 
 /// A gRPC frame's head: a flag and a length.
 const HEAD: usize = 5;
@@ -46,11 +46,11 @@ pub fn full_body(data: Bytes, trailers: Option<HeaderMap>) -> Body {
     }
 }
 
-/// Reads a body of one message.
+/// Reads a body of one message that may have `most` bytes.
 ///
 /// # Errors
 /// `MESSAGE_TOO_LARGE` as soon as it is known, `TARGET_UNAVAILABLE` when the body breaks off.
-pub async fn collect(mut body: Body) -> Result<Trailed, Fault> {
+pub async fn collect(mut body: Body, most: usize) -> Result<Trailed, Fault> {
     let mut out = Trailed::default();
     let mut more: Option<BytesMut> = None;
     if body.is_end_stream() {
@@ -60,7 +60,7 @@ pub async fn collect(mut body: Body) -> Result<Trailed, Fault> {
         let frame =
             frame.map_err(|e| Fault::new(&mesh::TARGET_UNAVAILABLE, "the message broke off").caused_by(e))?;
         match frame.into_data() {
-            Ok(data) => append(&mut out.data, &mut more, data)?,
+            Ok(data) => append(&mut out.data, &mut more, data, most)?,
             Err(frame) => out.trailers = frame.into_trailers().ok(),
         }
     }
@@ -71,10 +71,10 @@ pub async fn collect(mut body: Body) -> Result<Trailed, Fault> {
 }
 
 /// The first chunk is kept as it is: a message mostly comes in one, and then nothing is copied.
-fn append(first: &mut Bytes, more: &mut Option<BytesMut>, data: Bytes) -> Result<(), Fault> {
+fn append(first: &mut Bytes, more: &mut Option<BytesMut>, data: Bytes, most: usize) -> Result<(), Fault> {
     let have = more.as_ref().map_or(first.len(), BytesMut::len);
-    if have + data.len() > MAX_MESSAGE_BYTES + HEAD {
-        let text = format!("a message may have at most {MAX_MESSAGE_BYTES} bytes");
+    if have + data.len() > most.saturating_add(HEAD) {
+        let text = format!("a message may have at most {most} bytes");
         return Err(Fault::new(&mesh::MESSAGE_TOO_LARGE, text));
     }
     if have == 0 {

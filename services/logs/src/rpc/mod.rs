@@ -36,6 +36,9 @@ use runspine_rpc::Routes;
 
 use crate::app::{App, audit::Audit};
 
+/// The most bytes of spans in one call, as the contract of AppendSpans says.
+const MAX_SPANS: usize = 65 * 1024 * 1024;
+
 /// Everything that the domain serves.
 pub fn routes(app: &Arc<App>, audit: &Arc<Audit>) -> Routes {
     Routes::new()
@@ -47,7 +50,10 @@ pub fn routes(app: &Arc<App>, audit: &Arc<Audit>) -> Routes {
         .add(ReplayServiceServer::new(replay_service::Replays { app: Arc::clone(app) }))
         .add(PayloadServiceServer::new(payload_service::Payloads { app: Arc::clone(app) }))
         .add(InspectionServiceServer::new(payload_service::Inspection { app: Arc::clone(app) }))
-        .add(SpanServiceServer::new(span_service::Spans { app: Arc::clone(app) }))
+        .add(
+            SpanServiceServer::new(span_service::Spans { app: Arc::clone(app) })
+                .max_decoding_message_size(MAX_SPANS),
+        )
         .add(EventServiceServer::new(event_service::Events { app: Arc::clone(app) }))
         .add(AuditContractServiceServer::new(audit::Contracts(Arc::clone(audit))))
         .add(LedgerServiceServer::new(audit::Ledger(Arc::clone(audit))))

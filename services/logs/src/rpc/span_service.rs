@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use contracts_logs::v1::{self as pb, span_service_server::SpanService};
 use prost::Message as _;
 use runspine_errors::{Fault, mesh};
+use runspine_logs_domain::span::Prices;
 use runspine_rpc::{context, status};
 use tonic::{Request, Response, Status};
 
@@ -14,6 +15,11 @@ use crate::app::{
     once::Once,
     spans::{Claim, Taken, Unknown},
 };
+
+/// The most prices of a table.
+const MAX_PRICES: usize = 10_000;
+/// The most that a million tokens can cost, in micro-USD.
+const MAX_PRICE: i64 = 1_000_000_000_000;
 
 const CLAIM: &str = "runspine.logs.v1.SpanService/ClaimObservedRuns";
 
@@ -32,7 +38,8 @@ impl SpanService for Spans {
         let call = context(&request)?;
         let request = request.into_inner();
         let spans = spans(&request.resource_spans).map_err(status)?;
-        let taken = self.app.append_spans(&call, spans, request.observe).await.map_err(status)?;
+        let prices = prices(request.prices.unwrap_or_default()).map_err(status)?;
+        let taken = self.app.append_spans(&call, spans, (request.observe, &prices)).await.map_err(status)?;
         Ok(Response::new(present(taken)))
     }
 
@@ -49,6 +56,20 @@ impl SpanService for Spans {
             .map(Response::new)
             .map_err(|e| status(Fault::new(&mesh::INTERNAL, "a kept answer can't be read").caused_by(e)))
     }
+}
+
+fn prices(table: pb::PriceTable) -> Result<Prices, Fault> {
+    let mut fields = Fields::new();
+    let named = table.digest.len() == 32 || (table.digest.is_empty() && table.prices.is_empty());
+    fields.require(named, "prices.digest", "has 32 bytes");
+    fields.require(table.prices.len() <= MAX_PRICES, "prices.prices", "are at most 10 000");
+    let each = |p: &pb::ModelPrice| {
+        [p.input_microusd, p.output_microusd, p.cache_read_microusd, p.cache_write_microusd]
+    };
+    let fits = table.prices.iter().flat_map(each).all(|price| (0..=MAX_PRICE).contains(&price));
+    fields.require(fits, "prices.prices", "cost 0 to 10^12 micro-USD for a million tokens");
+    fields.done()?;
+    Ok(Prices::of(table))
 }
 
 fn parse(request: pb::ClaimObservedRunsRequest) -> Result<Claim, Fault> {

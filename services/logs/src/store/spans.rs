@@ -29,6 +29,8 @@ pub struct NewSpan {
     pub became: Became,
     /// Whether it came after the seal.
     pub late: bool,
+    /// The table of prices that the cost of its step was estimated by.
+    pub prices: Option<Digest>,
 }
 
 /// The digests of those of `spans` that are stored, by name.
@@ -58,9 +60,9 @@ pub async fn known(
 /// # Errors
 /// When the store can't be written.
 pub async fn insert(tx: &mut Tx, tenant_id: &str, spans: Vec<NewSpan>, now: Micros) -> Result<(), DbError> {
-    let columns = ["tenant_id", "span", "digest", "trace_key", "result", "late", "received_at"];
+    let columns = ["tenant_id", "span", "digest", "trace_key", "result", "late", "received_at", "prices"];
     let row = |s: NewSpan| -> Args {
-        args![tenant_id, s.span, s.digest, s.trace_key, s.became as i32, s.late, now]
+        args![tenant_id, s.span, s.digest, s.trace_key, s.became as i32, s.late, now, s.prices]
     };
     tx.insert_rows("otlp_spans", &columns, spans.into_iter().map(row).collect(), "").await?;
     Ok(())

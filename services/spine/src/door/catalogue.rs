@@ -97,6 +97,7 @@ fn contract_of(operation: &Operation) -> contract::Operation {
         invariants: operation.invariants.clone(),
         deadline_ms: deadline,
         key: operation.key.clone(),
+        max_request_mib: u32::try_from(operation.max_request / (1024 * 1024)).unwrap_or(u32::MAX),
     }
 }
 

@@ -9,7 +9,7 @@ use http::{
     header::{CONTENT_TYPE, TE},
 };
 use runspine_errors::{Fault, mesh};
-use runspine_rpc::{Body, Operation, Trailed, collect, full_body, refusal, wire};
+use runspine_rpc::{Body, MAX_MESSAGE_BYTES, Operation, Trailed, collect, full_body, refusal, wire};
 use runspine_types::Hasher;
 use tower::Service;
 
@@ -76,9 +76,10 @@ impl Inner {
         body: Body,
         (recording, zipped): (Recording, bool),
     ) -> Result<Bytes, Fault> {
-        let mut whole = collect(body).await?;
+        let most = self.most_bytes(operation);
+        let mut whole = collect(body, most).await?;
         if zipped {
-            whole.data = zipped::unzipped(whole.data)?;
+            whole.data = zipped::unzipped(whole.data, most)?;
         }
         let Some(message) = whole.message() else { return Ok(whole.data) };
         let fields = operation.fields;
@@ -96,6 +97,12 @@ impl Inner {
         }
         keyed(operation, &message, seen)?;
         Ok(whole.data)
+    }
+
+    /// What a request may have at most, as it is and decompressed. A contract leaves room above the usual size for
+    /// settings to use.
+    fn most_bytes(&self, operation: &Operation) -> usize {
+        operation.max_request.min(self.most_bytes.max(MAX_MESSAGE_BYTES))
     }
 
     async fn send(&self, operation: &Operation, request: Request<Body>) -> Response<Body> {
@@ -136,7 +143,7 @@ impl Inner {
     /// Reads the whole answer, so that the record tells how it ended, records it, and then answers.
     async fn answered_whole(&self, arrival: &Arrival, response: Response<Body>) -> Response<Body> {
         let (parts, body) = response.into_parts();
-        let whole = match collect(body).await {
+        let whole = match collect(body, MAX_MESSAGE_BYTES).await {
             Ok(whole) => whole,
             Err(fault) => {
                 let record = record::refused(arrival, &fault);

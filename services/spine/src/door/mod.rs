@@ -76,6 +76,8 @@ struct Inner {
     draining: AtomicBool,
     counters: Counters,
     freezes: Arc<FreezeView>,
+    /// The most bytes of a request whose contract allows more than usual.
+    most_bytes: usize,
     deps: Deps,
 }
 
@@ -89,12 +91,13 @@ struct Counters {
 
 impl Door {
     /// Opens the door before the spine's own services (`own`) and the domains of `mesh`. `catalogue` is the one whose
-    /// server is among the spine's routes, `freezes` what this replica knows of them. The data folder gets a key file with a development key when it has none.
+    /// server is among the spine's routes, `most_bytes` what a request may have whose contract allows more than usual,
+    /// `freezes` what this replica knows of them. The data folder gets a key file with a development key when it has none.
     ///
     /// # Errors
     /// When the key file can't be read or made.
     pub async fn open(
-        config: &DoorConfig,
+        (config, most_bytes): (&DoorConfig, usize),
         deps: &Deps,
         own: &Stack,
         mesh: &Mesh,
@@ -116,6 +119,7 @@ impl Door {
             draining: AtomicBool::new(false),
             counters: Counters::default(),
             freezes,
+            most_bytes,
             deps: deps.clone(),
         };
         Ok((Self { inner: Arc::new(inner) }, made))

@@ -6,7 +6,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderName};
 use runspine_errors::{Fault, mesh};
-use runspine_rpc::MAX_MESSAGE_BYTES;
 
 /// How the messages of a call are compressed.
 pub(super) const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -22,12 +21,12 @@ pub(super) fn is_gzip(headers: &HeaderMap) -> bool {
 /// The one frame of a unary call, decompressed.
 ///
 /// # Errors
-/// `MESSAGE_TOO_LARGE` when it is larger than any message may be, `FIELD_INVALID` when it is no gzip.
-pub(super) fn unzipped(frame: Bytes) -> Result<Bytes, Fault> {
+/// `MESSAGE_TOO_LARGE` when it has more than `most` bytes, `FIELD_INVALID` when it is no gzip.
+pub(super) fn unzipped(frame: Bytes, most: usize) -> Result<Bytes, Fault> {
     if frame.len() < HEAD || frame[0] == 0 {
         return Ok(frame);
     }
-    let most = MAX_MESSAGE_BYTES as u64;
+    let most = most as u64;
     let mut plain = Vec::new();
     let read = GzDecoder::new(&frame[HEAD..]).take(most + 1).read_to_end(&mut plain);
     read.map_err(|e| Fault::new(&mesh::FIELD_INVALID, "the message is not compressed by gzip").caused_by(e))?;

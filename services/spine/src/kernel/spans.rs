@@ -1,6 +1,6 @@
 //! Spans of OpenTelemetry: handed to logs, and answered in the exporter's own terms.
 
-use contracts_logs::v1::{AppendSpansRequest, AppendSpansResponse};
+use contracts_logs::v1::{AppendSpansRequest, AppendSpansResponse, PriceTable};
 use contracts_spine::v1::{IngestSpansRequest, IngestSpansResponse, RejectedSpan, SpanPartialSuccess};
 use runspine_rpc::{Context, status};
 use tonic::Status;
@@ -12,7 +12,7 @@ use crate::bridges::Miss;
 const NAMED: usize = 10;
 
 impl Kernel {
-    /// Stores spans. Runs that exist only as spans are started first.
+    /// Stores spans. Runs that exist only as spans are started first; `prices` are for spans that don't say their cost.
     ///
     /// # Errors
     /// When such a run can't be started, or as logs says: nothing of the request is stored then.
@@ -20,11 +20,16 @@ impl Kernel {
         &self,
         context: &Context,
         request: IngestSpansRequest,
+        prices: &PriceTable,
     ) -> Result<IngestSpansResponse, Status> {
         if request.resource_spans.is_empty() {
             return Ok(IngestSpansResponse::default());
         }
-        let append = AppendSpansRequest { resource_spans: request.resource_spans, observe: true };
+        let append = AppendSpansRequest {
+            resource_spans: request.resource_spans,
+            observe: true,
+            prices: Some(prices.clone()),
+        };
         let mut done = self.bridges.spans.append(context, append.clone()).await.map_err(Miss::into_status)?;
         if !done.unknown.is_empty() {
             self.observe(context, done.unknown).await.map_err(status)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contracts_logs::v1::PriceTable;
 use contracts_spine::v1::{
     IngestSpansRequest, IngestSpansResponse, span_ingest_service_server::SpanIngestService,
 };
@@ -14,13 +15,14 @@ use crate::kernel::Kernel;
 #[derive(Clone)]
 pub struct SpanServer {
     kernel: Arc<Kernel>,
+    prices: Arc<PriceTable>,
 }
 
 impl SpanServer {
-    /// A server over `kernel`.
+    /// A server over `kernel`; `prices` are for spans that don't say what they cost.
     #[must_use]
-    pub fn new(kernel: Arc<Kernel>) -> Self {
-        Self { kernel }
+    pub fn new(kernel: Arc<Kernel>, prices: Arc<PriceTable>) -> Self {
+        Self { kernel, prices }
     }
 }
 
@@ -31,6 +33,6 @@ impl SpanIngestService for SpanServer {
         request: Request<IngestSpansRequest>,
     ) -> Result<Response<IngestSpansResponse>, Status> {
         let context = context(&request)?;
-        self.kernel.ingest_spans(&context, request.into_inner()).await.map(Response::new)
+        self.kernel.ingest_spans(&context, request.into_inner(), &self.prices).await.map(Response::new)
     }
 }

@@ -5,6 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use contracts_common::contract::v1::{self as contract, Commit, Exposure, Idempotency, Ledger, Role};
 use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor};
 
+use crate::MAX_MESSAGE_BYTES;
+
 /// One RPC with its contract.
 #[derive(Debug, Clone)]
 pub struct Operation {
@@ -36,6 +38,8 @@ pub struct Operation {
     pub invariants: Vec<String>,
     /// The most it may take; `None` for a stream without a deadline.
     pub deadline: Option<Duration>,
+    /// The most bytes of its request.
+    pub max_request: usize,
     /// Whether the client sends more than one message.
     pub client_streaming: bool,
     /// Whether the server sends more than one message.
@@ -110,6 +114,7 @@ impl Operation {
             acknowledges: said.acknowledges,
             invariants: said.invariants,
             deadline: (said.deadline_ms > 0).then(|| Duration::from_millis(u64::from(said.deadline_ms))),
+            max_request: bytes(said.max_request_mib),
             client_streaming: method.is_client_streaming(),
             server_streaming: method.is_server_streaming(),
             fields: KnownFields::of(&input),
@@ -133,12 +138,18 @@ impl Operation {
             acknowledges: String::new(),
             invariants: Vec::new(),
             deadline: None,
+            max_request: MAX_MESSAGE_BYTES,
             client_streaming: false,
             server_streaming: false,
             fields: KnownFields::default(),
             input: None,
         }
     }
+}
+
+fn bytes(mib: u32) -> usize {
+    let bytes = usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024 * 1024);
+    if bytes == 0 { MAX_MESSAGE_BYTES } else { bytes }
 }
 
 impl KnownFields {

@@ -47,7 +47,7 @@ pub(crate) use deadline::{exceeded, set_grpc_timeout};
 pub(crate) use guard::caught;
 pub(crate) use peer::undeclared;
 
-/// The most bytes of one message.
+/// The most bytes of one message, unless the contract of its operation says otherwise.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Services that answer without a contract and without a peer: they are asked by probes and tools.

@@ -20,7 +20,7 @@ use super::{
     retry::{Budget, MAX_ATTEMPTS, pause},
 };
 use crate::{
-    Body, Context, MeshKey, Operation, Registry, collect, full_body,
+    Body, Context, MAX_MESSAGE_BYTES, MeshKey, Operation, Registry, collect, full_body,
     observe::{self, Labels},
     refusal,
     stack::{code_in_head, earlier, exceeded, set_grpc_timeout},
@@ -115,7 +115,8 @@ impl Remote {
     }
 
     async fn repeated(&self, call: &Outgoing, body: Body) -> Response<Body> {
-        let message = match collect(body).await {
+        let most = call.operation.as_ref().map_or(MAX_MESSAGE_BYTES, |operation| operation.max_request);
+        let message = match collect(body, most).await {
             Ok(whole) => whole.data,
             Err(fault) => return refusal(fault),
         };

@@ -4,10 +4,12 @@ mod attributes;
 mod meaning;
 pub mod observed;
 mod outcome;
+mod price;
 mod step;
 
 pub use attributes::{Attributes, Value};
 pub use meaning::Meaning;
+pub use price::Prices;
 pub use step::{Content, Described};
 
 use contracts_common::common::v1::StepOutcome;

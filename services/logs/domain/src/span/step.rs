@@ -3,7 +3,9 @@
 use contracts_common::common::v1::StepKind;
 use contracts_logs::v1::Step;
 
-use super::{Attributes, Refusal, Span, Value, outcome};
+use runspine_types::Digest;
+
+use super::{Attributes, Prices, Refusal, Span, Value, outcome};
 use crate::bytes::timestamp;
 
 /// The longest name of a step.
@@ -29,6 +31,8 @@ pub struct Described {
     pub step: Step,
     /// Input and output, to be digested.
     pub content: Content,
+    /// The table of prices that its cost was estimated by.
+    pub priced: Option<Digest>,
 }
 
 impl Described {
@@ -88,7 +92,19 @@ impl Described {
             operation: cut(&operation(a), MAX_ID),
             ..Step::default()
         };
-        Ok(Self { step, content: content(a) })
+        Ok(Self { step, content: content(a), priced: None })
+    }
+
+    /// The same with its cost estimated, where the span doesn't say it and there is a price.
+    #[must_use]
+    pub fn priced(mut self, prices: &Prices) -> Self {
+        if self.step.cost_estimated
+            && let Some(cost) = prices.cost(&self.step)
+        {
+            self.step.cost_microusd = cost;
+            self.priced = Some(prices.digest());
+        }
+        self
     }
 }
 

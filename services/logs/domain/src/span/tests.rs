@@ -84,7 +84,7 @@ fn the_first_attribute_counts_and_the_newer_convention_wins() {
         ("gen_ai.system_instructions", text("be kind")),
         ("output.value", text("done")),
     ]);
-    let Described { step, content } = Described::of(&both, StepKind::LlmCall).unwrap();
+    let Described { step, content, .. } = Described::of(&both, StepKind::LlmCall).unwrap();
     assert_eq!((step.name.as_str(), step.model.as_str()), ("m-1-2026", "m-1-2026"));
     assert_eq!((step.provider.as_str(), step.operation.as_str()), ("new", "chat"));
     assert_eq!(

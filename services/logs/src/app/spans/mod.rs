@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use contracts_common::common::v1::CallContext;
 use runspine_errors::Fault;
-use runspine_logs_domain::span::{Described, Meaning, Refusal, Span, place};
+use runspine_logs_domain::span::{Described, Meaning, Prices, Refusal, Span, place};
 
 use self::{assign::Assigned, store::Work};
 pub use self::{
@@ -64,7 +64,7 @@ pub(super) struct Entry {
 
 impl App {
     /// Stores spans; all that are not refused, in one commit. Under `observe` a run that nobody started is named instead
-    /// of refused, and nothing is stored.
+    /// of refused, and nothing is stored. `prices` are for spans that don't say their cost.
     ///
     /// # Errors
     /// When the store can't be read or written: nothing was stored.
@@ -72,13 +72,13 @@ impl App {
         &self,
         call: &CallContext,
         mut spans: Vec<Span>,
-        observe: bool,
+        (observe, prices): (bool, &Prices),
     ) -> Result<Taken, Fault> {
         let mut taken = Taken::default();
         spans.sort_by(|a, b| place(a).cmp(&place(b)));
         let mut entries = Vec::with_capacity(spans.len());
         for span in spans {
-            match understand(&span) {
+            match understand(&span, prices) {
                 Ok(None) => taken.ignored += 1,
                 Ok(Some(described)) => entries.push((span, described)),
                 Err(refusal) => taken.reject(&span, refusal.name()),
@@ -115,11 +115,11 @@ impl App {
 }
 
 /// What a span is to a run: nothing, structure, or a step.
-fn understand(span: &Span) -> Result<Option<Option<Described>>, Refusal> {
+fn understand(span: &Span, prices: &Prices) -> Result<Option<Option<Described>>, Refusal> {
     span.check()?;
     match Meaning::of(span) {
         Meaning::Ignored => Ok(None),
         Meaning::Structure => Ok(Some(None)),
-        Meaning::Step(kind) => Described::of(span, kind).map(|described| Some(Some(described))),
+        Meaning::Step(kind) => Described::of(span, kind).map(|step| Some(Some(step.priced(prices)))),
     }
 }

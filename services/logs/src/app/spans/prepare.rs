@@ -20,6 +20,7 @@ use runspine_logs_domain::{
     span::{Content, Span},
     trace::{Item, item_of},
 };
+use runspine_types::Digest;
 
 /// The attempts that spans of one request name.
 pub(super) struct Found<'a> {
@@ -77,6 +78,8 @@ pub(super) struct Draft {
     refs: (Bytes, Bytes),
     /// What becomes of its payloads.
     pub(super) offered: Offered,
+    /// The table of prices that its cost was estimated by.
+    pub(super) priced: Option<Digest>,
 }
 
 impl Draft {
@@ -146,7 +149,7 @@ impl App {
                     prepared.push(Prepared { span: entry.span, of: of.clone(), draft: None });
                     continue;
                 };
-                let content = described.content;
+                let (content, priced) = (described.content, described.priced);
                 let step = digested(described.step, &content, salt.as_deref());
                 let record = record(call, &entry.span);
                 let offered = RecordItem {
@@ -158,19 +161,19 @@ impl App {
                 match checked(offered) {
                     Ok(item) => {
                         items.push(item);
-                        drafts.push((entry.span, record, step));
+                        drafts.push((entry.span, record, step, priced));
                     }
                     Err(fault) => taken.reject(&entry.span, fault.reason().name),
                 }
             }
             let offered = self.offer(&of, &mut items).await?;
-            for (n, ((span, record, step), item)) in drafts.into_iter().zip(items).enumerate() {
+            for (n, ((span, record, step, priced), item)) in drafts.into_iter().zip(items).enumerate() {
                 let refs = match item.body {
                     contracts_logs::v1::trace_record::Body::Step(s) => (s.input_ref, s.output_ref),
                     _ => Default::default(),
                 };
                 let offered = offered.get(n).cloned().unwrap_or_default();
-                let draft = Some(Draft { record, step, refs, offered });
+                let draft = Some(Draft { record, step, refs, offered, priced });
                 prepared.push(Prepared { span, of: of.clone(), draft });
             }
         }

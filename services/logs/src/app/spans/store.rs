@@ -207,6 +207,7 @@ impl Turn {
         let Some((trace_key, sealed)) = self.group.head(&of).map(|(key, state)| (key, state.sealed)) else {
             return taken.reject(&span, Refusal::UngovernedRun.name());
         };
+        let priced = draft.as_ref().and_then(|draft| draft.priced);
         let became = match draft {
             None => Ok(Became::Structure),
             Some(draft) => self.place(&span, &of, draft),
@@ -223,7 +224,8 @@ impl Turn {
                         self.roots.push(Root { trace_key, span: name.clone(), failure: span.failure() });
                     }
                 }
-                self.rows.push(NewSpan { span: name, digest: span.digest, trace_key, became, late });
+                let prices = priced.filter(|_| became == Became::Step);
+                self.rows.push(NewSpan { span: name, digest: span.digest, trace_key, became, late, prices });
             }
             Err(reason) => taken.reject(&span, reason),
         }

@@ -79,7 +79,7 @@ pub fn request(number: u64, spans: Vec<Span>) -> pb::AppendSpansRequest {
         scope_spans: vec![ScopeSpans { spans, ..ScopeSpans::default() }],
         ..ResourceSpans::default()
     };
-    pb::AppendSpansRequest { resource_spans: vec![resource.encode_to_vec().into()], observe: false }
+    pb::AppendSpansRequest { resource_spans: vec![resource.encode_to_vec().into()], ..Default::default() }
 }
 
 impl House {

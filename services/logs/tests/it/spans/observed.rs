@@ -3,16 +3,17 @@
 use contracts_common::common::v1::{GovernanceProfile, RunPhase, RunSource, StepOutcome};
 use contracts_logs::v1::{self as pb, ProofStatus, QuietCause, span_service_client::SpanServiceClient};
 use opentelemetry_proto::tonic::{
-    common::v1::KeyValue,
+    common::v1::{KeyValue, any_value::Value},
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
+use runspine_db::args;
 use runspine_logs::Config;
 use runspine_testkit::{TestStore, assert_append_only, on_both_engines, run, test_id};
-use runspine_types::is_uuid_v7;
+use runspine_types::{Digest, is_uuid_v7};
 
-use super::harness::{chat, counts, failed, refusals, request, span, text, tool, with};
+use super::harness::{attribute, chat, counts, failed, refusals, request, span, text, tool, with};
 use crate::traces::harness::{Answer, House, reason, sealing, start};
 
 const CLAIM: &str = "SpanService/ClaimObservedRuns";
@@ -38,7 +39,11 @@ fn unnamed(spans: Vec<Span>) -> pb::AppendSpansRequest {
         scope_spans: vec![ScopeSpans { spans, ..ScopeSpans::default() }],
         ..ResourceSpans::default()
     };
-    pb::AppendSpansRequest { resource_spans: vec![resource.encode_to_vec().into()], observe: true }
+    pb::AppendSpansRequest {
+        resource_spans: vec![resource.encode_to_vec().into()],
+        observe: true,
+        ..Default::default()
+    }
 }
 
 fn wanted(number: u64) -> pb::ClaimObservedRunsRequest {
@@ -245,6 +250,39 @@ on_both_engines! {
         let other = pb::ClaimObservedRunsRequest { limit: 1, ..wanted(1) };
         assert_eq!(reason(house.claim(other).await), "IDEMPOTENCY_MISMATCH");
         assert_eq!(reason(house.claim(pb::ClaimObservedRunsRequest::default()).await), "FIELD_INVALID");
+    }
+
+    async fn what_a_span_doesn_t_say_it_cost_is_estimated(store: TestStore) {
+        let house = House::over(store).await;
+        let priced = with(chat(1), [text("gen_ai.provider.name", "p")]);
+        let said = with(priced.clone(), [attribute("llm.cost.total", Value::DoubleValue(0.5))]);
+        let price = pb::ModelPrice {
+            provider: "p".into(),
+            model: "m-1".into(),
+            input_microusd: 2_000_000,
+            output_microusd: 4_000_000,
+            ..Default::default()
+        };
+        let table = pb::PriceTable { digest: vec![7; 32].into(), prices: vec![price.clone()] };
+        let spans = vec![priced, Span { span_id: vec![2; 8], ..said }, Span { span_id: vec![3; 8], ..chat(3) }];
+        house.observe(&run(1)).await;
+        let ask = |prices| pb::AppendSpansRequest { prices: Some(prices), ..request(1, spans.clone()) };
+        assert_eq!(house.ingest(1, ask(table.clone())).await.unwrap().stored, 3);
+        let costs: Vec<_> = house.steps(1).await.iter().map(|(_, s)| (s.cost_microusd, s.cost_estimated)).collect();
+        assert_eq!(costs, [(40, true), (500_000, false), (0, true)]);
+        let unknown: Vec<_> = house.prove(1).await.proofs.remove(0).findings;
+        let unknown = unknown.iter().find(|f| f.code == "COST_UNKNOWN").unwrap();
+        assert_eq!((unknown.at, unknown.count), (3, 1));
+        let sql = "SELECT prices FROM otlp_spans ORDER BY id";
+        let by: Vec<(Option<Digest>,)> = house.db().await.read().fetch_all(sql, args![]).await.unwrap();
+        assert_eq!(by, [(Some(Digest([7; 32])),), (None,), (None,)]);
+        // A table without a name can't be told again, and a negative price is none.
+        for bad in [
+            pb::PriceTable { digest: vec![7; 31].into(), ..table.clone() },
+            pb::PriceTable { prices: vec![pb::ModelPrice { input_microusd: -1, ..price }], ..table },
+        ] {
+            assert_eq!(reason(house.ingest(1, ask(bad)).await), "FIELD_INVALID");
+        }
     }
 
     /// Children before parents, in any order, in several requests.

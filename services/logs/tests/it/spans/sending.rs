@@ -100,7 +100,7 @@ on_both_engines! {
         let last = house.steps(1).await.pop().unwrap().1;
         assert_eq!((last.outcome(), last.outcome_code.as_str()), (StepOutcome::Failure, "FAILURE"));
 
-        let broken = pb::AppendSpansRequest { resource_spans: vec![vec![0xff, 0xff].into()], observe: false };
+        let broken = pb::AppendSpansRequest { resource_spans: vec![vec![0xff, 0xff].into()], ..Default::default() };
         assert_eq!(reason(house.ingest(1, broken).await), "FIELD_INVALID");
         assert_eq!(reason(house.ingest(1, pb::AppendSpansRequest::default()).await), "FIELD_INVALID");
     }

@@ -12,6 +12,7 @@ use tonic::Code;
 use super::world::{World, bearer, frame};
 
 const EXPORT: &str = "opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const GET: &str = "runspine.spine.v1.RunService/GetRun";
 const INGEST: &str = "runspine.spine.v1.SpanIngestService/IngestSpans";
 
 fn zipped(message: &[u8]) -> Bytes {
@@ -67,11 +68,29 @@ async fn what_comes_compressed_goes_on_as_it_was() {
     world.call_with(gzip(&world.owner), EXPORT, full_body(frame(b"plain"), None)).await.unwrap();
     assert_eq!(world.reached()[1].data, frame(b"plain"));
 
-    let bomb = full_body(zipped(&vec![0; MAX_MESSAGE_BYTES + 1]), None);
-    let refused = world.call_with(gzip(&world.owner), EXPORT, bomb).await.unwrap_err();
-    assert!(details(&refused).is(&mesh::MESSAGE_TOO_LARGE));
     let refused = world.call_with(gzip(&world.owner), EXPORT, full_body(flagged(b"no gzip"), None)).await;
     assert!(details(&refused.unwrap_err()).is(&mesh::FIELD_INVALID));
+    assert_eq!(world.reached().len(), 2);
+    world.stop().await;
+}
+
+/// Spans may have more bytes than other requests, and what counts is what they are decompressed to.
+#[tokio::test]
+async fn a_batch_of_spans_has_its_own_size() {
+    let world = World::start().await;
+    let most = 16 * 1024 * 1024;
+    let large = vec![0; most];
+    for body in [zipped(&large), frame(&large)] {
+        world.call_with(gzip(&world.owner), EXPORT, full_body(body, None)).await.unwrap();
+    }
+    assert_eq!(world.reached().len(), 2);
+    for body in [zipped(&vec![0; most + 1]), frame(&vec![0; most + 1])] {
+        let refused = world.call_with(gzip(&world.owner), EXPORT, full_body(body, None)).await.unwrap_err();
+        assert!(details(&refused).is(&mesh::MESSAGE_TOO_LARGE));
+    }
+    let other = frame(&vec![0; MAX_MESSAGE_BYTES + 1]);
+    let refused = world.call_with(bearer(&world.owner), GET, full_body(other, None)).await.unwrap_err();
+    assert!(details(&refused).is(&mesh::MESSAGE_TOO_LARGE));
     assert_eq!(world.reached().len(), 2);
     world.stop().await;
 }

@@ -74,7 +74,7 @@ impl Fakes {
             // Each frame comes back as it was.
             return head(Body::new(Echo(body)));
         }
-        let data = collect(body).await.unwrap().data;
+        let data = collect(body, usize::MAX).await.unwrap().data;
         self.keep(path, parts.headers, context, data);
         let answer = self.answer.lock().clone();
         match answer() {
@@ -209,10 +209,17 @@ impl World {
         let own = Routes::new().add(catalogue.server()).add(Runs(fakes.clone())).add(Spans(fakes.clone()));
         let spine = Service::with_descriptors("spine", &CONTRACTS, &own, &deps).unwrap();
         let (sink, freezes) = (Arc::new(Sink::default()), Arc::new(FreezeView::default()));
-        let (door, made) =
-            Door::open(&config, &deps, &spine.stack, &mesh, catalogue, freezes.clone(), sink.clone())
-                .await
-                .unwrap();
+        let (door, made) = Door::open(
+            (&config, 16 * 1024 * 1024),
+            &deps,
+            &spine.stack,
+            &mesh,
+            catalogue,
+            freezes.clone(),
+            sink.clone(),
+        )
+        .await
+        .unwrap();
         let made = made.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(door.clone().run(stop.clone()));
@@ -253,7 +260,7 @@ impl World {
         if let Some(status) = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok) {
             return Err(status);
         }
-        let whole = collect(response.into_body()).await.unwrap();
+        let whole = collect(response.into_body(), usize::MAX).await.unwrap();
         let end = whole.trailers.as_ref().and_then(Status::from_header_map);
         end.filter(|s| s.code() != Code::Ok).map_or(Ok(whole), Err)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contracts_common::common::v1::{GovernanceProfile, RunSource};
-use contracts_logs::v1::{ListRecordsRequest, ListRecordsResponse, trace_record::Body};
+use contracts_logs::v1::{ListRecordsRequest, ListRecordsResponse, PriceTable, trace_record::Body};
 use contracts_spine::v1::{IngestSpansRequest, IngestSpansResponse, RunAttempt};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
@@ -69,7 +69,10 @@ impl Saga for Observed {
         // Each run has its own spans.
         let mut span = span(run_id, 1);
         span.trace_id = run_id.bytes().filter(|b| *b != b'-').take(16).collect();
-        let done = kernel.ingest_spans(context, request(vec![span])).await.map_err(|s| s.to_string())?;
+        let done = kernel
+            .ingest_spans(context, request(vec![span]), &PriceTable::default())
+            .await
+            .map_err(|s| s.to_string())?;
         if done.stored + done.duplicates == 1 { Ok(()) } else { Err(format!("{done:?}")) }
     }
 
