@@ -25,6 +25,7 @@ use contracts_spine::v1::{
     governance_service_client::GovernanceServiceClient,
     incident_export_service_client::IncidentExportServiceClient as IncidentReportsClient,
     operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
+    replay_coordinator_service_client::ReplayCoordinatorServiceClient,
     run_bundle_service_client::RunBundleServiceClient, run_service_client::RunServiceClient,
     span_ingest_service_client::SpanIngestServiceClient,
 };
@@ -102,6 +103,8 @@ impl Client {
         bundles: RunBundleServiceClient;
         /// The operation registry.
         operations: OperationServiceClient;
+        /// Replays.
+        replays: ReplayCoordinatorServiceClient;
         /// Orders of exports of incidents.
         incident_reports: IncidentReportsClient;
         /// Exports of incidents.

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use contracts_common::common::v1::StepOutcome;
+use contracts_common::common::v1::{StepKind, StepOutcome};
+use contracts_incidents::v1::ListRunIncidentsRequest;
 use contracts_spine::v1::{
     CancelRunRequest, CreatePolicyEvaluationRequest, DriveContractRequest, EmitCriticalSuccessLessonRequest,
-    EmitNearThresholdLessonRequest, ExportRunBundleRequest, GetOperationRequest, GetReconcilerStatusRequest,
-    GetRunEvidenceRequest, GetRunProofRequest, GetRunRequest, GovernRunRequest, IngestSpansRequest,
-    LessonMetric, ListOperationsRequest, OperationFilter, PauseRunRequest, RenewLeaseRequest,
-    ReportViolationRequest, ReportedEvidence, ResumeRunRequest, WatchRunRequest,
+    EmitNearThresholdLessonRequest, ExportIncidentRequest, ExportRunBundleRequest, FinishReplayRequest,
+    GetOperationRequest, GetReconcilerStatusRequest, GetReplayRequest, GetRunEvidenceRequest,
+    GetRunProofRequest, GetRunRequest, GovernRunRequest, IncidentReport, IncidentReportFormat,
+    IngestSpansRequest, LessonMetric, ListOperationsRequest, ListReplaysRequest, OperationFilter,
+    PauseRunRequest, RenewLeaseRequest, ReplayStepsRequest, ReplayedStep, ReportViolationRequest,
+    ReportedEvidence, ResumeRunRequest, StartReplayRequest, WatchRunRequest,
 };
 use runspine_e2e::{Agent, Client, Mesh};
 use runspine_types::new_id;
@@ -44,6 +47,8 @@ async fn every_rpc_of_the_spine_is_served() {
     let operator = mesh.person("olga", "PLATFORM_OPERATOR").await;
     let mut called = Called::default();
     runs(&owner, &mut called).await;
+    replays(&owner, &mut called).await;
+    incidents(&owner, &mut called).await;
     others(&owner, &operator, &mut called).await;
 
     let request = ListOperationsRequest {
@@ -56,7 +61,7 @@ async fn every_rpc_of_the_spine_is_served() {
     assert!(listed.iter().all(|o| o.served && o.contract.is_some()), "{listed:?}");
     let names: BTreeSet<&str> = listed.iter().filter_map(|o| o.name.rsplit(['/', '.']).next()).collect();
     assert_eq!(names, called.0, "the RPCs that are listed are those that were called");
-    assert_eq!(names.len(), 23);
+    assert_eq!(names.len(), 29);
 }
 
 async fn runs(owner: &Client, called: &mut Called) {
@@ -177,6 +182,62 @@ async fn governance(owner: &Client, run_id: &str, called: &mut Called) {
         ..Default::default()
     };
     called.ok("ReportViolation", owner.governance().report_violation(violation).await);
+}
+
+/// A sealed run with one step is done again.
+async fn replays(owner: &Client, called: &mut Called) {
+    let agent = Agent::start(owner).await;
+    agent.take(0, "search").await.unwrap();
+    agent.complete(StepOutcome::Success).await.unwrap();
+    crate::support::ended(&agent).await;
+    let start = StartReplayRequest {
+        request_id: new_id(),
+        run_id: agent.run_id.clone(),
+        ..StartReplayRequest::default()
+    };
+    let started = called.ok("StartReplay", owner.replays().start_replay(start).await).into_inner();
+    let replay_id = started.replay.unwrap().replay_id;
+    let step = ReplayedStep {
+        kind: StepKind::ToolCall.into(),
+        name: "search".to_owned(),
+        outcome: StepOutcome::Success.into(),
+        ..ReplayedStep::default()
+    };
+    let report = ReplayStepsRequest {
+        replay_id: replay_id.clone(),
+        step: Some(step),
+        ..ReplayStepsRequest::default()
+    };
+    let answers = called.ok("ReplaySteps", owner.replays().replay_steps(tokio_stream::once(report)).await);
+    assert!(answers.into_inner().message().await.unwrap().is_some());
+    let get = GetReplayRequest { replay_id: replay_id.clone(), ..GetReplayRequest::default() };
+    called.ok("GetReplay", owner.replays().get_replay(get).await);
+    let listed = called.ok("ListReplays", owner.replays().list_replays(ListReplaysRequest::default()).await);
+    assert_eq!(listed.into_inner().replays.len(), 1);
+    let finish = FinishReplayRequest { request_id: new_id(), replay_id, ..FinishReplayRequest::default() };
+    called.ok("FinishReplay", owner.replays().finish_replay(finish).await);
+    called.refused("StartReplay", owner.replays().start_replay(StartReplayRequest::default()).await);
+    called.refused("GetReplay", owner.replays().get_replay(GetReplayRequest::default()).await);
+    called.refused("FinishReplay", owner.replays().finish_replay(FinishReplayRequest::default()).await);
+}
+
+/// A run fails, and its incident is ordered as a report.
+async fn incidents(owner: &Client, called: &mut Called) {
+    let agent = Agent::start(owner).await;
+    agent.complete(StepOutcome::Failure).await.unwrap();
+    crate::support::ended(&agent).await;
+    let list = ListRunIncidentsRequest { run_id: agent.run_id.clone() };
+    let found = owner.incidents().list_run_incidents(list).await.unwrap().into_inner();
+    let order = ExportIncidentRequest {
+        request_id: new_id(),
+        incident_id: found.incidents[0].incident_id.clone(),
+        report: IncidentReport::Soc2.into(),
+        format: IncidentReportFormat::Zip.into(),
+        reason: "asked for by the auditor".to_owned(),
+    };
+    called.ok("ExportIncident", owner.incident_reports().export_incident(order).await);
+    let empty = ExportIncidentRequest::default();
+    called.refused("ExportIncident", owner.incident_reports().export_incident(empty).await);
 }
 
 async fn empty_requests(owner: &Client, called: &Called) {
