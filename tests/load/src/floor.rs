@@ -20,10 +20,12 @@ use crate::{
 /// Bytes of a trace record, and of what the disk is asked to append.
 const RECORD: usize = 330;
 const COLUMNS: [&str; 4] = ["run_key", "seq", "body", "link"];
-const SCHEMA: &str = "CREATE TABLE rows (id INTEGER PRIMARY KEY, run_key BIGINT NOT NULL, seq BIGINT NOT NULL, \
+const SQLITE: &str = "CREATE TABLE rows (id INTEGER PRIMARY KEY, run_key BIGINT NOT NULL, seq BIGINT NOT NULL, \
     body BLOB NOT NULL, link BLOB NOT NULL, UNIQUE (run_key, seq))";
+const POSTGRES: &str = "CREATE TABLE rows (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_key BIGINT NOT NULL, \
+    seq BIGINT NOT NULL, body BYTEA NOT NULL, link BYTEA NOT NULL, UNIQUE (run_key, seq))";
 const MIGRATIONS: Migrations = Migrations {
-    steps: &[Migration { version: 1, name: "0001_rows", sqlite: SCHEMA, postgres: SCHEMA }],
+    steps: &[Migration { version: 1, name: "0001_rows", sqlite: SQLITE, postgres: POSTGRES }],
     append_only: &[],
 };
 
