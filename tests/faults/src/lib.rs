@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! RUNSPINE_FAULTS_SEED=…     throws the same dice again, from that round on
-//! RUNSPINE_FAULTS_KILLS=…    how often each process is killed (default: 500 kills over all tests)
+//! RUNSPINE_FAULTS_KILLS=…    how often each process is killed (default: 340 kills over all tests)
 //! RUNSPINE_FAULTS_PROCESS=…  which of the six are killed, e.g. runspine-logs,runspine-spine (default all)
 //! cargo nextest run -p runspine-faults --no-capture
 //! ```

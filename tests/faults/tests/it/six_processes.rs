@@ -11,7 +11,7 @@ use runspine_faults::{
 
 /// Kills of each domain, and of the spine, unless the environment says otherwise.
 const OF_A_DOMAIN: u64 = 40;
-const OF_THE_SPINE: u64 = 180;
+const OF_THE_SPINE: u64 = 20;
 
 /// An agent that does little but complete, and comes back whatever happens.
 fn completing(dice: &mut Dice) -> Script {
@@ -51,7 +51,7 @@ async fn a_spine_that_dies_between_journal_and_call_goes_on_where_it_was() {
     let mut mesh: Mesh = setup(Shape::Separate).start().await;
     let owner = mesh.owner();
     install(&owner).await;
-    let blow = Blow { after: 50_000..600_000, away: 0..200_000 };
+    let blow = Blow { after: 100_000..900_000, away: 0..200_000 };
     let mut report = Report::default();
     for write in [completing, Script::thrown] {
         let mut dice = seeds.round();
