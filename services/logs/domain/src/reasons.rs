@@ -95,6 +95,8 @@ runspine_errors::reasons! { "logs.runspine";
     Precondition: ACK_ORDER;
     /// Another worker has claimed the contract since.
     Aborted: STALE_FENCE;
+    /// Something was written to the contract since the caller read it.
+    Aborted: HEAD_MOVED;
     /// An event that belongs to a run came without one.
     Invalid: RUN_ID_REQUIRED;
     /// A record is larger than 64 KiB.

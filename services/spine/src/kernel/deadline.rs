@@ -8,25 +8,37 @@ use runspine_rpc::{Context, micros, timestamp};
 use super::{Kernel, charter::contract_key, state::Attempt};
 use crate::reasons;
 
+/// The clock of finalize_run after it was moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The run goes on.
+    Runs,
+    /// It is written down how the run ends.
+    Over,
+}
+
 impl Kernel {
-    /// Sets the deadline of a run whose start came to `outcome`.
+    /// Sets the deadline of a run whose start came to `outcome`, and gives what it came to after all: a start that
+    /// somebody has given up meanwhile is none, and nobody is told otherwise.
     pub(crate) async fn set_deadline(
         &self,
         context: &Context,
         charter: &RunCharter,
         outcome: StartOutcome,
         cause: &str,
-    ) -> Outcome<()> {
-        match outcome {
+    ) -> Outcome<StartOutcome> {
+        let (run_id, attempt) = (charter.run_id.as_str(), charter.attempt);
+        let clock = match outcome {
             StartOutcome::Admitted => {
-                self.follow_running_time(context, &charter.run_id, charter.attempt, "STARTED", cause).await
+                self.follow_running_time(context, run_id, attempt, "STARTED", cause).await?
             }
             StartOutcome::Waiting => {
-                self.move_finalize(context, &charter.run_id, charter.attempt, None, "WAITING", cause).await
+                self.move_finalize(context, run_id, attempt, None, "WAITING", cause).await?
             }
             // A refused run ends now, under the deadline that it was declared with.
-            StartOutcome::Denied | StartOutcome::Deferred | StartOutcome::Unspecified => Ok(()),
-        }
+            StartOutcome::Denied | StartOutcome::Deferred | StartOutcome::Unspecified => return Ok(outcome),
+        };
+        Ok(if clock == Clock::Runs { outcome } else { StartOutcome::Denied })
     }
 
     /// The end of the running time, and the grace after it.
@@ -37,7 +49,7 @@ impl Kernel {
         attempt: u32,
         reason: &str,
         cause: &str,
-    ) -> Outcome<()> {
+    ) -> Outcome<Clock> {
         let state = self.attempt(context, run_id, attempt).await?;
         let grace = i64::try_from(self.config.contract_deadline_ms).unwrap_or(0);
         let due = state.state.run_deadline.as_ref().map(|d| timestamp(micros(d).plus_millis(grace)));
@@ -50,7 +62,7 @@ impl Kernel {
         run_id: &str,
         attempt: u32,
         cause: &str,
-    ) -> Outcome<()> {
+    ) -> Outcome<Clock> {
         self.move_finalize(context, run_id, attempt, None, "PAUSED", cause).await
     }
 
@@ -59,7 +71,7 @@ impl Kernel {
         context: &Context,
         attempt: &Attempt,
         cause: &str,
-    ) -> Outcome<()> {
+    ) -> Outcome<Clock> {
         let (run_id, number) = (&attempt.state.run_id, attempt.state.attempt);
         self.follow_running_time(context, run_id, number, "RESUMED", cause).await
     }
@@ -72,7 +84,7 @@ impl Kernel {
         due: Option<prost_types::Timestamp>,
         reason: &str,
         cause: &str,
-    ) -> Outcome<()> {
+    ) -> Outcome<Clock> {
         let fence = self.contract(context, run_id, attempt).await?.fence;
         let request = MoveDeadlineRequest {
             key: Some(contract_key(run_id, attempt)),
@@ -85,9 +97,10 @@ impl Kernel {
         };
         let moved = self.bridges.contracts.move_deadline(context, request).await;
         match moved {
-            Ok(_) => Ok(()),
+            Ok(moved) if moved.completion_intended_at.is_none() => Ok(Clock::Runs),
             // A run that has ended has no clock left to move.
-            Err(miss) if miss.is("CONTRACT_CLOSED") => Ok(()),
+            Ok(_) => Ok(Clock::Over),
+            Err(miss) if miss.is("CONTRACT_CLOSED") => Ok(Clock::Over),
             Err(miss) => Err(miss.into_fault(&reasons::RECORD_UNAVAILABLE)),
         }
     }

@@ -68,6 +68,8 @@ impl Kernel {
             let abandoned = Ending {
                 causes: vec![TerminationReason::SystemFailure],
                 error_code: code::START_ABANDONED.to_owned(),
+                // Whoever goes on with the start in the meantime moves its deadline, and is not overtaken.
+                decided_at_seq: contract.last_seq,
                 ..Ending::new(OpenedBy::Stale)
             };
             self.end(context, run_id, attempt, abandoned).await?;

@@ -9,7 +9,7 @@ use runspine_types::{Digest, Micros};
 use super::{
     Ack, Contract, DEFAULT_RUN_TIMEOUT_MS, Expectation, FINALIZE_GRACE_MS, Finding, Intent, Judgement,
     Unreadable, is_finalize,
-    rules::{AckFacts, check_ack, check_fence, check_move, check_open, intent_exists},
+    rules::{AckFacts, check_ack, check_fence, check_head, check_move, check_open, intent_exists},
 };
 use crate::{
     bytes::{encode, timestamp},
@@ -94,6 +94,19 @@ pub struct Fact {
     pub fence: u64,
     /// When the reporter saw it.
     pub observed_at: Option<Micros>,
+}
+
+/// An intent that somebody would have written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// COMPLETION, COMPENSATION or a kind of the saga's own.
+    pub kind: String,
+    /// What is to be done.
+    pub payload: Bytes,
+    /// The caller's fence.
+    pub fence: u64,
+    /// The last entry as the caller read it. `None`: whatever was written since.
+    pub expected_seq: Option<u64>,
 }
 
 /// An entry that is not kept yet.
@@ -256,23 +269,19 @@ impl Journal {
     /// Writes an intent, or finds the equal one that was first (`true`).
     ///
     /// # Errors
-    /// INTENT_EXISTS for another one of its kind; STALE_FENCE; CONTRACT_CLOSED.
-    pub fn intend(
-        &mut self,
-        kind: &str,
-        payload: Bytes,
-        fence: u64,
-        by: By<'_>,
-    ) -> Result<(Intent, bool), Fault> {
-        if let Some(first) = self.contract.intent(kind) {
-            if first.payload == payload {
+    /// INTENT_EXISTS for another one of its kind; STALE_FENCE; HEAD_MOVED; CONTRACT_CLOSED.
+    pub fn intend(&mut self, wish: &Wish, by: By<'_>) -> Result<(Intent, bool), Fault> {
+        if let Some(first) = self.contract.intent(&wish.kind) {
+            if first.payload == wish.payload {
                 return Ok((first.clone(), true));
             }
             return Err(intent_exists(first));
         }
         check_open(&self.contract, &self.key.subject_id)?;
-        check_fence(fence, self.fence)?;
-        self.append(Body::Intent(wire::ContractIntent { kind: kind.to_owned(), payload, fence }), None, by)?;
+        check_fence(wish.fence, self.fence)?;
+        check_head(wish.expected_seq, self.contract.last_seq)?;
+        let Wish { kind, payload, fence, .. } = wish.clone();
+        self.append(Body::Intent(wire::ContractIntent { kind, payload, fence }), None, by)?;
         let intent = self.contract.intents.last().cloned().ok_or_else(lost)?;
         Ok((intent, false))
     }

@@ -11,7 +11,7 @@ pub mod rules;
 
 pub use clock::QUIET_AFTER_INTENT;
 pub use fold::{Ack, Contract, Deadline, Expectation, Intent, Judged, Unreadable};
-pub use journal::{Added, By, Fact, Journal, Key, Promise};
+pub use journal::{Added, By, Fact, Journal, Key, Promise, Wish};
 pub use judge::{Finding, FindingCode, Judgement, Standing};
 
 /// The saga whose contract belongs to a run attempt.

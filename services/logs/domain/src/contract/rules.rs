@@ -8,7 +8,7 @@ use runspine_types::Micros;
 
 use super::{Contract, Expectation, Intent, RUN_SAGA, is_finalize};
 use crate::reasons::{
-    ACK_CONTRADICTORY, ACK_ORDER, CONTRACT_CLOSED, DEADLINE_BACKWARD, INTENT_EXISTS, STALE_FENCE,
+    ACK_CONTRADICTORY, ACK_ORDER, CONTRACT_CLOSED, DEADLINE_BACKWARD, HEAD_MOVED, INTENT_EXISTS, STALE_FENCE,
 };
 
 /// The pause after a DRIVEN release that leaves the contract overdue: it keeps a worker from spinning on it.
@@ -73,6 +73,18 @@ pub fn check_fence(fence: u64, in_force: u64) -> Result<(), Fault> {
     }
     Err(Fault::new(&STALE_FENCE, "the contract was claimed by somebody else; read it again")
         .with("fence", in_force))
+}
+
+/// Whether what the caller read last is last still.
+///
+/// # Errors
+/// HEAD_MOVED, with the last entry.
+pub fn check_head(expected: Option<u64>, last: u64) -> Result<(), Fault> {
+    if expected.is_none_or(|seq| seq == last) {
+        return Ok(());
+    }
+    Err(Fault::new(&HEAD_MOVED, "something was written to the contract since; read it again")
+        .with("last_seq", last))
 }
 
 /// Whether the contract still takes orders.

@@ -8,7 +8,7 @@ use contracts_logs::v1::ReconcilePass;
 use proptest::prelude::*;
 use runspine_types::Micros;
 
-use super::{By, COMPLETION, Contract, Fact, FindingCode, Journal, Judgement, Key, Promise};
+use super::{By, COMPLETION, Contract, Fact, FindingCode, Journal, Judgement, Key, Promise, Wish};
 
 const T: (&str, &str) = ("logs", "start_trace");
 const I: (&str, &str) = ("incidents", "create_incident");
@@ -40,6 +40,11 @@ fn of_a_run() -> Vec<Promise> {
         promise(C, RunPhase::Finalizing, 5_000),
         promise(Z, RunPhase::Created, 0),
     ]
+}
+
+fn completion(how: &'static [u8]) -> Wish {
+    let payload = Bytes::from_static(how);
+    Wish { kind: COMPLETION.to_owned(), payload, fence: 0, expected_seq: None }
 }
 
 /// A contract that is played through, one call a line.
@@ -122,7 +127,7 @@ impl Play {
     }
 
     fn intent(mut self, ms: i64) -> Self {
-        self.journal.intend(COMPLETION, Bytes::from_static(b"done"), 0, by(ms)).unwrap();
+        self.journal.intend(&completion(b"done"), by(ms)).unwrap();
         self
     }
 
@@ -408,13 +413,28 @@ fn a_deadline_never_moves_before_the_original() {
 #[test]
 fn the_first_intent_wins_and_names_itself() {
     let mut play = Play::run();
-    let first = play.journal.intend(COMPLETION, Bytes::from_static(b"a"), 0, by(10)).unwrap();
-    let again = play.journal.intend(COMPLETION, Bytes::from_static(b"a"), 0, by(20)).unwrap();
+    let first = play.journal.intend(&completion(b"a"), by(10)).unwrap();
+    let again = play.journal.intend(&completion(b"a"), by(20)).unwrap();
     assert_eq!((first.0.seq, false), (again.0.seq, first.1));
     assert!(again.1);
-    let lost = play.journal.intend(COMPLETION, Bytes::from_static(b"b"), 0, by(30)).unwrap_err();
+    let lost = play.journal.intend(&completion(b"b"), by(30)).unwrap_err();
     assert_eq!(lost.reason().name, "INTENT_EXISTS");
     assert_eq!(lost.metadata()["seq"], first.0.seq.to_string());
+}
+
+/// Who decides by what it read is refused once anything else was written, and told what is last now.
+#[test]
+fn an_intent_over_another_head_is_refused() {
+    let mut play = Play::run();
+    let read = play.journal.contract().last_seq;
+    play.journal.move_deadline(Z, Some(at(Z_DUE + 1)), "it goes on", 0, by(10)).map(|_| ()).unwrap();
+    let wish = |expected_seq| Wish { expected_seq, ..completion(b"abandoned") };
+    let refused = play.journal.intend(&wish(Some(read)), by(20)).unwrap_err();
+    assert_eq!(refused.reason().name, "HEAD_MOVED");
+    assert_eq!(refused.metadata()["last_seq"], (read + 1).to_string());
+    assert!(play.journal.contract().intent(COMPLETION).is_none());
+    assert!(!play.journal.intend(&wish(Some(read + 1)), by(30)).unwrap().1);
+    assert!(play.journal.intend(&wish(Some(read)), by(40)).unwrap().1, "a repeat finds its own");
 }
 
 #[test]

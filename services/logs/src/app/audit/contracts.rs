@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use contracts_logs::v1::ReconcilePass;
 use runspine_db::{Batch, BoxFuture, DbError, Tx};
 use runspine_errors::Fault;
 use runspine_logs_domain::{
-    contract::{Ack, By, Contract, Fact, Intent, Journal, Judgement, Key, Promise, RUN_SAGA},
+    contract::{Ack, By, Contract, Fact, Intent, Journal, Judgement, Key, Promise, RUN_SAGA, Wish},
     reasons::{CONTRACT_NOT_FOUND, NOT_SEALED},
 };
 use runspine_types::{Clock, Micros, new_id};
@@ -31,7 +30,7 @@ pub enum Write {
     /// Report facts: all or none.
     Acknowledge(Vec<Fact>),
     /// Write an intent.
-    Intend(String, Bytes, u64),
+    Intend(Wish),
     /// Judge.
     Reconcile(ReconcilePass),
 }
@@ -137,8 +136,8 @@ fn apply(held: &mut BTreeMap<Key, Held>, item: &ContractWrite, now: Micros) -> R
         Write::Intend(..) | Write::Reconcile(_) if new && !matches!(item.write, Write::Reconcile(_)) => {
             Err(not_found(&item.key))
         }
-        Write::Intend(kind, payload, fence) => {
-            let (intent, existing) = journal.intend(kind, payload.clone(), *fence, by)?;
+        Write::Intend(wish) => {
+            let (intent, existing) = journal.intend(wish, by)?;
             Ok(Written::Intended(Box::new(intent), existing))
         }
         Write::Reconcile(pass) => reconcile(journal, *pass, new, by),

@@ -114,8 +114,10 @@ impl Audit {
                 let expectation = held
                     .expectation(action.0, action.1)
                     .map(|e| present::expectation(&held, e, now, Detail::Basic));
+                let completion_intended_at =
+                    held.journal.contract().completion_at.map(runspine_rpc::timestamp);
                 save_and_tell(tx, &contracts, vec![held], &caused, now).await?;
-                Ok((pb::MoveDeadlineResponse { expectation }, true))
+                Ok((pb::MoveDeadlineResponse { expectation, completion_intended_at }, true))
             })
         })
         .await

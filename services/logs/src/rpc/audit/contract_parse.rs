@@ -6,7 +6,7 @@ use contracts_common::common::v1::{AckStatus, ContractVerdict, RunPhase};
 use contracts_logs::v1::{self as pb, ContractState, ReconcilePass};
 use runspine_errors::Fault;
 use runspine_logs_domain::{
-    contract::{Fact, Key, Promise},
+    contract::{Fact, Key, Promise, Wish},
     reasons::RECORD_TOO_LARGE,
 };
 use runspine_types::{Micros, PageSize, is_code};
@@ -119,7 +119,9 @@ pub fn intend(tenant: &str, request: pb::AppendIntentRequest) -> Result<(Key, Wr
     if request.payload.len() > MOST_PAYLOAD {
         return Err(too_large("the payload", MOST_PAYLOAD));
     }
-    Ok((key, Write::Intend(request.kind, request.payload, request.fence)))
+    let pb::AppendIntentRequest { kind, payload, fence, expected_seq, .. } = request;
+    let expected_seq = (expected_seq > 0).then_some(expected_seq);
+    Ok((key, Write::Intend(Wish { kind, payload, fence, expected_seq })))
 }
 
 /// A judgement.

@@ -16,14 +16,15 @@ use crate::{
 };
 
 impl Kernel {
-    /// Creates the run as CREATED.
+    /// Creates the run as CREATED. One that exists is gone on with, also when it was made by another decision on the
+    /// same request: a replica that has just started knows less than the one that died.
     pub(crate) async fn create(
         &self,
         context: &Context,
         charter: &RunCharter,
         decided: &StartDecision,
         trace_id: &str,
-    ) -> Outcome<u64> {
+    ) -> Outcome<()> {
         let request = CreateRunRequest {
             run_id: charter.run_id.clone(),
             attributes: Some(attributes(charter, &context.agent_id)),
@@ -41,9 +42,11 @@ impl Kernel {
             cause_id: decided.decision_id.clone(),
             degraded: decided.combined.degraded,
         };
-        let created = self.bridges.runs.create_run(context, request).await;
-        let created = created.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
-        Ok(created.run.map_or(1, |r| r.sequence))
+        match self.bridges.runs.create_run(context, request).await {
+            Ok(_) => Ok(()),
+            Err(miss) if miss.is("RUN_EXISTS") => Ok(()),
+            Err(miss) => Err(miss.into_fault(&reasons::RECORD_UNAVAILABLE)),
+        }
     }
 
     /// Moves the created run to where its decision leads.
@@ -51,7 +54,6 @@ impl Kernel {
         &self,
         context: &Context,
         charter: &RunCharter,
-        sequence: u64,
         decided: &StartDecision,
         claim: bool,
     ) -> Outcome<(StartOutcome, Option<RunLease>)> {
@@ -72,7 +74,7 @@ impl Kernel {
             return Ok((StartOutcome::Denied, None));
         }
         if state.phase() == RunPhase::Created {
-            self.authorize_start(context, charter, sequence, decided).await?;
+            self.authorize_start(context, charter, state.state.sequence, decided).await?;
         }
         if !claim {
             return Ok((StartOutcome::Waiting, None));

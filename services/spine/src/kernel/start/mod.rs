@@ -17,7 +17,7 @@ use contracts_activity::v1::KeepAnswerRequest;
 use contracts_common::common::v1::Verdict;
 use contracts_logs::v1::{self as logs, GetAuditContractRequest};
 use contracts_policies::v1::EvaluateRunResponse;
-use contracts_spine::v1::{RunCharter, StartRunRequest, StartRunResponse};
+use contracts_spine::v1::{RunCharter, StartOutcome, StartRunRequest, StartRunResponse};
 use runspine_errors::{Fault, Outcome, mesh};
 use runspine_rpc::Context;
 use runspine_types::new_id;
@@ -32,7 +32,7 @@ use crate::kernel::{
 pub(crate) use anew::Anew;
 pub(crate) use observed::{LEASE_MS as OBSERVED_LEASE_MS, observed_charter_of};
 
-use crate::{metrics, reasons};
+use crate::{metrics, reasons, sagas::completion::first_intent};
 
 /// What the deciders said about a start.
 pub(crate) struct StartDecision {
@@ -88,9 +88,15 @@ impl Kernel {
         let decided = self.decide_start(&context, &charter, claim).await?;
         let trace = self.begin_trace(&context, &charter, &decided).await?;
         let evidence = self.capture_environment(&context, &charter, &request).await?;
-        let created = self.create(&context, &charter, &decided, &trace.trace_id).await?;
-        let (outcome, granted) = self.set_going(&context, &charter, created, &decided, claim).await?;
-        self.set_deadline(&context, &charter, outcome, &decided.decision_id).await?;
+        self.create(&context, &charter, &decided, &trace.trace_id).await?;
+        let (outcome, granted) = if first_intent(&contract).is_some() && decided.combined.permits() {
+            // Whoever wrote down how the run ends was first.
+            (StartOutcome::Denied, None)
+        } else {
+            self.set_going(&context, &charter, &decided, claim).await?
+        };
+        let outcome = self.set_deadline(&context, &charter, outcome, &decided.decision_id).await?;
+        let granted = granted.filter(|_| outcome == StartOutcome::Admitted);
         let word = outcome.as_str_name().trim_start_matches("START_OUTCOME_");
         metrics::STARTS.increment(&[("outcome", word)]);
         let answer = self

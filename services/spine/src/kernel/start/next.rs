@@ -40,9 +40,8 @@ impl Kernel {
             actor: Some(system()),
         };
         let made = self.bridges.runs.create_attempt(context, request).await;
-        let made = made.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
-        let sequence = made.transition.map_or(1, |t| t.sequence);
-        let (outcome, _) = self.set_going(context, &charter, sequence, &decided, false).await?;
+        made.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
+        let (outcome, _) = self.set_going(context, &charter, &decided, false).await?;
         if outcome == StartOutcome::Waiting {
             self.set_deadline(context, &charter, outcome, &decided.decision_id).await?;
         }

@@ -67,13 +67,7 @@ impl Kernel {
     pub(crate) async fn go_on_observing(&self, context: &Context, charter: &RunCharter) -> Outcome<()> {
         let decided = self.judge_observed(context, charter).await?;
         let trace = self.start_trace(context, charter, &decided).await?;
-        let known = self.read_attempt(context, &charter.run_id, charter.attempt, false).await?;
-        if known.is_none()
-            && let Err(fault) = self.create(context, charter, &decided, &trace.trace_id).await
-        {
-            // Another replica may have been first.
-            self.read_attempt(context, &charter.run_id, charter.attempt, false).await?.ok_or(fault)?;
-        }
+        self.create(context, charter, &decided, &trace.trace_id).await?;
         let mut tries = 1;
         loop {
             match self.set_observed_going(context, charter, &decided).await {

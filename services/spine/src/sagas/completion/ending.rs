@@ -85,6 +85,9 @@ pub struct Ending {
     pub reward_permille: Option<u32>,
     /// Digest of the request that asked for it.
     pub request_digest: Vec<u8>,
+    /// The last entry of the contract when this was decided, where anything written since may speak against it.
+    /// 0: nothing can.
+    pub decided_at_seq: u64,
 }
 
 impl Ending {
@@ -103,6 +106,7 @@ impl Ending {
             retryable: true,
             reward_permille: None,
             request_digest: Vec::new(),
+            decided_at_seq: 0,
         }
     }
 }
@@ -138,12 +142,14 @@ impl Kernel {
             return Ok(first);
         }
         let state = self.read_attempt(context, run_id, attempt, false).await?;
+        let expected_seq = ending.decided_at_seq;
         let intent = self.intent(context, run_id, attempt, state.as_ref(), ending).await?;
         let request = AppendIntentRequest {
             key: Some(contract_key(run_id, attempt)),
             kind: COMPLETION.to_owned(),
             payload: intent.encode_to_vec().into(),
             fence: contract.fence,
+            expected_seq,
         };
         match self.bridges.contracts.intent(context, request).await {
             Ok(_) => Ok(intent),
@@ -153,6 +159,9 @@ impl Kernel {
             }
             Err(miss) if miss.is("STALE_FENCE") => {
                 Err(Fault::new(&reasons::SEQUENCE_MOVED, "another replica is ending the run"))
+            }
+            Err(miss) if miss.is("HEAD_MOVED") => {
+                Err(Fault::new(&reasons::SEQUENCE_MOVED, "somebody goes on with the run"))
             }
             Err(miss) => Err(miss.into_fault(&reasons::RECORD_UNAVAILABLE)),
         }

@@ -43,6 +43,7 @@ impl Kernel {
             kind: COMPENSATION.to_owned(),
             payload: payload.encode_to_vec().into(),
             fence: run.fence,
+            expected_seq: 0,
         };
         match self.bridges.contracts.intent(run.context, request).await {
             Ok(_) => Ok(()),

@@ -74,7 +74,8 @@ impl House {
         let registry = spine.service.stack.registry();
         let complete = registry.operation("runspine.spine.v1.RunService/CompleteRun").unwrap();
         let ingest = registry.operation("runspine.spine.v1.SpanIngestService/IngestSpans").unwrap();
-        let own = complete.calls.iter().chain(&ingest.calls).map(String::as_str);
+        let start = registry.operation("runspine.spine.v1.RunService/StartRun").unwrap();
+        let own = complete.calls.iter().chain(&ingest.calls).chain(&start.calls).map(String::as_str);
         let calls: Vec<&str> = reactor::CALLS.iter().chain(reconciler::CALLS).copied().chain(own).collect();
         let worker = registry.worker("sagas", &calls).unwrap();
         let house = Self { spine, tap, domains, clock, tapped, worker, tenant: new_id(), _folder: folder };

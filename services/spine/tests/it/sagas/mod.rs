@@ -2,6 +2,7 @@
 //! gone only makes it wait; and a process that dies anywhere, between journal and call or between call and journal, is
 //! followed by one that goes on. A saga is a piece of data here: how it begins, how it is driven, and what must be true.
 
+mod abandoned;
 mod driven;
 mod exported;
 pub mod house;

@@ -29,9 +29,9 @@ pub enum Plan {
 }
 
 /// The plan in force, and what was called under it.
-#[derive(Debug)]
 pub struct Tap {
     state: Mutex<(Plan, Vec<String>)>,
+    meanwhile: Mutex<Option<(&'static str, BoxFuture<'static, ()>)>>,
 }
 
 enum Fate {
@@ -43,12 +43,31 @@ enum Fate {
 
 impl Tap {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new((Plan::Calm, Vec::new())) })
+        Arc::new(Self { state: Mutex::new((Plan::Calm, Vec::new())), meanwhile: Mutex::new(None) })
     }
 
     /// From now on this happens.
     pub fn plan(&self, plan: Plan) {
         *self.state.lock() = (plan, Vec::new());
+    }
+
+    /// Right before the next call of `method` this happens, once.
+    pub fn meanwhile(&self, method: &'static str, what: impl Future<Output = ()> + Send + 'static) {
+        *self.meanwhile.lock() = Some((method, Box::pin(what)));
+    }
+
+    async fn happen(&self, path: &str) {
+        let due = {
+            let mut meanwhile = self.meanwhile.lock();
+            if meanwhile.as_ref().is_some_and(|(method, _)| path.ends_with(method)) {
+                meanwhile.take()
+            } else {
+                None
+            }
+        };
+        if let Some((_, what)) = due {
+            what.await;
+        }
     }
 
     /// What was called since the plan began.
@@ -80,6 +99,7 @@ pub struct Line {
 
 impl Line {
     async fn pass(&self, request: Request<Body>) -> Response<Body> {
+        self.tap.happen(request.uri().path()).await;
         match self.tap.fate(self.stack.name(), request.uri().path()) {
             Fate::Pass => self.stack.call(request).await,
             Fate::Twice => {
