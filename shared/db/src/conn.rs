@@ -9,7 +9,8 @@ use sqlx::{
 
 use crate::{
     Args, DbError, Dialect, FromRow, Row, StoreConfig, Tuning,
-    insert::{Insert, arrays, kinds},
+    column::{columns, kinds},
+    insert::Insert,
     row::Inner,
     sqlite,
     value::postgres,
@@ -17,6 +18,17 @@ use crate::{
 
 /// Statements that one connection keeps prepared: multi-row inserts have one text per number of rows.
 pub(crate) const STATEMENTS: usize = 512;
+
+/// What every connection to PostgreSQL is set to. Statements here touch few rows: compiling one, or starting processes to
+/// share it, takes longer than running it. A server or role that defaults to asynchronous commits would make "durable"
+/// untrue.
+const SESSION: [(&str, &str); 3] =
+    [("synchronous_commit", "on"), ("jit", "off"), ("max_parallel_workers_per_gather", "0")];
+
+/// What only the writer is set to. It finds rows by their keys, and its plans are made while tables are still empty or
+/// small, when reading all of one looks cheaper than an index; such a plan would be kept while the table grows.
+const WRITER: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
 
 /// How to reach the store of one domain.
 #[derive(Debug, Clone)]
@@ -47,8 +59,8 @@ impl Target {
                     .map_err(|_| DbError::Config("the URL of PostgreSQL is malformed".to_owned()))?
                     .application_name(&format!("runspine-{domain}"))
                     .statement_cache_capacity(STATEMENTS)
-                    // A server or role that defaults to asynchronous commits would make "durable" untrue.
-                    .options([("search_path", domain), ("synchronous_commit", "on")]);
+                    .options([("search_path", domain)])
+                    .options(SESSION);
                 Ok(Self::Postgres { options: Box::new(options), schema: domain.to_owned() })
             }
         }
@@ -58,7 +70,9 @@ impl Target {
     pub(crate) async fn connect(&self) -> Result<Conn, DbError> {
         Ok(match self {
             Self::Sqlite(store) => Conn::Sqlite(store.writer()?),
-            Self::Postgres { options, .. } => Conn::Postgres(options.connect().await?),
+            Self::Postgres { options, .. } => {
+                Conn::Postgres((**options).clone().options(WRITER).connect().await?)
+            }
         })
     }
 }
@@ -147,7 +161,7 @@ impl Conn {
             Self::Postgres(c) => {
                 let kinds = kinds(&rows);
                 let sql = AssertSqlSafe(insert.unnest(&kinds));
-                let done = sqlx::query_with(sql, arrays(&kinds, rows)?).execute(c).await?;
+                let done = sqlx::query_with(sql, postgres(columns(&kinds, rows)?)?).execute(c).await?;
                 Ok(done.rows_affected())
             }
         }
@@ -167,7 +181,7 @@ impl Conn {
             Self::Postgres(c) => {
                 let kinds = kinds(&rows);
                 let sql = AssertSqlSafe(insert.unnest(&kinds));
-                let found = sqlx::query_with(sql, arrays(&kinds, rows)?).fetch_all(c).await?;
+                let found = sqlx::query_with(sql, postgres(columns(&kinds, rows)?)?).fetch_all(c).await?;
                 found.iter().map(|row| R::from_row(&Row(Inner::Postgres(row)))).collect()
             }
         }

@@ -1,10 +1,6 @@
 //! Many rows with few statements: multi-row `VALUES` on SQLite, `UNNEST` of typed arrays on PostgreSQL.
 
-use std::fmt::Write as _;
-
-use sqlx::{Arguments as _, postgres::PgArguments};
-
-use crate::{Args, DbError, Dialect, Value, ValueKind};
+use crate::{Args, DbError, Dialect, ValueKind, column::unnest};
 
 /// SQLite binds at most 32,766 arguments to a statement.
 const BINDS: usize = 32_000;
@@ -62,21 +58,8 @@ impl Insert<'_> {
 
     /// `INSERT … SELECT * FROM UNNEST($1::BIGINT[], …)`.
     pub(crate) fn unnest(&self, kinds: &[ValueKind]) -> String {
-        let mut sql = self.head();
-        sql.push_str(" SELECT * FROM UNNEST(");
-        for (place, kind) in kinds.iter().enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            let name = match kind {
-                ValueKind::Int => "BIGINT",
-                ValueKind::Real => "DOUBLE PRECISION",
-                ValueKind::Text => "TEXT",
-                ValueKind::Bytes => "BYTEA",
-            };
-            // Writing to a `String` can't fail.
-            let _ = write!(sql, "{comma}${}::{name}[]", place + 1);
-        }
         // `WHERE true` keeps the grammar of `SELECT … ON CONFLICT` the same on both engines.
-        sql.push_str(") WHERE true");
+        let sql = format!("{} SELECT * FROM {} WHERE true", self.head(), unnest(kinds, 1));
         self.tail(sql)
     }
 
@@ -94,66 +77,5 @@ impl Insert<'_> {
             sql.push_str(self.returning);
         }
         sql
-    }
-}
-
-/// The kind of each column: that of its first value, NULL among them since it has one too.
-pub(crate) fn kinds(rows: &[Args]) -> Vec<ValueKind> {
-    rows.first().map(|row| row.iter().map(Value::kind).collect()).unwrap_or_default()
-}
-
-/// Turns rows into one typed array per column.
-pub(crate) fn arrays(kinds: &[ValueKind], rows: Vec<Args>) -> Result<PgArguments, DbError> {
-    let count = rows.len();
-    let mut columns: Vec<Column> = kinds.iter().map(|kind| Column::new(*kind, count)).collect();
-    for row in rows {
-        for (column, value) in columns.iter_mut().zip(row) {
-            column.push(value)?;
-        }
-    }
-    let mut args = PgArguments::default();
-    for column in columns {
-        match column {
-            Column::Int(values) => args.add(values),
-            Column::Real(values) => args.add(values),
-            Column::Text(values) => args.add(values),
-            Column::Bytes(values) => args.add(values),
-        }
-        .map_err(|_| DbError::Argument("an array can't be encoded"))?;
-    }
-    Ok(args)
-}
-
-enum Column {
-    Int(Vec<Option<i64>>),
-    Real(Vec<Option<f64>>),
-    Text(Vec<Option<String>>),
-    Bytes(Vec<Option<Vec<u8>>>),
-}
-
-impl Column {
-    fn new(kind: ValueKind, count: usize) -> Self {
-        match kind {
-            ValueKind::Int => Self::Int(Vec::with_capacity(count)),
-            ValueKind::Real => Self::Real(Vec::with_capacity(count)),
-            ValueKind::Text => Self::Text(Vec::with_capacity(count)),
-            ValueKind::Bytes => Self::Bytes(Vec::with_capacity(count)),
-        }
-    }
-
-    fn push(&mut self, value: Value) -> Result<(), DbError> {
-        match (self, value) {
-            (Self::Int(all), Value::Int(v)) => all.push(Some(v)),
-            (Self::Int(all), Value::Null(_)) => all.push(None),
-            (Self::Real(all), Value::Real(v)) => all.push(Some(v)),
-            (Self::Real(all), Value::Null(_)) => all.push(None),
-            (Self::Text(all), Value::Text(v)) => all.push(Some(v)),
-            (Self::Text(all), Value::Null(_)) => all.push(None),
-            (Self::Bytes(all), Value::Bytes(v)) => all.push(Some(Vec::from(v))),
-            (Self::Bytes(all), Value::Null(_)) => all.push(None),
-            (_, Value::Refused(why)) => return Err(DbError::Argument(why)),
-            _ => return Err(DbError::Argument("a column has values of different kinds")),
-        }
-        Ok(())
     }
 }

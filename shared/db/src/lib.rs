@@ -39,8 +39,10 @@
 mod answers;
 mod append_only;
 mod batch;
+mod column;
 mod config;
 mod conn;
+mod copy;
 mod db;
 mod error;
 mod insert;
@@ -58,6 +60,7 @@ mod writer;
 
 pub use answers::{KeptAnswer, Replayed};
 pub use batch::{Answers, Batch, Batcher};
+pub use column::Column;
 pub use config::{Dialect, StoreConfig, Tuning};
 pub use db::Db;
 pub use error::{DbError, EngineError};

@@ -1,11 +1,11 @@
 //! Reads: a pool of their own, so that they never wait for the writer.
 
-use futures::TryStreamExt as _;
 use sqlx::{Executor as _, PgPool, SqlSafeStr, Transaction, postgres::PgPoolOptions, postgres::Postgres};
 
 use crate::{
-    Args, DbError, Dialect, FromRow, Row, Tuning,
+    Args, DbError, Dialect, FromRow, Row, Tuning, Value,
     conn::Target,
+    copy,
     row::Inner,
     sqlite::{self, Reader, Readers},
     value::postgres,
@@ -86,31 +86,28 @@ impl Read {
     }
 
     /// Folds the rows of a query into `state`, each where the engine holds it: for reads so long that copies of their rows
-    /// would cost more than they.
+    /// would cost more than they. Its arguments are integers, and columns are read by their places.
     ///
     /// # Errors
     /// When the query fails, or `each` does.
     pub async fn fold<S: Send + 'static>(
         &self,
-        sql: impl SqlSafeStr,
-        args: Args,
+        sql: &'static str,
+        keys: &[i64],
         mut state: S,
         each: impl Fn(&mut S, &Row<'_>) -> Result<(), DbError> + Send + 'static,
     ) -> Result<S, DbError> {
-        let sql = sql.into_sql_str();
         match &self.0 {
             Pools::Sqlite(readers) => {
+                let args: Args = keys.iter().map(|key| Value::Int(*key)).collect();
                 let fold = move |conn: &rusqlite::Connection| {
-                    sqlite::each(conn, sql.as_str(), &args, |row| each(&mut state, row))?;
+                    sqlite::each(conn, sql, &args, |row| each(&mut state, row))?;
                     Ok(state)
                 };
                 readers.run(fold).await
             }
             Pools::Postgres(pool) => {
-                let mut rows = sqlx::query_with(sql, postgres(args)?).fetch(pool);
-                while let Some(row) = rows.try_next().await? {
-                    each(&mut state, &Row(Inner::Postgres(&row)))?;
-                }
+                copy::fold(pool, (sql, keys), &mut state, each).await?;
                 Ok(state)
             }
         }

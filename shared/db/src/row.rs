@@ -2,13 +2,9 @@
 
 use bytes::Bytes;
 use runspine_types::{Digest, Micros};
-use rusqlite::types::FromSql;
-use sqlx::{
-    Column as _, Decode, Row as _, Type, TypeInfo as _,
-    postgres::{PgRow, Postgres},
-};
+use sqlx::{Column as _, Row as _, postgres::PgRow};
 
-use crate::DbError;
+use crate::{DbError, copy::Copied};
 
 /// One row of a result, where the engine holds it.
 pub struct Row<'r>(pub(crate) Inner<'r>);
@@ -16,6 +12,7 @@ pub struct Row<'r>(pub(crate) Inner<'r>);
 pub(crate) enum Inner<'r> {
     Sqlite(&'r rusqlite::Row<'r>),
     Postgres(&'r PgRow),
+    Copied(Copied<'r>),
 }
 
 /// Names a column: by its name or its place from 0.
@@ -38,6 +35,7 @@ impl ColumnIndex for &str {
         let found = match &row.0 {
             Inner::Sqlite(r) => r.as_ref().column_index(self).ok(),
             Inner::Postgres(r) => sqlx::ColumnIndex::index(&self, *r).ok(),
+            Inner::Copied(_) => None,
         };
         found.ok_or_else(|| missing(self))
     }
@@ -61,6 +59,7 @@ impl Row<'_> {
         match &self.0 {
             Inner::Sqlite(row) => row.as_ref().column_name(place).ok(),
             Inner::Postgres(row) => row.columns().get(place).map(|c| c.name()),
+            Inner::Copied(_) => None,
         }
     }
 
@@ -70,6 +69,7 @@ impl Row<'_> {
         match &self.0 {
             Inner::Sqlite(row) => row.as_ref().column_count(),
             Inner::Postgres(row) => row.len(),
+            Inner::Copied(row) => row.len(),
         }
     }
 
@@ -82,16 +82,19 @@ impl Row<'_> {
     /// An error about the column at `place`.
     #[must_use]
     pub fn wrong(&self, place: usize, what: impl Into<String>) -> DbError {
-        DbError::Column { column: self.name(place).unwrap_or("?").to_owned(), what: what.into() }
+        let column = self.name(place).map_or_else(|| place.to_string(), str::to_owned);
+        DbError::Column { column, what: what.into() }
     }
 
-    fn decode<T>(&self, place: usize) -> Result<Option<T>, DbError>
-    where
-        T: FromSql + for<'c> Decode<'c, Postgres> + Type<Postgres>,
-    {
+    /// A fraction, `None` for NULL.
+    fn real(&self, place: usize) -> Result<Option<f64>, DbError> {
         match &self.0 {
             Inner::Sqlite(row) => row.get(place).map_err(|error| self.wrong(place, error.to_string())),
             Inner::Postgres(row) => row.try_get(place).map_err(|error| self.wrong(place, error.to_string())),
+            Inner::Copied(row) => {
+                let real = |bytes: &[u8]| bytes.try_into().map(f64::from_be_bytes);
+                row.field(place).map(real).transpose().map_err(|_| self.wrong(place, "is no fraction"))
+            }
         }
     }
 
@@ -106,6 +109,10 @@ impl Row<'_> {
                 cell.as_str_or_null().map_err(|error| self.wrong(place, error.to_string()))
             }
             Inner::Postgres(row) => row.try_get(place).map_err(|error| self.wrong(place, error.to_string())),
+            Inner::Copied(row) => {
+                let text = row.field(place).map(std::str::from_utf8).transpose();
+                text.map_err(|error| self.wrong(place, error.to_string()))
+            }
         }
     }
 
@@ -120,19 +127,48 @@ impl Row<'_> {
                 cell.as_blob_or_null().map_err(|error| self.wrong(place, error.to_string()))
             }
             Inner::Postgres(row) => row.try_get(place).map_err(|error| self.wrong(place, error.to_string())),
+            Inner::Copied(row) => Ok(row.field(place)),
         }
     }
 
     /// Integers of any width, and booleans, as `i64`.
     fn int(&self, place: usize) -> Result<Option<i64>, DbError> {
-        let Inner::Postgres(row) = &self.0 else { return self.decode::<i64>(place) };
-        let read = match row.columns().get(place).map(|c| c.type_info().name()) {
-            Some("INT4") => row.try_get::<Option<i32>, _>(place).map(|v| v.map(i64::from)),
-            Some("INT2") => row.try_get::<Option<i16>, _>(place).map(|v| v.map(i64::from)),
-            Some("BOOL") => row.try_get::<Option<bool>, _>(place).map(|v| v.map(i64::from)),
-            _ => row.try_get::<Option<i64>, _>(place),
+        let read = match &self.0 {
+            Inner::Sqlite(row) => {
+                return row.get(place).map_err(|error| self.wrong(place, error.to_string()));
+            }
+            Inner::Copied(row) => {
+                let int = row.field(place).map(|bytes| whole(bytes).ok_or("is no integer")).transpose();
+                return int.map_err(|what| self.wrong(place, what));
+            }
+            Inner::Postgres(row) => match oid(row, place) {
+                Some(INT4) => row.try_get::<Option<i32>, _>(place).map(|v| v.map(i64::from)),
+                Some(INT2) => row.try_get::<Option<i16>, _>(place).map(|v| v.map(i64::from)),
+                Some(BOOL) => row.try_get::<Option<bool>, _>(place).map(|v| v.map(i64::from)),
+                _ => row.try_get::<Option<i64>, _>(place),
+            },
         };
         read.map_err(|error| self.wrong(place, error.to_string()))
+    }
+}
+
+/// Types of PostgreSQL other than `BIGINT` that an expression can have, by their fixed object ids.
+const BOOL: u32 = 16;
+const INT2: u32 = 21;
+const INT4: u32 = 23;
+
+fn oid(row: &PgRow, place: usize) -> Option<u32> {
+    row.columns().get(place)?.type_info().oid().map(|oid| oid.0)
+}
+
+/// An integer as PostgreSQL sends it.
+fn whole(bytes: &[u8]) -> Option<i64> {
+    match *bytes {
+        [a, b, c, d, e, f, g, h] => Some(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        [a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d]).into()),
+        [a, b] => Some(i16::from_be_bytes([a, b]).into()),
+        [flag] => Some(flag.into()),
+        _ => None,
     }
 }
 
@@ -178,16 +214,23 @@ macro_rules! narrow {
 }
 narrow!(i32, u64, u32, u16, u8, usize);
 
-macro_rules! direct {
-    ($($type:ty),*) => {$(
-        impl FromColumn for $type {
-            fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
-                row.decode::<$type>(place)
-            }
-        }
-    )*};
+impl FromColumn for f64 {
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
+        row.real(place)
+    }
 }
-direct!(f64, String, Vec<u8>);
+
+impl FromColumn for String {
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
+        Ok(row.text(place)?.map(str::to_owned))
+    }
+}
+
+impl FromColumn for Vec<u8> {
+    fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {
+        Ok(row.blob(place)?.map(<[u8]>::to_vec))
+    }
+}
 
 impl FromColumn for bool {
     fn from_nullable(row: &Row<'_>, place: usize) -> Result<Option<Self>, DbError> {

@@ -2,11 +2,18 @@
 
 mod operation;
 
+use std::time::{Duration, Instant};
+
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use crate::{
     Args, BoxFuture, DbError, Dialect, FromRow, OutboxEvent, append_only, conn::Conn, insert::Insert,
 };
+
+/// How long PostgreSQL keeps the plans that it made for prepared statements. A plan is made for tables as they are, and
+/// nobody else tells it that they have grown before they are analyzed, which can be minutes later. Making all of them
+/// takes a millisecond or two.
+const PLANS_LAST: Duration = Duration::from_millis(250);
 
 /// Where the transaction stands between operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +31,8 @@ enum Point {
 /// The transaction of one write. What is done through it is durable when the write has been answered, or undone.
 pub struct Tx {
     conn: Conn,
+    /// When plans were made anew.
+    planned: Instant,
     point: Point,
     /// Whether operations run behind savepoints. One operation alone does not pay for one.
     grouped: bool,
@@ -43,9 +52,10 @@ pub struct Part {
 }
 
 impl Tx {
-    pub(crate) const fn new(conn: Conn) -> Self {
+    pub(crate) fn new(conn: Conn) -> Self {
         Self {
             conn,
+            planned: Instant::now(),
             point: Point::Closed,
             grouped: false,
             failure: None,

@@ -5,7 +5,7 @@ use runspine_types::{Digest, Micros};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use sqlx::{Arguments as _, postgres::PgArguments};
 
-use crate::DbError;
+use crate::{Column, DbError};
 
 /// The type of a value: PostgreSQL wants to know it for NULL too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Value {
     Text(String),
     /// Bytes.
     Bytes(Bytes),
+    /// All values of one column, for [`Tuples`](crate::Tuples) and multi-row inserts on PostgreSQL; SQLite has no arrays.
+    Column(Column),
     /// A value that no column can hold: the statement is refused with this explanation.
     Refused(&'static str),
 }
@@ -109,6 +111,7 @@ impl Value {
             Self::Real(_) => ValueKind::Real,
             Self::Text(_) => ValueKind::Text,
             Self::Bytes(_) => ValueKind::Bytes,
+            Self::Column(column) => column.kind(),
         }
     }
 }
@@ -121,6 +124,9 @@ impl ToSql for Value {
             Self::Real(v) => ValueRef::Real(*v),
             Self::Text(v) => ValueRef::Text(v.as_bytes()),
             Self::Bytes(v) => ValueRef::Blob(v),
+            Self::Column(_) => {
+                return Err(rusqlite::Error::ToSqlConversionFailure("SQLite has no arrays".into()));
+            }
             Self::Refused(why) => return Err(rusqlite::Error::ToSqlConversionFailure((*why).into())),
         }))
     }
@@ -138,6 +144,10 @@ pub(crate) fn postgres(values: impl IntoIterator<Item = Value>) -> Result<PgArgu
             Value::Real(v) => args.add(v),
             Value::Text(v) => args.add(v),
             Value::Bytes(v) => args.add(v.as_ref()),
+            Value::Column(column) => {
+                column.bind(&mut args)?;
+                continue;
+            }
             Value::Refused(why) => return Err(DbError::Argument(why)),
         }
         .map_err(|_| DbError::Argument("an argument can't be encoded"))?;

@@ -27,7 +27,7 @@ pub(crate) async fn places<'f>(
         wanted.push(args![tenant, run_id, attempt]);
     }
     let mut places = HashMap::new();
-    for (list, args) in wanted.parts() {
+    for (list, args) in wanted.parts(tx.dialect()) {
         let sql = format!(
             "SELECT r.run_id, a.attempt, r.run_key, a.attempt_key FROM {list} AS w \
              CROSS JOIN runs r JOIN run_attempts a ON a.run_key = r.run_key AND a.attempt = w.column3 \

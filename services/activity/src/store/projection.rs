@@ -111,7 +111,7 @@ async fn of_keys<R: FromRow>(
     let mut tuples = Tuples::new(1);
     keys.for_each(|key| tuples.push(args![key]));
     let mut rows = Vec::new();
-    for (list, args) in tuples.parts() {
+    for (list, args) in tuples.parts(tx.dialect()) {
         rows.extend(tx.fetch_all(AssertSqlSafe(sql.replace("{list}", &list)), args).await?);
     }
     Ok(rows)

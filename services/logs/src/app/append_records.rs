@@ -250,7 +250,11 @@ impl Group {
         tx: &mut Tx,
         wanted: BTreeMap<TraceRef, Wanted>,
     ) -> Result<(), DbError> {
-        let key = |(of, wanted)| Some((self.open.get(&of)?.row.trace_key, wanted));
+        let key = |(of, mut wanted): (TraceRef, Wanted)| {
+            let row = &self.open.get(&of)?.row;
+            wanted.within(row.largest_step_index, row.record_count);
+            Some((row.trace_key, wanted))
+        };
         let keyed: BTreeMap<i64, Wanted> = wanted.into_iter().filter_map(key).collect();
         let mut found: HashMap<i64, Vec<_>> = HashMap::new();
         for (trace_key, fact) in records::facts(tx, &keyed).await? {

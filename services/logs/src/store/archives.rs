@@ -39,7 +39,7 @@ pub async fn of_many(read: &Read, trace_keys: &[i64]) -> Result<Vec<ArchiveRow>,
     let mut tuples = Tuples::new(1);
     trace_keys.iter().for_each(|key| tuples.push(args![*key]));
     let mut found = Vec::new();
-    for (values, args) in tuples.parts() {
+    for (values, args) in tuples.parts(read.dialect()) {
         let sql = format!(
             "SELECT a.* FROM {values} AS w CROSS JOIN trace_archives a WHERE a.trace_key = w.column1"
         );

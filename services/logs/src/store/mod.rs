@@ -52,6 +52,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         19 => "0019_step_references",
         20 => "0020_observed_runs",
         21 => "0021_span_prices",
+        22 => "0022_hot_references",
     ],
     append_only: [
         "traces", "trace_records", "trace_seals", "trace_links", "signing_keys", "signing_key_events",

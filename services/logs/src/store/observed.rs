@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use runspine_db::{Args, AssertSqlSafe, DbError, Read, Tuples, Tx, args};
+use runspine_db::{Args, AssertSqlSafe, DbError, Dialect, Read, Tuples, Tx, args};
 use runspine_types::Micros;
 
 use super::contract::ClaimScope;
@@ -17,7 +17,7 @@ pub async fn runs_of(
     traces: impl Iterator<Item = &str>,
 ) -> Result<HashMap<String, String>, DbError> {
     let mut found = HashMap::new();
-    for (sql, args) in runs_sql(tenant_id, traces) {
+    for (sql, args) in runs_sql(read.dialect(), tenant_id, traces) {
         found.extend(read.fetch_all::<(String, String)>(AssertSqlSafe(sql), args).await?);
     }
     Ok(found)
@@ -38,13 +38,17 @@ pub async fn remember(
     let seen = "ON CONFLICT (tenant_id, otel_trace) DO NOTHING";
     tx.insert_rows("otlp_runs", &columns, runs.iter().map(row).collect(), seen).await?;
     let mut found = HashMap::new();
-    for (sql, args) in runs_sql(tenant_id, runs.keys().map(String::as_str)) {
+    for (sql, args) in runs_sql(tx.dialect(), tenant_id, runs.keys().map(String::as_str)) {
         found.extend(tx.fetch_all::<(String, String)>(AssertSqlSafe(sql), args).await?);
     }
     Ok(found)
 }
 
-fn runs_sql<'a>(tenant_id: &str, traces: impl Iterator<Item = &'a str>) -> Vec<(String, Args)> {
+fn runs_sql<'a>(
+    dialect: Dialect,
+    tenant_id: &str,
+    traces: impl Iterator<Item = &'a str>,
+) -> Vec<(String, Args)> {
     let mut tuples = Tuples::new(2);
     traces.for_each(|trace| tuples.push(args![tenant_id, trace]));
     let statement = |(values, args): (String, Args)| {
@@ -54,7 +58,7 @@ fn runs_sql<'a>(tenant_id: &str, traces: impl Iterator<Item = &'a str>) -> Vec<(
         );
         (sql, args)
     };
-    tuples.parts().map(statement).collect()
+    tuples.parts(dialect).map(statement).collect()
 }
 
 /// A root of an observed run.

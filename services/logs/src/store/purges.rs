@@ -117,7 +117,7 @@ pub async fn of_many(read: &Read, trace_keys: &[i64]) -> Result<Vec<PurgeRow>, D
     let mut tuples = Tuples::new(1);
     trace_keys.iter().for_each(|key| tuples.push(vec![Value::from(*key)]));
     let mut found = Vec::new();
-    for (values, args) in tuples.parts() {
+    for (values, args) in tuples.parts(read.dialect()) {
         let sql =
             format!("SELECT p.* FROM {values} AS w CROSS JOIN trace_purges p WHERE p.trace_key = w.column1");
         found.extend(read.fetch_all::<PurgeRow>(AssertSqlSafe(sql), args).await?);

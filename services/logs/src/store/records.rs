@@ -168,7 +168,7 @@ pub async fn facts(tx: &mut Tx, wanted: &BTreeMap<i64, Wanted>) -> Result<Vec<(i
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    match Tuples::together(lists) {
+    match Tuples::together(lists, tx.dialect()) {
         Ok((texts, args)) => {
             let selects = texts.iter().zip(&lookups).map(|(values, look_up)| look_up.sql(values));
             let sql = selects.collect::<Vec<_>>().join(" UNION ALL ");
@@ -176,7 +176,7 @@ pub async fn facts(tx: &mut Tx, wanted: &BTreeMap<i64, Wanted>) -> Result<Vec<(i
         }
         Err(lists) => {
             for (look_up, tuples) in lookups.into_iter().zip(lists) {
-                for (values, args) in tuples.parts() {
+                for (values, args) in tuples.parts(tx.dialect()) {
                     let sql = look_up.sql(&values);
                     found.extend(tx.fetch_all::<FactRow>(AssertSqlSafe(sql), args).await?);
                 }
@@ -300,7 +300,7 @@ pub async fn at(tx: &mut Tx, places: &[(i64, u64)]) -> Result<Vec<RecordRow>, Db
     let mut tuples = Tuples::new(2);
     places.iter().for_each(|(trace_key, position)| tuples.push(args![*trace_key, *position]));
     let mut found = Vec::with_capacity(places.len());
-    for (values, args) in tuples.parts() {
+    for (values, args) in tuples.parts(tx.dialect()) {
         let sql = format!(
             "SELECT r.* FROM {values} AS w CROSS JOIN trace_records r \
              WHERE r.trace_key = w.column1 AND r.position = w.column2"
@@ -360,7 +360,8 @@ pub async fn fold<S: Send + 'static>(
         each(state, &stored(row)?);
         Ok(())
     };
-    read.fold(SQL, args![trace_key, after, limit], state, take).await
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    read.fold(SQL, &[trace_key, after, limit], state, take).await
 }
 
 /// A row of `fold`.

@@ -64,7 +64,7 @@ pub async fn of_many(read: &Read, trace_keys: &[i64]) -> Result<Vec<SealRow>, Db
     let mut tuples = Tuples::new(1);
     trace_keys.iter().for_each(|key| tuples.push(args![*key]));
     let mut found = Vec::with_capacity(trace_keys.len());
-    for (values, args) in tuples.parts() {
+    for (values, args) in tuples.parts(read.dialect()) {
         let sql =
             format!("SELECT s.* FROM {values} AS w CROSS JOIN trace_seals s WHERE s.trace_key = w.column1");
         found.extend(read.fetch_all::<SealRow>(AssertSqlSafe(sql), args).await?);

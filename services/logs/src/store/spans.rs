@@ -45,7 +45,7 @@ pub async fn known(
     let mut tuples = Tuples::new(2);
     spans.for_each(|span| tuples.push(args![tenant_id, span]));
     let mut known = HashMap::new();
-    for (values, args) in tuples.parts() {
+    for (values, args) in tuples.parts(tx.dialect()) {
         let sql = format!(
             "SELECT s.span, s.digest FROM {values} AS w CROSS JOIN otlp_spans s \
              WHERE s.tenant_id = w.column1 AND s.span = w.column2"

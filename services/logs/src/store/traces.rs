@@ -242,7 +242,7 @@ pub async fn heads(tx: &mut Tx, wanted: &[TraceRef]) -> Result<HashMap<TraceRef,
         tuples.push(args![&of.tenant_id, &of.run_id, of.attempt]);
     }
     let mut found = HashMap::with_capacity(wanted.len());
-    for (values, args) in tuples.parts() {
+    for (values, args) in tuples.parts(tx.dialect()) {
         let sql = format!(
             "SELECT {HEAD} FROM {values} AS w CROSS JOIN traces t JOIN trace_heads h ON h.trace_key = t.trace_key \
              WHERE t.tenant_id = w.column1 AND t.run_id = w.column2 AND t.attempt = w.column3 AND t.addendum = 0 \
@@ -286,7 +286,7 @@ pub async fn advance(tx: &mut Tx, heads: &[Advance<'_>]) -> Result<(), DbError> 
         ]);
     }
     let mut moved = 0;
-    for (values, args) in tuples.parts() {
+    for (values, args) in tuples.parts(tx.dialect()) {
         let sql = format!(
             "UPDATE trace_heads SET record_count = w.column3, last_link = w.column4, last_recorded_at = w.column5, \
              largest_step_index = w.column6 FROM {values} AS w \

@@ -1,12 +1,12 @@
 //! The writer's side of a transaction: the operations of a group, one after the other.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Instant};
 
 use futures::FutureExt as _;
 use runspine_errors::{Fault, mesh};
 
-use super::{Point, Tx};
-use crate::{BoxFuture, DbError, outbox};
+use super::{PLANS_LAST, Point, Tx};
+use crate::{BoxFuture, DbError, Dialect, outbox};
 
 impl Tx {
     /// Begins a group; `grouped` when it has more than one operation.
@@ -55,6 +55,9 @@ impl Tx {
 
     /// Makes a place to which the next operation can be undone.
     pub(crate) async fn enter(&mut self) -> Result<(), DbError> {
+        if self.point == Point::Closed {
+            self.plan_anew().await?;
+        }
         let begin = self.dialect().pick("BEGIN IMMEDIATE", "BEGIN");
         let (statements, next): (&[&'static str], Point) = match (self.point, self.grouped) {
             (Point::Closed, false) => (&[begin], Point::Base),
@@ -68,6 +71,15 @@ impl Tx {
         }
         self.point = next;
         Ok(())
+    }
+
+    /// Has PostgreSQL plan its statements for tables as they are now, once in a while.
+    async fn plan_anew(&mut self) -> Result<(), DbError> {
+        if self.dialect() == Dialect::Sqlite || self.planned.elapsed() < PLANS_LAST {
+            return Ok(());
+        }
+        self.planned = Instant::now();
+        self.conn.steer(&["DISCARD PLANS"]).await
     }
 
     async fn undo(&mut self) -> Result<(), DbError> {

@@ -10,5 +10,6 @@ mod held;
 mod insert;
 mod migrate;
 mod outbox;
+mod plans;
 mod read;
 mod schema;

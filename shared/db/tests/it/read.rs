@@ -1,6 +1,8 @@
 //! Reads never wait for the writer, never write, and can see one state over several statements.
 
-use runspine_db::{AssertSqlSafe, DbError, Tuples, args};
+use std::time::Duration;
+
+use runspine_db::{AssertSqlSafe, DbError, Dialect, Row, Tuples, args};
 use runspine_testkit::{TestStore, assert_prepares, on_both_engines};
 
 use crate::schema::{INSERT, names, open};
@@ -38,7 +40,7 @@ on_both_engines! {
         let (mut by_name, mut by_size) = (Tuples::new(1), Tuples::new(1));
         ["note 0", "note 4", "no note"].into_iter().for_each(|name| by_name.push(args![name]));
         by_size.push(args![2_i64]);
-        let (texts, args) = Tuples::together(vec![by_name, by_size]).unwrap_or_else(|_| panic!("too long"));
+        let (texts, args) = Tuples::together(vec![by_name, by_size], db.dialect()).unwrap_or_else(|_| panic!("too long"));
         let sql = format!(
             "SELECT name FROM notes WHERE name IN (SELECT column1 FROM {} AS w) \
              UNION ALL SELECT name FROM notes WHERE size IN (SELECT column1 FROM {} AS w) ORDER BY name",
@@ -46,9 +48,74 @@ on_both_engines! {
         );
         let found: Vec<(String,)> = db.read().fetch_all(AssertSqlSafe(sql), args).await.unwrap();
         assert_eq!(found.into_iter().map(|f| f.0).collect::<Vec<_>>(), ["note 0", "note 2", "note 4"]);
-        let mut long = Tuples::new(2);
-        (0..20_000_i64).for_each(|n| long.push(args![n, n]));
-        assert!(Tuples::together(vec![long]).is_err());
+    }
+
+    async fn a_list_of_any_length_is_looked_up(store: TestStore) {
+        let db = open(&store).await;
+        let write = db.write("add", |tx| Box::pin(async move {
+            let rows = (0..9_i64).map(|n| args![format!("note {n}"), n]).collect();
+            Ok(tx.insert_rows("notes", &["name", "size"], rows, "").await?)
+        }));
+        write.await.unwrap();
+        let list = |length: i64| {
+            let mut list = Tuples::new(2);
+            let name = |n: i64| (n % 2 == 0).then(|| format!("note {n}"));
+            (0..length).for_each(|n| list.push(args![name(n), n]));
+            list
+        };
+        let mut found: Vec<(i64,)> = Vec::new();
+        for (table, args) in list(600).parts(db.dialect()) {
+            let sql = format!(
+                "SELECT DISTINCT n.size FROM {table} AS w CROSS JOIN notes n \
+                 WHERE n.name = w.column1 AND n.size = w.column2"
+            );
+            found.extend(db.read().fetch_all::<(i64,)>(AssertSqlSafe(sql), args).await.unwrap());
+        }
+        found.sort_unstable();
+        assert_eq!(found, [(0,), (2,), (4,), (6,), (8,)], "NULL equals nothing");
+        // SQLite binds as many arguments to a statement at most.
+        assert_eq!(Tuples::together(vec![list(20_000)], db.dialect()).is_err(), db.dialect() == Dialect::Sqlite);
+        let mut wrong = Tuples::new(1);
+        wrong.push(args![u64::MAX]);
+        for (list, args) in wrong.parts(db.dialect()) {
+            let sql = format!("SELECT w.column1 FROM {list} AS w");
+            let refused = db.read().fetch_all::<(i64,)>(AssertSqlSafe(sql), args).await;
+            assert!(matches!(refused, Err(DbError::Argument(_) | DbError::Engine(_))), "{refused:?}");
+        }
+    }
+
+    async fn a_fold_reads_rows_where_they_lie(store: TestStore) {
+        let db = open(&store).await;
+        let write = db.write("add", |tx| Box::pin(async move {
+            let body = |n: i64| (n % 3 > 0).then(|| vec![0_u8; n as usize]);
+            let rows = (0..1_000_i64).map(|n| args![format!("nöte {n}"), n, body(n), 0.5]).collect();
+            Ok(tx.insert_rows("notes", &["name", "size", "body", "share"], rows, "").await?)
+        }));
+        write.await.unwrap();
+        type Seen = Vec<(String, i64, Option<usize>, f64)>;
+        let sql = "SELECT name, size, body, share, 1 = 1 FROM notes WHERE size > $1 ORDER BY size LIMIT $2";
+        let each = |seen: &mut Seen, row: &Row<'_>| {
+            assert!(row.get::<bool>(4)?);
+            let name = row.text(0)?.unwrap_or_default().to_owned();
+            seen.push((name, row.get(1)?, row.blob(2)?.map(<[u8]>::len), row.get(3)?));
+            Ok(())
+        };
+        let fold = async |after: i64| db.read().fold(sql, &[after, 300], Seen::new(), each).await;
+        let seen = fold(-1).await.unwrap();
+        assert_eq!(seen.len(), 300);
+        assert_eq!(seen[6..8], [("nöte 6".to_owned(), 6, None, 0.5), ("nöte 7".to_owned(), 7, Some(7), 0.5)]);
+        assert_eq!(fold(998).await.unwrap().len(), 1);
+        assert_eq!(fold(999).await.unwrap(), []);
+        // What ends in the middle, or never begins, spoils no connection for those that follow.
+        for _ in 0..8 {
+            let spoilt = db.read().fold(sql, &[-1, 900], 0, |_, row| Err(row.wrong(0, "is enough"))).await;
+            assert!(matches!(spoilt, Err(DbError::Column { .. })), "{spoilt:?}");
+            let missing = db.read().fold("SELECT nothing FROM notes", &[], 0, |_, _| Ok(())).await;
+            assert!(missing.is_err());
+            let left = tokio::time::timeout(Duration::ZERO, fold(-1)).await;
+            drop(left);
+            assert_eq!(fold(900).await.unwrap().len(), 99);
+        }
     }
 
     async fn a_snapshot_sees_one_state(store: TestStore) {

@@ -50,6 +50,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Forgets steps and positions that a trace with `count` records and `largest` as its largest step can't have.
+    pub fn within(&mut self, largest: Option<u32>, count: u64) {
+        self.steps.retain(|step| Some(*step) <= largest);
+        self.positions.retain(|position| *position <= count);
+    }
+
     /// Adds what judging `item` needs.
     pub fn add(&mut self, item: &Item) {
         self.keys.insert(item.idempotency_key.clone());
@@ -136,5 +142,27 @@ impl Facts {
     pub fn referred(&self, reference: &str, body: Body) -> impl Iterator<Item = &Fact> {
         let positions = self.by_reference.get(reference).into_iter().flatten();
         positions.filter_map(|p| self.by_position.get(p)).filter(move |f| f.body == body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_trace_can_not_have_is_not_looked_up() {
+        let wanted = || Wanted {
+            steps: BTreeSet::from([0, 1, 2]),
+            positions: BTreeSet::from([1, 4, 5]),
+            ..Wanted::default()
+        };
+        let within = |largest, count| {
+            let mut left = wanted();
+            left.within(largest, count);
+            (left.steps.into_iter().collect::<Vec<_>>(), left.positions.into_iter().collect::<Vec<_>>())
+        };
+        assert_eq!(within(None, 0), (vec![], vec![]));
+        assert_eq!(within(Some(1), 4), (vec![0, 1], vec![1, 4]));
+        assert_eq!(within(Some(7), 9), (vec![0, 1, 2], vec![1, 4, 5]));
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use contracts_common::common::v1::ActorType;
 use contracts_logs::v1::{LedgerEntry, LedgerScope};
 use prost::Message as _;
-use runspine_db::{Args, AssertSqlSafe, DbError, Dialect, Tx, args};
+use runspine_db::{Args, AssertSqlSafe, DbError, Tuples, Tx, args};
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::{
     bytes::{encode, timestamp},
@@ -213,55 +213,44 @@ impl Group {
 
 async fn heads(tx: &mut Tx, calls: &[Vec<Event>]) -> Result<HashMap<String, Head>, DbError> {
     let tenants: BTreeSet<&str> = calls.iter().flatten().map(|e| e.tenant_id.as_str()).collect();
-    if tenants.is_empty() {
-        return Ok(HashMap::new());
+    let mut wanted = Tuples::new(1);
+    tenants.into_iter().for_each(|tenant| wanted.push(args![tenant]));
+    let lock = tx.dialect().pick("", " ORDER BY h.tenant_id FOR UPDATE OF h");
+    let mut heads = HashMap::new();
+    for (values, args) in wanted.parts(tx.dialect()) {
+        let sql = format!(
+            "SELECT h.tenant_id, h.seq, h.link FROM {values} AS w CROSS JOIN ledger_heads h \
+             WHERE h.tenant_id = w.column1{lock}"
+        );
+        let rows: Vec<(String, u64, Digest)> = tx.fetch_all(AssertSqlSafe(sql), args).await?;
+        heads.extend(rows.into_iter().map(|(tenant, seq, link)| (tenant, Head { seq, link, moved: false })));
     }
-    let (places, args) = places(tenants.into_iter(), 0);
-    let lock = match tx.dialect() {
-        Dialect::Sqlite => "",
-        Dialect::Postgres => " ORDER BY tenant_id FOR UPDATE",
-    };
-    let sql = format!("SELECT tenant_id, seq, link FROM ledger_heads WHERE tenant_id IN ({places}){lock}");
-    let rows: Vec<(String, u64, Digest)> = tx.fetch_all(AssertSqlSafe(sql), args).await?;
-    Ok(rows.into_iter().map(|(tenant, seq, link)| (tenant, Head { seq, link, moved: false })).collect())
+    Ok(heads)
 }
 
-/// The events of `calls` that are there already. Event ids are unique by nature, so they are looked up by id and the
-/// few that another tenant has are left out.
+/// The events of `calls` that are there already.
 async fn known(
     tx: &mut Tx,
     calls: &[Vec<Event>],
 ) -> Result<HashMap<(String, String), (Appended, Bytes)>, DbError> {
-    let mut by_tenant: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for event in calls.iter().flatten() {
-        by_tenant.entry(&event.tenant_id).or_default().insert(&event.event_id);
-    }
+    let names: BTreeSet<(&str, &str)> =
+        calls.iter().flatten().map(|e| (e.tenant_id.as_str(), e.event_id.as_str())).collect();
+    let mut wanted = Tuples::new(2);
+    names.into_iter().for_each(|(tenant, event)| wanted.push(args![tenant, event]));
     let mut found = HashMap::new();
-    for (tenant, events) in by_tenant {
-        let (places, rest) = places(events.into_iter(), 1);
-        let mut args = args![tenant];
-        args.extend(rest);
+    for (values, args) in wanted.parts(tx.dialect()) {
         let sql = format!(
-            "SELECT event_id, seq, link, entry_id, entry FROM ledger WHERE tenant_id = $1 AND event_id IN ({places})"
+            "SELECT l.tenant_id, l.event_id, l.seq, l.link, l.entry_id, l.entry FROM {values} AS w \
+             CROSS JOIN ledger l WHERE l.tenant_id = w.column1 AND l.event_id = w.column2"
         );
-        let rows: Vec<(String, u64, Digest, String, Bytes)> = tx.fetch_all(AssertSqlSafe(sql), args).await?;
-        for (event_id, seq, link, entry_id, bytes) in rows {
+        let rows: Vec<(String, String, u64, Digest, String, Bytes)> =
+            tx.fetch_all(AssertSqlSafe(sql), args).await?;
+        for (tenant, event_id, seq, link, entry_id, bytes) in rows {
             let appended = Appended { seq, link, entry_id, duplicate: true };
-            found.insert((tenant.to_owned(), event_id), (appended, bytes));
+            found.insert((tenant, event_id), (appended, bytes));
         }
     }
     Ok(found)
-}
-
-/// Placeholders for `values`, their count rounded up so that few texts are prepared.
-fn places<'a>(values: impl Iterator<Item = &'a str>, before: usize) -> (String, Args) {
-    let mut args: Args = values.map(Into::into).collect();
-    let count = args.len().next_power_of_two();
-    while let Some(last) = args.last().cloned().filter(|_| args.len() < count) {
-        args.push(last);
-    }
-    let places: Vec<String> = (1..=args.len()).map(|n| format!("${}", n + before)).collect();
-    (places.join(", "), args)
 }
 
 fn entry(event: &Event, seq: u64, now: Micros) -> LedgerEntry {

@@ -1,0 +1,1 @@
+-- References of the hot tables stay: SQLite looks them up in a page that it has at hand.
