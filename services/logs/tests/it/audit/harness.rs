@@ -277,5 +277,6 @@ pub fn completion(key: &pb::ContractKey, payload: &'static [u8], fence: u64) -> 
         kind: "COMPLETION".into(),
         payload: payload.into(),
         fence,
+        ..Default::default()
     }
 }

@@ -198,7 +198,7 @@ impl House {
             key: Some(key(number, attempt)),
             kind: "COMPLETION".into(),
             payload: "done".into(),
-            fence: 0,
+            ..Default::default()
         };
         let request = self.ask("AuditContractService/AppendIntent", intent);
         self.contracts.clone().append_intent(request).await.unwrap();

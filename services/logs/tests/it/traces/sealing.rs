@@ -69,7 +69,7 @@ on_both_engines! {
             key: Some(super::harness::key(1, 1)),
             kind: "COMPLETION".into(),
             payload: "done".into(),
-            fence: 0,
+            ..Default::default()
         };
         let intent = house.ask("AuditContractService/AppendIntent", intent);
         house.contracts.clone().append_intent(intent).await.unwrap();
