@@ -154,10 +154,7 @@ impl Conn {
     /// Inserts `rows` with one statement and says how many were inserted.
     pub(crate) async fn insert(&mut self, insert: &Insert<'_>, rows: Vec<Args>) -> Result<u64, DbError> {
         match self {
-            Self::Sqlite(c) => {
-                let sql = insert.values(rows.len());
-                sqlite::execute(c, &sql, &rows.into_iter().flatten().collect())
-            }
+            Self::Sqlite(c) => sqlite::insert(c, &insert.values(rows.len()), &rows),
             Self::Postgres(c) => {
                 let kinds = kinds(&rows);
                 let sql = AssertSqlSafe(insert.unnest(&kinds));
@@ -174,10 +171,7 @@ impl Conn {
         rows: Vec<Args>,
     ) -> Result<Vec<R>, DbError> {
         match self {
-            Self::Sqlite(c) => {
-                let sql = insert.values(rows.len());
-                sqlite::all(c, &sql, &rows.into_iter().flatten().collect())
-            }
+            Self::Sqlite(c) => sqlite::insert_returning(c, &insert.values(rows.len()), &rows),
             Self::Postgres(c) => {
                 let kinds = kinds(&rows);
                 let sql = AssertSqlSafe(insert.unnest(&kinds));

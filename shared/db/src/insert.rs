@@ -38,9 +38,10 @@ impl Insert<'_> {
         if rows > STEP { rows - rows % STEP } else { rows }
     }
 
-    /// `INSERT … VALUES (?,?),(?,?)…`.
+    /// `INSERT OR FAIL … VALUES (?,?),(?,?)…`. A statement that fails spoils its operation, which is undone as a whole:
+    /// that SQLite could undo the statement alone would cost it a copy of every page that the statement changes.
     pub(crate) fn values(&self, rows: usize) -> String {
-        let mut sql = self.head();
+        let mut sql = self.head("INSERT OR FAIL");
         sql.push_str(" VALUES ");
         let mut row = String::from("(");
         for place in 0..self.columns.len() {
@@ -59,12 +60,12 @@ impl Insert<'_> {
     /// `INSERT … SELECT * FROM UNNEST($1::BIGINT[], …)`.
     pub(crate) fn unnest(&self, kinds: &[ValueKind]) -> String {
         // `WHERE true` keeps the grammar of `SELECT … ON CONFLICT` the same on both engines.
-        let sql = format!("{} SELECT * FROM {} WHERE true", self.head(), unnest(kinds, 1));
+        let sql = format!("{} SELECT * FROM {} WHERE true", self.head("INSERT"), unnest(kinds, 1));
         self.tail(sql)
     }
 
-    fn head(&self) -> String {
-        format!("INSERT INTO {} ({})", self.table, self.columns.join(","))
+    fn head(&self, verb: &str) -> String {
+        format!("{verb} INTO {} ({})", self.table, self.columns.join(","))
     }
 
     fn tail(&self, mut sql: String) -> String {

@@ -10,7 +10,11 @@ use crate::{DbError, copy::Copied};
 pub struct Row<'r>(pub(crate) Inner<'r>);
 
 pub(crate) enum Inner<'r> {
-    Sqlite(&'r rusqlite::Row<'r>),
+    Sqlite {
+        row: &'r rusqlite::Row<'r>,
+        /// Whether the columns are those that the row is read as, in that order.
+        in_order: bool,
+    },
     Postgres(&'r PgRow),
     Copied(Copied<'r>),
 }
@@ -33,7 +37,7 @@ impl ColumnIndex for usize {
 impl ColumnIndex for &str {
     fn place(self, row: &Row<'_>) -> Result<usize, DbError> {
         let found = match &row.0 {
-            Inner::Sqlite(r) => r.as_ref().column_index(self).ok(),
+            Inner::Sqlite { row, .. } => row.as_ref().column_index(self).ok(),
             Inner::Postgres(r) => sqlx::ColumnIndex::index(&self, *r).ok(),
             Inner::Copied(_) => None,
         };
@@ -57,7 +61,7 @@ impl Row<'_> {
     /// The name of the column at `place`.
     fn name(&self, place: usize) -> Option<&str> {
         match &self.0 {
-            Inner::Sqlite(row) => row.as_ref().column_name(place).ok(),
+            Inner::Sqlite { row, .. } => row.as_ref().column_name(place).ok(),
             Inner::Postgres(row) => row.columns().get(place).map(|c| c.name()),
             Inner::Copied(_) => None,
         }
@@ -67,7 +71,7 @@ impl Row<'_> {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
-            Inner::Sqlite(row) => row.as_ref().column_count(),
+            Inner::Sqlite { row, .. } => row.as_ref().column_count(),
             Inner::Postgres(row) => row.len(),
             Inner::Copied(row) => row.len(),
         }
@@ -89,7 +93,7 @@ impl Row<'_> {
     /// A fraction, `None` for NULL.
     fn real(&self, place: usize) -> Result<Option<f64>, DbError> {
         match &self.0 {
-            Inner::Sqlite(row) => row.get(place).map_err(|error| self.wrong(place, error.to_string())),
+            Inner::Sqlite { row, .. } => row.get(place).map_err(|error| self.wrong(place, error.to_string())),
             Inner::Postgres(row) => row.try_get(place).map_err(|error| self.wrong(place, error.to_string())),
             Inner::Copied(row) => {
                 let real = |bytes: &[u8]| bytes.try_into().map(f64::from_be_bytes);
@@ -104,7 +108,7 @@ impl Row<'_> {
     /// When the column holds another type.
     pub fn text(&self, place: usize) -> Result<Option<&str>, DbError> {
         match &self.0 {
-            Inner::Sqlite(row) => {
+            Inner::Sqlite { row, .. } => {
                 let cell = row.get_ref(place).map_err(|error| self.wrong(place, error.to_string()))?;
                 cell.as_str_or_null().map_err(|error| self.wrong(place, error.to_string()))
             }
@@ -122,7 +126,7 @@ impl Row<'_> {
     /// When the column holds another type.
     pub fn blob(&self, place: usize) -> Result<Option<&[u8]>, DbError> {
         match &self.0 {
-            Inner::Sqlite(row) => {
+            Inner::Sqlite { row, .. } => {
                 let cell = row.get_ref(place).map_err(|error| self.wrong(place, error.to_string()))?;
                 cell.as_blob_or_null().map_err(|error| self.wrong(place, error.to_string()))
             }
@@ -134,7 +138,7 @@ impl Row<'_> {
     /// Integers of any width, and booleans, as `i64`.
     fn int(&self, place: usize) -> Result<Option<i64>, DbError> {
         let read = match &self.0 {
-            Inner::Sqlite(row) => {
+            Inner::Sqlite { row, .. } => {
                 return row.get(place).map_err(|error| self.wrong(place, error.to_string()));
             }
             Inner::Copied(row) => {
@@ -258,8 +262,8 @@ impl FromColumn for Digest {
     }
 }
 
-/// Reads the columns of a row one after the other. A statement mostly lists them in the order in which they are read,
-/// and comparing one name costs less than looking it up; where it lists them otherwise, the name is looked up.
+/// Reads the columns of a row one after the other. A statement mostly lists them in the order in which they are read:
+/// where that is known of all its rows no name is compared, and comparing one costs less than looking it up.
 pub struct Fields<'r> {
     row: &'r Row<'r>,
     place: usize,
@@ -279,12 +283,20 @@ impl<'r> Fields<'r> {
     pub fn take<T: FromColumn>(&mut self, name: &str) -> Result<T, DbError> {
         let place = self.place;
         self.place += 1;
-        if self.row.name(place) == Some(name) { T::from_column(self.row, place) } else { self.row.get(name) }
+        let in_order = matches!(self.row.0, Inner::Sqlite { in_order: true, .. });
+        if in_order || self.row.name(place) == Some(name) {
+            T::from_column(self.row, place)
+        } else {
+            self.row.get(name)
+        }
     }
 }
 
 /// A type that a row can be read as. Declare one with [`row!`](crate::row), or ask for a tuple.
 pub trait FromRow: Sized + Send + 'static {
+    /// The columns that [`Fields`] takes of the row, in their order; empty: it is not read so.
+    const TAKEN: &'static [&'static str] = &[];
+
     /// Reads the row.
     ///
     /// # Errors
@@ -347,6 +359,8 @@ macro_rules! row {
                 concat!(stringify!($first) $(, ", ", stringify!($field))*);
         }
         impl $crate::FromRow for $name {
+            const TAKEN: &'static [&'static str] = &[stringify!($first) $(, stringify!($field))*];
+
             fn from_row(row: &$crate::Row<'_>) -> ::std::result::Result<Self, $crate::DbError> {
                 let mut fields = $crate::Fields::of(row);
                 Ok(Self {

@@ -219,29 +219,26 @@ impl Limit {
         Err(Fault::new(&reasons::VERSION_CONFLICT, text).with("version", self.version))
     }
 
-    /// The scope ids under which a run or a step counts for this limit; none: the limit does not apply.
+    /// The scope id under which a run or a step counts for this limit; none: the limit does not apply.
     #[must_use]
-    pub fn scope_ids(&self, run: &RunScope) -> Vec<String> {
+    pub fn scope_id<'a>(&'a self, run: &'a RunScope) -> Option<&'a str> {
         let wanted = self.spec.scope_id.as_str();
-        let one = |id: &str| {
-            let applies = !id.is_empty() && (wanted == EACH || wanted == id);
-            if applies { vec![id.to_owned()] } else { Vec::new() }
-        };
+        let one = |id: &'a str| Some(id).filter(|id| !id.is_empty() && (wanted == EACH || wanted == *id));
         match self.spec.scope {
-            Scope::Global => vec![MESH.to_owned()],
-            Scope::Tenant => vec![run.tenant_id.clone()],
+            Scope::Global => Some(MESH),
+            Scope::Tenant => Some(&run.tenant_id),
             Scope::Project => one(&run.project_id),
             Scope::ApiKey => one(&run.api_key_id),
             Scope::HumanActor => one(&run.human_actor_id),
             Scope::Provider => one(&run.provider),
             Scope::Model => one(&run.model),
             Scope::Run => one(&run.run_id),
-            Scope::Tool if wanted != EACH && run.tool_server() == Some(wanted) => vec![wanted.to_owned()],
+            Scope::Tool if wanted != EACH && run.tool_server() == Some(wanted) => Some(wanted),
             Scope::Tool => one(&run.tool),
             Scope::Agent if wanted == EACH => one(&run.agent_id),
             Scope::Agent => {
                 let mine = run.agent_id == wanted || run.agent_groups.iter().any(|g| g == wanted);
-                if mine { vec![wanted.to_owned()] } else { Vec::new() }
+                mine.then_some(wanted)
             }
         }
     }
@@ -284,24 +281,25 @@ impl RunScope {
 
     /// The scope of a step: only a call of a model has a provider and a model, which the step names or the run has.
     #[must_use]
-    pub fn of_step(&self, kind: StepKind, provider: &str, model: &str, tool: &str) -> Self {
+    pub fn of_step(self, kind: StepKind, provider: &str, model: &str, tool: &str) -> Self {
         let calls = kind == StepKind::LlmCall;
-        let pick = |stated: &str, of_run: &str| {
-            let named = if stated.is_empty() { of_run } else { stated };
-            if calls { named.to_owned() } else { String::new() }
+        let pick = |stated: &str, of_run: String| match () {
+            () if !calls => String::new(),
+            () if stated.is_empty() => of_run,
+            () => stated.to_owned(),
         };
         Self {
-            provider: pick(provider, &self.provider),
-            model: pick(model, &self.model),
+            provider: pick(provider, self.provider),
+            model: pick(model, self.model),
             tool: tool.to_owned(),
-            ..self.clone()
+            ..self
         }
     }
 
     /// The scope of a step of which only the run is known.
     #[must_use]
-    pub fn of_unknown_step(&self) -> Self {
-        Self { provider: String::new(), model: String::new(), tool: String::new(), ..self.clone() }
+    pub fn of_unknown_step(self) -> Self {
+        Self { provider: String::new(), model: String::new(), tool: String::new(), ..self }
     }
 }
 
@@ -393,7 +391,7 @@ mod tests {
     #[test]
     fn only_a_call_of_a_model_has_a_provider() {
         let run = RunScope { provider: "openai".into(), model: "m".into(), ..RunScope::default() };
-        let step = run.of_step(StepKind::LlmCall, "", "n", "");
+        let step = run.clone().of_step(StepKind::LlmCall, "", "n", "");
         assert_eq!((step.provider.as_str(), step.model.as_str()), ("openai", "n"));
         let step = run.of_step(StepKind::ToolCall, "openai", "", "files/read");
         assert_eq!((step.provider.as_str(), step.tool.as_str()), ("", "files/read"));
@@ -402,28 +400,28 @@ mod tests {
     #[test]
     fn a_limit_applies_by_its_scope() {
         let rows = [
-            (Scope::Tenant, "", vec!["t"]),
-            (Scope::Project, "p", vec!["p"]),
-            (Scope::Project, "q", vec![]),
-            (Scope::Project, EACH, vec!["p"]),
-            (Scope::Agent, "g", vec!["g"]),
-            (Scope::Agent, "h", vec![]),
-            (Scope::Agent, EACH, vec!["a"]),
-            (Scope::ApiKey, EACH, vec![]),
-            (Scope::Run, EACH, vec!["r"]),
-            (Scope::Global, "", vec![MESH]),
-            (Scope::HumanActor, EACH, vec![]),
-            (Scope::Provider, "openai", vec!["openai"]),
-            (Scope::Model, "other", vec![]),
-            (Scope::Tool, EACH, vec!["files/read"]),
-            (Scope::Tool, "files", vec!["files"]),
-            (Scope::Tool, "mail", vec![]),
+            (Scope::Tenant, "", Some("t")),
+            (Scope::Project, "p", Some("p")),
+            (Scope::Project, "q", None),
+            (Scope::Project, EACH, Some("p")),
+            (Scope::Agent, "g", Some("g")),
+            (Scope::Agent, "h", None),
+            (Scope::Agent, EACH, Some("a")),
+            (Scope::ApiKey, EACH, None),
+            (Scope::Run, EACH, Some("r")),
+            (Scope::Global, "", Some(MESH)),
+            (Scope::HumanActor, EACH, None),
+            (Scope::Provider, "openai", Some("openai")),
+            (Scope::Model, "other", None),
+            (Scope::Tool, EACH, Some("files/read")),
+            (Scope::Tool, "files", Some("files")),
+            (Scope::Tool, "mail", None),
         ];
         for (scope, id, expected) in rows {
             let mut limit = sample(1, 10);
             limit.spec.scope = scope;
             limit.spec.scope_id = id.into();
-            assert_eq!(limit.scope_ids(&run()), expected, "{scope:?} {id}");
+            assert_eq!(limit.scope_id(&run()), expected, "{scope:?} {id}");
         }
     }
 

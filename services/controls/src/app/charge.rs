@@ -77,11 +77,11 @@ impl Desk<'_> {
             let Target::Step(run, step) = target else { return Err(no_hold()) };
             return self.settle_unreserved(&work, run, *step).await;
         };
-        let slot = self.hold(key).cloned().ok_or_else(no_hold)?;
-        if let Some((kept, answer)) = slot.settled {
-            return replay_settle(kept == digest, answer);
+        let slot = self.hold(key).ok_or_else(no_hold)?;
+        if let Some((kept, answer)) = &slot.settled {
+            return replay_settle(*kept == digest, answer.clone());
         }
-        let mut hold = slot.hold;
+        let mut hold = slot.hold.clone();
         if outcome == common::StepOutcome::Ambiguous && hold.state == HoldState::Active {
             return self.keep_ambiguous(&work, hold).await;
         }
@@ -89,13 +89,7 @@ impl Desk<'_> {
             let charged = self.charge_late(&hold, &work).await?;
             return self.settled(&work, hold, pb::SettleResult::Late, &charged);
         }
-        let before = hold.clone();
-        let charged = self
-            .with_book(|book| {
-                hold = before.clone();
-                book.settle(&mut hold, &work.actual)
-            })
-            .await?;
+        let charged = self.with_book(|book| book.settle(&mut hold, &work.actual)).await?;
         hold.ambiguous = false;
         self.put_hold(hold.clone(), now);
         self.correct_rates(key, &actual, now);
@@ -212,8 +206,9 @@ impl Desk<'_> {
             };
             self.signal_limit(moment, &limit, level, (value, limit_value, row.period_start));
         }
-        let Some(lease) = self.run_by_key(moment.run).cloned() else { return Ok(()) };
-        let limits = self.limits_of_run(&lease.run_scope()?);
+        let Some(lease) = self.run_by_key(moment.run) else { return Ok(()) };
+        let scope = lease.run_scope()?;
+        let limits = self.limits_of_run(scope);
         self.count_failure(moment, work.outcome, &limits);
         let total = work.totals.as_ref().map(used);
         if let Some(total) = &total {

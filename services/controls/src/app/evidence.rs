@@ -68,6 +68,10 @@ impl Desk<'_> {
             answer: Bytes::from(bytes),
             evaluated_at: case.now,
             freeze_epoch: self.epoch,
+            hold_id: match out {
+                Out::Step(step) => step.hold.as_ref().map(|hold| hold.hold_id.clone()),
+                _ => None,
+            },
         };
         self.put_evidence(evidence);
     }

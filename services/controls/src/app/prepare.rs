@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use prost::Message as _;
 use runspine_controls_domain::{
     estimate::fill,
     limit::{Key, RunScope},
@@ -17,7 +15,7 @@ use crate::{
     store::{
         desk::{Desk, RunRef},
         met,
-        rows::LeaseRow,
+        rows::{LeaseRow, scope_in},
     },
     words::amounts_from,
 };
@@ -31,11 +29,10 @@ impl Ask {
     /// # Errors
     /// When the stored tuple can't be read.
     pub fn counted(&self, lease: &LeaseRow) -> Result<(RunScope, bool), DbError> {
-        let mut lease = lease.clone();
-        if let Some(scope) = &self.scope {
-            lease.scope = Bytes::from(scope.encode_to_vec());
-        }
-        let run = lease.run_scope()?;
+        let run = match &self.scope {
+            Some(stated) => scope_in(&lease.tenant_id, &lease.run_id, stated.clone()),
+            None => lease.run_scope()?,
+        };
         let [provider, model, tool] = &self.place;
         let at_start = self.step.is_none();
         Ok((if at_start { run } else { run.of_step(self.kind, provider, model, tool) }, at_start))
@@ -127,8 +124,13 @@ impl Desk<'_> {
             calls.iter().filter(|c| matches!(c, Call::Ask(_))).filter_map(Call::run).collect();
         let asks = |scope: &RunScope| asking.iter().any(|run| run.run_id == scope.run_id);
         for (scope, at_start) in scopes.iter().filter(|(scope, _)| asks(scope)) {
-            buckets.extend(self.keys_in(scope, *at_start, Category::Rate));
-            slots.extend(self.keys_in(scope, *at_start, Category::Concurrency));
+            for (limit, row) in self.applicable(scope, *at_start) {
+                match limit.spec.category {
+                    Category::Rate => buckets.insert(row.envelope_key),
+                    Category::Concurrency => slots.insert(row.envelope_key),
+                    Category::Budget | Category::Threshold => continue,
+                };
+            }
         }
         buckets.extend(self.takes_of(calls).await?);
         let mut needed: BTreeSet<Key> = wanted.union(&buckets).copied().collect();

@@ -27,6 +27,8 @@ pub struct Evidence {
     pub answer: Bytes,
     pub evaluated_at: Micros,
     pub freeze_epoch: u64,
+    /// The hold that it granted.
+    pub hold_id: Option<String>,
 }
 
 /// A breach; of equal ones the first stays.

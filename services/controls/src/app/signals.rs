@@ -220,7 +220,7 @@ impl Desk<'_> {
     }
 
     /// The limits that a step of a run is counted in of which only the run is known.
-    pub(super) fn limits_of_run(&mut self, scope: &RunScope) -> Vec<Applicable> {
+    pub(super) fn limits_of_run(&mut self, scope: RunScope) -> Vec<Applicable> {
         self.applicable(&scope.of_unknown_step(), false)
     }
 
@@ -240,7 +240,7 @@ impl Desk<'_> {
         now: Micros,
     ) -> Result<pb::EvaluateRunThresholdsResponse, Fault> {
         let Some(lease) = self.run(run).cloned() else { return Err(unknown_run(&run.run_id)) };
-        let limits = self.limits_of_run(&lease.run_scope()?);
+        let limits = self.limits_of_run(lease.run_scope()?);
         let moment = Moment { run: lease.run_key, step: None, at: now };
         let levels = self.watch_thresholds(moment, &limits, &used(totals));
         self.watch_overruns(moment, &limits, &used(totals));
@@ -261,8 +261,8 @@ pub fn in_scope<'a>(
 ) -> Effective {
     let mut mine = Vec::new();
     for limit in limits {
-        for id in limit.scope_ids(scope) {
-            mine.push(held(limit, overrides, &id, at));
+        if let Some(id) = limit.scope_id(scope) {
+            mine.push(held(limit, overrides, id, at));
         }
     }
     Effective::merge(mine.iter().map(AsRef::as_ref))

@@ -17,7 +17,7 @@ use runspine_controls_domain::{
 };
 use runspine_types::{Micros, PLATFORM_TENANT, hash};
 
-use super::rows::{EnvelopeName, EnvelopeRow};
+use super::rows::EnvelopeRow;
 use crate::words::spec_to;
 
 /// Beyond this many envelopes the memory of them is begun anew.
@@ -83,7 +83,8 @@ pub struct Caches {
 #[derive(Debug, Default)]
 struct Inner {
     sets: HashMap<String, (SetVersion, Arc<ControlSet>)>,
-    by_name: HashMap<EnvelopeName, Arc<EnvelopeRow>>,
+    /// By limit and scope id.
+    by_name: HashMap<Key, HashMap<String, Arc<EnvelopeRow>>>,
     by_key: HashMap<Key, Arc<EnvelopeRow>>,
     freezes: Option<(u64, Arc<Vec<Freeze>>)>,
     bypasses: Option<(u64, Arc<Vec<Bypass>>)>,
@@ -143,8 +144,8 @@ impl Caches {
 
     /// An envelope by limit and scope id.
     #[must_use]
-    pub fn named(&self, name: &EnvelopeName) -> Option<Arc<EnvelopeRow>> {
-        self.inner.lock().by_name.get(name).cloned()
+    pub fn named(&self, limit: Key, scope_id: &str) -> Option<Arc<EnvelopeRow>> {
+        self.inner.lock().by_name.get(&limit)?.get(scope_id).cloned()
     }
 
     /// An envelope by key.
@@ -161,7 +162,7 @@ impl Caches {
             inner.by_name.clear();
         }
         let row = Arc::new(row);
-        inner.by_name.insert((row.limit_key, row.scope_id.clone()), row.clone());
+        inner.by_name.entry(row.limit_key).or_default().insert(row.scope_id.clone(), row.clone());
         inner.by_key.insert(row.envelope_key, row.clone());
         row
     }

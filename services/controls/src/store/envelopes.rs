@@ -36,11 +36,9 @@ impl Desk<'_> {
             for limit in self.set(&scope.tenant_id).active.iter().filter(|l| l.looked_at(*at_start)) {
                 let owner =
                     if limit.spec.scope == Scope::Global { PLATFORM_TENANT } else { &scope.tenant_id };
-                for id in limit.scope_ids(scope) {
-                    let name = (limit.key, id);
-                    if self.caches.named(&name).is_none() {
-                        unknown.push((name, limit.clone(), owner.to_owned()));
-                    }
+                let Some(id) = limit.scope_id(scope) else { continue };
+                if self.caches.named(limit.key, id).is_none() {
+                    unknown.push(((limit.key, id.to_owned()), limit.clone(), owner.to_owned()));
                 }
             }
         }
@@ -63,10 +61,11 @@ impl Desk<'_> {
         scope_id: &str,
         now: Micros,
     ) -> Result<Key, DbError> {
-        let name = (limit.key, scope_id.to_owned());
         let limit = Arc::new(limit.clone());
-        self.make_envelopes(&[(name.clone(), limit.clone(), tenant.to_owned())], now).await?;
-        let row = self.caches.named(&name).ok_or_else(|| super::rows::unreadable("envelopes: not made"))?;
+        let name = (limit.key, scope_id.to_owned());
+        self.make_envelopes(&[(name, limit.clone(), tenant.to_owned())], now).await?;
+        let made = self.caches.named(limit.key, scope_id);
+        let row = made.ok_or_else(|| super::rows::unreadable("envelopes: not made"))?;
         let limit = self.effective(&self.set(tenant), &limit, &row);
         self.book.put_envelope(row.envelope_key, limit);
         Ok(row.envelope_key)
@@ -101,13 +100,11 @@ impl Desk<'_> {
         let set = self.set(&scope.tenant_id);
         let mut found = Vec::new();
         for limit in set.active.iter().filter(|l| l.looked_at(at_start)) {
-            for id in limit.scope_ids(scope) {
-                if let Some(row) = self.caches.named(&(limit.key, id)) {
-                    let limit = self.effective(&set, limit, &row);
-                    self.book.put_envelope(row.envelope_key, limit.clone());
-                    found.push((limit, row));
-                }
-            }
+            let row = limit.scope_id(scope).and_then(|id| self.caches.named(limit.key, id));
+            let Some(row) = row else { continue };
+            let limit = self.effective(&set, limit, &row);
+            self.book.put_envelope(row.envelope_key, limit.clone());
+            found.push((limit, row));
         }
         found.sort_by_key(|(_, row)| row.envelope_key);
         found

@@ -41,6 +41,17 @@ pub async fn admissions(read: &Read, run: i64, most: i64) -> Result<Vec<Evidence
     read.fetch_all(AssertSqlSafe(sql), args![run, most]).await
 }
 
+/// The entries of some runs: those of their holds, and those that are of no hold. `runs` is what their keys are compared
+/// with, such as `= $1`.
+pub(super) fn entries_of(runs: &str) -> String {
+    format!(
+        "entry_seq IN (SELECT x.entry_seq FROM budget_entries x WHERE x.hold_id IS NOT NULL AND x.hold_id IN \
+         (SELECT hold_id FROM evidence WHERE run_key {runs} UNION ALL \
+         SELECT hold_id FROM holds WHERE ask = -1 AND run_key {runs}) UNION ALL \
+         SELECT y.entry_seq FROM budget_entries y WHERE y.hold_id IS NULL AND y.run_key {runs})"
+    )
+}
+
 /// Numbers of a run: admissions, denied ones, holds, expired ones, late charges.
 ///
 /// # Errors
@@ -48,10 +59,11 @@ pub async fn admissions(read: &Read, run: i64, most: i64) -> Result<Vec<Evidence
 pub async fn counts(read: &Read, run: i64) -> Result<(i64, i64, i64, i64, i64), DbError> {
     let sql = "SELECT (SELECT COUNT(*) FROM evidence WHERE run_key = $1), \
                (SELECT COUNT(*) FROM evidence WHERE run_key = $1 AND verdict = 2), \
-               (SELECT COUNT(*) FROM holds WHERE run_key = $1 AND ask >= 0), \
-               (SELECT COUNT(*) FROM holds WHERE run_key = $1 AND state = 4), \
-               (SELECT COUNT(*) FROM budget_entries WHERE run_key = $1 AND kind = 6)";
-    read.fetch_one(sql, args![run]).await
+               (SELECT COUNT(*) FROM evidence WHERE run_key = $1 AND hold_id IS NOT NULL), \
+               (SELECT COUNT(*) FROM evidence e JOIN holds h ON h.hold_id = e.hold_id WHERE e.run_key = $1 AND h.state = 4), \
+               (SELECT COUNT(*) FROM budget_entries WHERE kind = 6 AND ";
+    let late = format!("{sql}{})", entries_of("= $1"));
+    read.fetch_one(AssertSqlSafe(late), args![run]).await
 }
 
 /// The settlement of a run, as it was answered.

@@ -35,10 +35,10 @@ const ALLOCATION_UPSERT: &str = "ON CONFLICT (run_key, envelope_key, period_star
     granted = excluded.granted, held = excluded.held, spent = excluded.spent, used = excluded.used, \
     unfunded = excluded.unfunded, open = excluded.open";
 const HOLDS: [&str; 15] = [
+    "hold_id",
     "run_key",
     "step_index",
     "ask",
-    "hold_id",
     "state",
     "cost_microusd",
     "tokens_input",
@@ -51,7 +51,7 @@ const HOLDS: [&str; 15] = [
     "settle_digest",
     "settle_answer",
 ];
-const HOLD_UPSERT: &str = "ON CONFLICT (run_key, step_index, ask) DO UPDATE SET state = excluded.state, \
+const HOLD_UPSERT: &str = "ON CONFLICT (hold_id) DO UPDATE SET state = excluded.state, \
     cost_microusd = excluded.cost_microusd, tokens_input = excluded.tokens_input, \
     tokens_output = excluded.tokens_output, duration_ms = excluded.duration_ms, extensions = excluded.extensions, \
     ambiguous = excluded.ambiguous, released_for = excluded.released_for, settle_digest = excluded.settle_digest, \
@@ -59,7 +59,7 @@ const HOLD_UPSERT: &str = "ON CONFLICT (run_key, step_index, ask) DO UPDATE SET 
 const LINES: [&str; 5] = ["hold_id", "envelope_key", "period_start", "amount", "unfunded"];
 const LINE_UPSERT: &str = "ON CONFLICT (hold_id, envelope_key) DO UPDATE SET amount = excluded.amount";
 const TRANSITIONS: [&str; 5] = ["hold_id", "seq", "from_state", "to_state", "at"];
-const ENTRIES: [&str; 11] = [
+const ENTRIES: [&str; 12] = [
     "envelope_key",
     "period_start",
     "kind",
@@ -68,11 +68,12 @@ const ENTRIES: [&str; 11] = [
     "run_key",
     "step_index",
     "ask",
+    "hold_id",
     "settlement_id",
     "actor_id",
     "at",
 ];
-const EVIDENCE: [&str; 15] = [
+const EVIDENCE: [&str; 16] = [
     "run_key",
     "step_index",
     "ask",
@@ -88,6 +89,7 @@ const EVIDENCE: [&str; 15] = [
     "answer",
     "evaluated_at",
     "freeze_epoch",
+    "hold_id",
 ];
 const LEASES: [&str; 13] = [
     "run_key",
@@ -194,7 +196,9 @@ impl Desk<'_> {
 
     async fn flush_holds(&mut self) -> Result<(), DbError> {
         let changed = |slot: &&HoldSlot| slot.newly_settled || slot.before.as_ref() != Some(&slot.hold);
-        let slots: Vec<&HoldSlot> = self.holds.values().filter(changed).collect();
+        let mut slots: Vec<&HoldSlot> = self.holds.values().filter(changed).collect();
+        // In the order of their tables, so that neighbours are written one after the other.
+        slots.sort_unstable_by(|a, b| a.hold.id.cmp(&b.hold.id));
         let rows: Vec<Args> = slots.iter().map(|slot| hold_args(slot)).collect();
         let lines: Vec<Args> = slots.iter().flat_map(|slot| new_lines(slot)).collect();
         self.insert("holds", &HOLDS, rows, HOLD_UPSERT).await?;
@@ -216,6 +220,8 @@ impl Desk<'_> {
                     _ => None,
                 };
                 let (step, ask) = e.step.unzip();
+                let place = e.run.zip(e.step).map(|(run, (step, ask))| (run, step, ask));
+                let hold = place.and_then(|place| self.hold(place)).map(|slot| &slot.hold.id);
                 debug_assert!(e.kind != EntryKind::Reversal || settlement.is_some());
                 args![
                     e.period.0,
@@ -226,6 +232,7 @@ impl Desk<'_> {
                     e.run,
                     step,
                     ask,
+                    hold.cloned(),
                     settlement,
                     self.actor.clone().filter(|_| e.kind == EntryKind::Adjust),
                     now
@@ -254,7 +261,8 @@ impl Desk<'_> {
                     e.request_digest,
                     e.answer,
                     e.evaluated_at,
-                    e.freeze_epoch
+                    e.freeze_epoch,
+                    e.hold_id
                 ]
             })
             .collect();
@@ -301,10 +309,10 @@ fn hold_args(slot: &HoldSlot) -> Args {
     let Hold { key, id, state, amounts, source, extensions, ambiguous, released_for, .. } = &slot.hold;
     let (digest, answer) = slot.settled.clone().unzip();
     args![
+        id,
         key.0,
         key.1,
         key.2,
-        id,
         state.code(),
         amounts.cost_microusd,
         amounts.tokens_input,

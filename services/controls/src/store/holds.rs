@@ -72,15 +72,19 @@ impl Desk<'_> {
         asks.filter(|(_, row)| row.verdict == verdict).map(|(_, row)| row.evaluated_at).min()
     }
 
-    /// Loads every hold of these steps.
+    /// Loads every hold of these steps: those that their evidence names, and those of steps without any.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn load_holds(&mut self, steps: &[(Key, i64)]) -> Result<(), DbError> {
         for part in steps.chunks(CHUNK) {
-            let keys: Vec<Args> = part.iter().map(|(run, step)| args![*run, *step]).collect();
-            let filter = "(run_key, step_index) IN (SELECT column1, column2 FROM ";
-            self.fetch_holds(filter, keys, "").await?;
+            let keys = list(part.iter().map(|(run, step)| args![*run, *step]).collect());
+            let these = format!("(run_key, step_index) IN (SELECT column1, column2 FROM {})", keys.sql);
+            let filter = format!(
+                "hold_id IN (SELECT hold_id FROM evidence WHERE {these} UNION ALL \
+                 SELECT hold_id FROM holds WHERE ask = -1 AND {these})"
+            );
+            self.fetch_holds(&filter, keys.args).await?;
         }
         Ok(())
     }
@@ -116,8 +120,8 @@ impl Desk<'_> {
     pub async fn load_hold_ids(&mut self, ids: &[&str]) -> Result<(), DbError> {
         let ids: Vec<&str> = ids.iter().copied().filter(|id| self.hold_key(id).is_none()).collect();
         for part in ids.chunks(CHUNK) {
-            let keys: Vec<Args> = part.iter().map(|id| args![*id]).collect();
-            self.fetch_holds("hold_id IN (SELECT column1 FROM ", keys, "").await?;
+            let keys = list(part.iter().map(|id| args![*id]).collect());
+            self.fetch_holds(&format!("hold_id IN (SELECT column1 FROM {})", keys.sql), keys.args).await?;
         }
         Ok(())
     }
@@ -128,16 +132,16 @@ impl Desk<'_> {
     /// When the store fails.
     pub async fn load_active_holds(&mut self, runs: &[Key]) -> Result<(), DbError> {
         for part in runs.chunks(CHUNK) {
-            let keys: Vec<Args> = part.iter().map(|run| args![*run]).collect();
-            self.fetch_holds("run_key IN (SELECT column1 FROM ", keys, " AND state = 1").await?;
+            let keys = list(part.iter().map(|run| args![*run]).collect());
+            let filter = format!("run_key IN (SELECT column1 FROM {}) AND state = 1", keys.sql);
+            self.fetch_holds(&filter, keys.args).await?;
         }
         Ok(())
     }
 
-    async fn fetch_holds(&mut self, filter: &str, keys: Vec<Args>, and: &str) -> Result<(), DbError> {
-        let keys = list(keys);
-        let text = format!("SELECT {} FROM holds WHERE {filter}{}){and}", HoldRow::COLUMNS, keys.sql);
-        let rows: Vec<HoldRow> = self.tx.fetch_all(AssertSqlSafe(text), keys.args).await?;
+    async fn fetch_holds(&mut self, filter: &str, args: Args) -> Result<(), DbError> {
+        let text = format!("SELECT {} FROM holds WHERE {filter}", HoldRow::COLUMNS);
+        let rows: Vec<HoldRow> = self.tx.fetch_all(AssertSqlSafe(text), args).await?;
         let fresh: Vec<HoldRow> = rows
             .into_iter()
             .filter(|r| !self.holds.contains_key(&(r.run_key, r.step_index, r.ask)))

@@ -4,10 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use runspine_controls_domain::{
-    limit::{Key, RunScope},
-    words::Category,
-};
+use runspine_controls_domain::limit::Key;
 use runspine_db::{AssertSqlSafe, DbError, args};
 
 use super::{
@@ -99,11 +96,5 @@ impl Desk<'_> {
     #[must_use]
     pub fn locks_ahead(&self) -> bool {
         self.locking == Locking::Ahead && self.tx.dialect().pick(false, true)
-    }
-
-    /// The envelopes of the limits of one category that a start or a step is counted in.
-    pub fn keys_in(&mut self, scope: &RunScope, at_start: bool, category: Category) -> Vec<Key> {
-        let all = self.applicable(scope, at_start);
-        all.iter().filter(|(l, _)| l.spec.category == category).map(|(_, row)| row.envelope_key).collect()
     }
 }

@@ -267,7 +267,13 @@ impl LeaseRow {
 /// When the stored tuple can't be read.
 pub fn scope_of(tenant_id: &str, run_id: &str, encoded: &Bytes) -> Result<RunScope, DbError> {
     let tuple = pb::ScopeTuple::decode(encoded.clone()).map_err(|_| unreadable("run_leases.scope"))?;
-    Ok(RunScope {
+    Ok(scope_in(tenant_id, run_id, tuple))
+}
+
+/// Whom a run is counted under, from its tuple.
+#[must_use]
+pub fn scope_in(tenant_id: &str, run_id: &str, tuple: pb::ScopeTuple) -> RunScope {
+    RunScope {
         tenant_id: tenant_id.to_owned(),
         run_id: run_id.to_owned(),
         project_id: tuple.project_id,
@@ -278,7 +284,7 @@ pub fn scope_of(tenant_id: &str, run_id: &str, encoded: &Bytes) -> Result<RunSco
         provider: tuple.provider,
         model: tuple.model,
         tool: String::new(),
-    })
+    }
 }
 
 runspine_db::row! {

@@ -11,6 +11,7 @@ use runspine_db::{Args, AssertSqlSafe, DbError, FromRow, Read, Row, args};
 use runspine_types::{Micros, PLATFORM_TENANT};
 
 use super::{
+    evidence::entries_of,
     freezes::WishRow,
     rows::{EnvelopeRow, FreezeRow, LeaseRow, LimitRow, PeriodRow},
 };
@@ -281,18 +282,17 @@ pub async fn entries(
 ) -> Result<Vec<EntryRow>, DbError> {
     let mut when = Where::new("e.tenant_id = $1 AND b.entry_seq > $2", args![tenant, after]);
     when.and("e.envelope_id = ?", Some(&request.envelope_id).filter(|id| !id.is_empty()));
-    let of_run = "b.run_key IN (SELECT run_key FROM run_leases WHERE tenant_id = $1 AND run_id = ?)";
-    when.and(of_run, Some(&request.run_id).filter(|id| !id.is_empty()));
+    let of_run = entries_of("IN (SELECT run_key FROM run_leases WHERE tenant_id = $1 AND run_id = ?)");
+    when.and(&format!("b.{of_run}"), Some(&request.run_id).filter(|id| !id.is_empty()));
     when.one_of("b.kind", &request.kinds);
     when.and("b.at >= ?", since);
     when.and("b.at < ?", until);
     let most = when.place(most);
     let sql = format!(
         "SELECT b.entry_seq, e.envelope_id, b.period_start, b.kind, b.funding, b.amount, l.spec, r.run_id, r.attempt, \
-         b.step_index, h.hold_id, b.settlement_id, b.actor_id, b.at FROM budget_entries b \
+         b.step_index, b.hold_id, b.settlement_id, b.actor_id, b.at FROM budget_entries b \
          JOIN envelopes e ON e.envelope_key = b.envelope_key JOIN limits l ON l.limit_key = e.limit_key \
-         LEFT JOIN run_leases r ON r.run_key = b.run_key LEFT JOIN holds h ON h.run_key = b.run_key \
-         AND h.step_index = b.step_index AND h.ask = b.ask WHERE {} ORDER BY b.entry_seq LIMIT {most}",
+         LEFT JOIN run_leases r ON r.run_key = b.run_key WHERE {} ORDER BY b.entry_seq LIMIT {most}",
         when.text
     );
     read.fetch_all(AssertSqlSafe(sql), when.args).await

@@ -11,6 +11,7 @@ mod containment;
 mod contract;
 mod coordination;
 mod costsim;
+mod entries;
 mod evaluations;
 mod evidence;
 mod freezes;

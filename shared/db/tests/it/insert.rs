@@ -65,6 +65,28 @@ on_both_engines! {
         assert_eq!(found[0].1, "r00");
     }
 
+    /// The rows before the one that is refused go with it.
+    async fn a_refused_row_takes_its_statement_with_it(store: TestStore) {
+        let db = open(&store).await;
+        let rows = || vec![args!["a", 1], args!["b", 2], args!["a", 3]];
+        let alone = db.write("insert", move |tx| Box::pin(async move {
+            let refused = tx.insert_rows("notes", &["name", "size"], rows(), "").await;
+            assert!(matches!(refused, Err(DbError::Unique { .. })));
+            Ok(())
+        })).await;
+        assert!(alone.is_err(), "a statement that failed spoils its operation");
+        assert_eq!(names(&db).await, [""; 0]);
+        db.write("insert", move |tx| Box::pin(async move {
+            let part = tx.begin_part().await?;
+            let refused = tx.insert_rows("notes", &["name", "size"], rows(), "").await;
+            assert!(matches!(refused, Err(DbError::Unique { .. })));
+            tx.end_part(part, false).await?;
+            tx.insert_rows("notes", &["name", "size"], vec![args!["c", 1]], "").await?;
+            Ok(())
+        })).await.unwrap();
+        assert_eq!(names(&db).await, ["c"]);
+    }
+
     async fn what_no_column_can_hold_is_refused(store: TestStore) {
         let db = open(&store).await;
         let refused = db.write("insert", |tx| Box::pin(async move {

@@ -115,7 +115,7 @@ fn bounds_of_runs_need_no_row_of_a_run() {
         api_key_id: "k".into(),
         ..RunScope::default()
     };
-    let under = |g: &Guardrail| g.limit("t", 100_000, NOW).scope_ids(&run).remove(0);
+    let under = |g: &Guardrail| g.limit("t", 100_000, NOW).scope_id(&run).unwrap().to_owned();
     let ids: Vec<String> = Guardrail::ALL.iter().map(under).collect();
     assert_eq!(ids, ["t", "t", "t", "t", "a", "t", "k", "a", "t"]);
 }
