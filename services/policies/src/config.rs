@@ -22,6 +22,9 @@ pub struct Config {
     pub approvals_ms: u64,
     /// How often lessons are taken up and proposals ended whose time has come, in milliseconds. 1 or more, default 60,000.
     pub learning_ms: u64,
+    /// How often snapshots are built anew that a change of the mesh's rules left behind, in milliseconds. 1 or more,
+    /// default 3,000.
+    pub snapshots_ms: u64,
 }
 
 impl Default for Config {
@@ -35,6 +38,7 @@ impl Default for Config {
             evaluation_budget_ms: 20,
             approvals_ms: 5_000,
             learning_ms: 60_000,
+            snapshots_ms: 3_000,
         }
     }
 }

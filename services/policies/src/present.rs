@@ -4,9 +4,10 @@ use contracts_common::common::v1 as common;
 use contracts_policies::v1 as pb;
 use runspine_policies_domain::{
     SEMANTICS_VERSION,
+    approval::Defaults,
     compile::CompiledRule,
     decide::{Match, Reason, Ruling},
-    facts::Question,
+    facts::{Principal, Question},
     obligation::Obligation,
     sandbox::explain::Explained,
     schema,
@@ -29,7 +30,7 @@ pub(crate) struct Identity<'a> {
     pub snapshot: Digest,
     pub profile: i32,
     pub config_digest: bytes::Bytes,
-    pub principal: &'a str,
+    pub principal: &'a Principal,
     pub resource: &'a str,
     pub at: Micros,
 }
@@ -56,7 +57,8 @@ pub(crate) fn decision(id: Identity<'_>, judged: &Judged) -> pb::Decision {
         kind,
         resource: id.resource.to_owned(),
         name,
-        principal: id.principal.to_owned(),
+        principal: id.principal.agent.id.clone(),
+        scope_tuple: Some(scope_tuple(id.principal)),
         inputs_digest: judged.inputs_digest.to_vec().into(),
         verdict: r.verdict.code(),
         effective_verdict: r.effective_verdict.code(),
@@ -79,6 +81,17 @@ pub(crate) fn decision(id: Identity<'_>, judged: &Judged) -> pb::Decision {
         evaluate_ns: judged.evaluate_ns,
         decided_at: Some(timestamp(id.at)),
         taints_added: r.taints_added.clone(),
+    }
+}
+
+fn scope_tuple(p: &Principal) -> pb::ScopeTuple {
+    pb::ScopeTuple {
+        project_id: p.project.id.clone(),
+        agent_id: p.agent.id.clone(),
+        agent_groups: p.agent.groups.clone(),
+        api_key_id: p.api_key.as_ref().map(|k| k.id.clone()).unwrap_or_default(),
+        human_actor_id: p.human.as_ref().map(|h| h.id.clone()).unwrap_or_default(),
+        teams: p.human.as_ref().map(|h| h.teams.clone()).unwrap_or_default(),
     }
 }
 
@@ -157,6 +170,17 @@ pub(crate) fn settings(version: u64, s: &Settings) -> pb::PolicySettings {
         intents: s.intents.clone(),
         require_proposal: s.require_proposal,
         selected_arguments: s.selected_arguments.iter().map(tool_arguments).collect(),
+        approval_defaults: Some(approval_defaults(&s.approval_defaults)),
+    }
+}
+
+fn approval_defaults(set: &Defaults) -> pb::ApprovalDefaults {
+    pb::ApprovalDefaults {
+        level: set.level.code(),
+        quorum: set.quorum,
+        expires_s: set.expires_s,
+        use_within_s: set.use_within_s,
+        escalates_s: set.escalates_s,
     }
 }
 

@@ -79,6 +79,7 @@ pub(crate) fn body(origin: &Origin) -> pb::TemplateBody {
     pb::TemplateBody {
         template_id: origin.template_id.clone(),
         arguments: origin.arguments.iter().map(argument).collect(),
+        learned_from: origin.learned_from.clone(),
     }
 }
 
@@ -92,20 +93,28 @@ pub(crate) fn asked(
     v.require(found.is_some(), &format!("{field}.template_id"), "UNKNOWN", "a template of ListTemplates");
     let given: Vec<_> = body.arguments.into_iter().map(|a| (a.name, a.values)).collect();
     let arguments = found?.values(&given, v, &format!("{field}.arguments"));
-    found.zip(Some(Origin { arguments, template_id: body.template_id }))
+    let learned_from = body.learned_from;
+    let fits = learned_from.len() <= 128 && !learned_from.contains(char::is_whitespace);
+    v.require(
+        fits,
+        &format!("{field}.learned_from"),
+        "OUT_OF_RANGE",
+        "at most 128 characters without blanks",
+    );
+    found.zip(Some(Origin { arguments, learned_from, template_id: body.template_id }))
 }
 
 /// What was made before: nothing is checked again.
 pub(crate) fn origin(body: pb::TemplateBody) -> Origin {
     let arguments = body.arguments.into_iter().map(|a| (a.name, a.values)).collect();
-    Origin { arguments, template_id: body.template_id }
+    Origin { arguments, learned_from: body.learned_from, template_id: body.template_id }
 }
 
 /// The content of a rule with the body that a template makes for it, and with what the template says of its kind where
 /// the content says nothing.
 pub(crate) fn written(c: pb::RuleContent, of: &'static Template, origin: &Origin) -> pb::RuleContent {
     let (mut cedar, mut sequence) = (String::new(), None);
-    match of.expand(&c.slug, &origin.arguments) {
+    match of.expand(&c.slug, &origin.arguments).learned_from(&origin.learned_from) {
         template::Expanded::Cedar(text) => cedar = text,
         template::Expanded::Sequence(made) => sequence = Some(present_sequence::body(&made)),
     }

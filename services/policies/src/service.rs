@@ -55,6 +55,22 @@ impl Parts {
         self.app.expire_due_proposals().await
     }
 
+    /// Builds the snapshots that a change of the mesh's rules left behind: how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn follow_mesh(&self) -> Result<usize, Fault> {
+        self.app.follow_mesh().await
+    }
+
+    /// Archives snapshots that nobody needs any more: how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn archive_old_snapshots(&self) -> Result<usize, Fault> {
+        self.app.archive_old_snapshots().await
+    }
+
     /// Works on back-tests until `stop`.
     pub fn backtests(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         worker::backtests::work(Arc::clone(&self.app), stop)
@@ -82,6 +98,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let (app, every) = (Arc::clone(&parts.app), Duration::from_millis(config.approvals_ms.max(1)));
     let shadows = Arc::clone(&parts.app);
     let (learning, pass) = (Arc::clone(&parts.app), Duration::from_millis(config.learning_ms.max(1)));
+    let (followed, follow) = (Arc::clone(&parts.app), Duration::from_millis(config.snapshots_ms.max(1)));
     let service = Service::new("policies", contracts_policies::DESCRIPTORS, &parts.routes(), deps)?
         .probe("store", move || {
             let app = Arc::clone(&probed);
@@ -89,6 +106,7 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
         })
         .worker("approvals", move |stop| worker::approvals::run(app, every, stop))
         .worker("learning", move |stop| worker::learning::run(learning, pass, stop))
+        .worker("snapshots", move |stop| worker::snapshots::run(followed, follow, stop))
         .worker("backtests", move |stop| parts.backtests(stop))
         .worker("shadows", move |stop| worker::shadows::work(shadows, stop))
         .worker("life", move |stop| life.tell(stop.cancelled_owned()))

@@ -56,6 +56,26 @@ pub fn pages(tree: &[Source]) -> Inspection {
     seen
 }
 
+/// Every code of a result that a domain declares in its `mod codes` has its page. Inspects codes.
+#[must_use]
+pub fn results(tree: &[Source]) -> Inspection {
+    let mut seen = Inspection::default();
+    for source in tree.iter().filter(|s| s.ends_with("domain/src/reasons.rs")) {
+        let Some(domain) = source.path.strip_prefix("services/").and_then(|p| p.split('/').next()) else {
+            continue;
+        };
+        let mut inside = false;
+        for (_, line) in source.code() {
+            inside = (inside || line.starts_with("pub mod codes")) && line != "}";
+            let constant = line.trim().strip_prefix("pub const ").filter(|_| inside);
+            let Some((name, _)) = constant.and_then(|c| c.split_once(": &str")) else { continue };
+            let path = format!("docs/errors/{domain}/{name}.md");
+            seen.require(tree.iter().any(|s| s.path == path), || format!("{path} is missing"));
+        }
+    }
+    seen
+}
+
 /// Every declared reason is given somewhere: a reason that nothing gives is a promise that nothing keeps. Inspects
 /// reasons.
 #[must_use]

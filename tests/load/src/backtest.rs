@@ -128,6 +128,7 @@ fn made(n: usize, template: &str, arguments: &[(&str, &[&str])]) -> RuleContent 
         template: Some(TemplateBody {
             template_id: template.to_owned(),
             arguments: arguments.iter().map(argument).collect(),
+            ..TemplateBody::default()
         }),
         ..RuleContent::default()
     }

@@ -237,6 +237,7 @@ fn inputs(principal: &Principal, step_index: u32) -> Inputs<'_> {
     Inputs {
         approval: None,
         bypass: None,
+        deferrals: None,
         format: 1,
         monitors: BTreeMap::new(),
         now: NOW,

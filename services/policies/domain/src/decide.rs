@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     compile::CompiledRule,
     evaluate::Said,
-    facts::{ApprovalFacts, Bypass, Inputs, Question},
+    facts::{ApprovalFacts, Bypass, Inputs},
     obligation::{self, Obligation},
     reasons::codes,
     sequence::Hit,
-    words::{ActionTaken, Category, Directive, Failure, Mode, Moment, Outcome, Profile, Verdict},
+    words::{ActionTaken, Directive, Failure, Mode, Moment, Outcome, Profile, Verdict},
 };
 
 pub use demand::Demand;
@@ -118,6 +118,9 @@ pub struct Ruling {
     /// Heads of monitors that match: what counts for them once this is done.
     #[serde(skip)]
     pub hits: Vec<Hit>,
+    /// The rules that were evaluated: where they stand in the snapshot.
+    #[serde(skip)]
+    pub checked: Vec<u32>,
 }
 
 impl Ruling {
@@ -143,6 +146,7 @@ impl Ruling {
             demand: None,
             approval: None,
             hits: Vec::new(),
+            checked: Vec::new(),
         }
     }
 
@@ -207,7 +211,8 @@ pub fn decide(said: &Said, inputs: &Inputs<'_>, moment: Moment) -> Ruling {
     let mut ruling = Ruling::plain(verdict.verdict, directive.max(inputs.observed_directive));
     ruling.verdict_without_bypass = bare.verdict;
     ruling.failure = findings.iter().any(|f| f.failed).then_some(Failure::EvaluationError);
-    ruling.candidates = said.candidates;
+    ruling.candidates = said.candidates();
+    ruling.checked.clone_from(&said.checked);
     let in_force = said.grants.iter().filter(|g| g.meaning.mode == Mode::Block);
     ruling.grants = in_force.map(|g| g.meaning.rule_id.clone()).collect();
     ruling.reasons = reasons(&with, verdict.extra);
@@ -279,16 +284,11 @@ fn finding(rule: &CompiledRule, failed: bool, bypassed: bool) -> Finding<'_> {
     Finding { rule, counts, directive, failed, bypassed, approved: false }
 }
 
-/// Whether a bypass covers a rule: never a SYSTEM rule of the mesh, and only what blocks.
+/// Whether a bypass covers a rule: only what blocks, and only of the tenant: its people can't pass what the mesh demands.
 fn covers(bypass: &Bypass, rule: &CompiledRule, now: i64) -> bool {
     let meaning = &rule.meaning;
-    let protected = meaning.is_mesh() && meaning.category == Category::System;
-    let named = if bypass.rule_ids.is_empty() {
-        !meaning.is_mesh()
-    } else {
-        bypass.rule_ids.contains(&meaning.rule_id)
-    };
-    meaning.mode == Mode::Block && !protected && now < bypass.expires_at && named
+    let named = bypass.rule_ids.is_empty() || bypass.rule_ids.contains(&meaning.rule_id);
+    meaning.mode == Mode::Block && !meaning.is_mesh() && now < bypass.expires_at && named
 }
 
 /// A verdict, and the reason that no rule carries.
@@ -317,7 +317,7 @@ fn combine(
         extra.get_or_insert_with(|| of_no_rule(codes::OBLIGATION_CONFLICT, &text, NO_RULE_PRECEDENCE));
         Vec::new()
     });
-    if verdict == Verdict::Defer && ask(&inputs.question) >= MAX_DEFERRALS {
+    if verdict == Verdict::Defer && deferrals(inputs) >= MAX_DEFERRALS {
         verdict = Verdict::Deny;
         let text = format!("the question was put off {MAX_DEFERRALS} times");
         extra = Some(of_no_rule(codes::DEFER_EXHAUSTED, &text, NO_RULE_PRECEDENCE));
@@ -331,12 +331,9 @@ fn combine(
     (Combined { verdict, extra }, merged)
 }
 
-fn ask(question: &Question) -> u32 {
-    match question {
-        Question::Start(q) => q.ask,
-        Question::Step(q) => q.ask,
-        Question::Ended(_) | Question::End(_) => 0,
-    }
+/// How often the question was put off. It was put at least once more than that, so whoever counts looks at few of them.
+fn deferrals(inputs: &Inputs<'_>) -> u32 {
+    inputs.deferrals.unwrap_or(inputs.question.ask())
 }
 
 /// What enforced rules and grants in force ask for. A rule that only warns brings what goes with any outcome.

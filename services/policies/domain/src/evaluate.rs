@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    approval,
     compile::CompiledRule,
     condition::{Answer, Asked, Condition},
     entities::{FactsError, Needs},
@@ -22,8 +23,10 @@ pub struct Said {
     pub failed: Vec<Arc<CompiledRule>>,
     /// Satisfied grants, whatever their mode, by rule id.
     pub grants: Vec<Arc<CompiledRule>>,
-    /// Rules that were evaluated.
-    pub candidates: u32,
+    /// Rules that were evaluated: where they stand in the snapshot.
+    pub checked: Vec<u32>,
+    /// The terms of an approval that the rules do not state.
+    pub approvals: approval::Defaults,
     /// Heads of monitors that match. One that fails to evaluate is never one that did not match.
     pub hits: Vec<Hit>,
 }
@@ -33,6 +36,12 @@ impl Said {
     #[must_use]
     pub fn is_granted(&self) -> bool {
         self.grants.iter().any(|g| g.meaning.mode == Mode::Block)
+    }
+
+    /// How many rules were evaluated.
+    #[must_use]
+    pub fn candidates(&self) -> u32 {
+        u32::try_from(self.checked.len()).unwrap_or(u32::MAX)
     }
 
     fn add(&mut self, rule: &Arc<CompiledRule>, answer: Answer) {
@@ -52,9 +61,9 @@ impl Said {
 /// When the mesh's own facts do not fit the schema.
 pub fn evaluate(slice: &Slice, inputs: &Inputs<'_>) -> Result<Said, FactsError> {
     let facts = Facts { inputs, resource: &slice.about };
-    let mut said = Said::default();
-    let rules = slice.rules.iter().filter(|r| r.meaning.is_effective(inputs.now));
-    let rules = rules.inspect(|_| said.candidates += 1);
+    let mut said = Said { approvals: slice.approvals, ..Said::default() };
+    let rules = slice.rules.iter().zip(&slice.places).filter(|(r, _)| r.meaning.is_effective(inputs.now));
+    let rules = rules.inspect(|(_, place)| said.checked.push(**place)).map(|(rule, _)| rule);
     let rules = open(slice, rules, |r| &r.condition, facts);
     let heads = slice.heads.iter().filter(|h| h.monitor.is_effective(inputs.now));
     let heads = open(slice, heads, |h| &head_of(h).condition, facts);

@@ -1,9 +1,11 @@
 //! What is known when something is decided: request facts, taints, time. The canonical bytes of them are what is stored
 //! and hashed, and all that a replay needs. Keys stand in the order of canonical JSON; numbers are integers only.
 
+mod check;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
-use runspine_errors::{Fault, Violations, mesh};
+use runspine_errors::Fault;
 use runspine_types::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,8 @@ use crate::{
     reasons,
     words::{Action, Directive, Profile, ResourceType, Standing, StepKind, StepOutcome, Unusable},
 };
+
+pub use check::{check_resource, check_step};
 
 /// The agent that acts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -376,6 +380,16 @@ impl Question {
             Self::End(_) => Action::EndRun,
         }
     }
+
+    /// How often it was put before.
+    #[must_use]
+    pub const fn ask(&self) -> u32 {
+        match self {
+            Self::Start(q) => q.ask,
+            Self::Step(q) => q.ask,
+            Self::Ended(_) | Self::End(_) => 0,
+        }
+    }
 }
 
 /// A bypass that controls granted.
@@ -410,6 +424,9 @@ pub struct Inputs<'a> {
     pub approval: Option<ApprovalFacts>,
     /// The bypass, if any.
     pub bypass: Option<Bypass>,
+    /// How often the question was put off; none: not more often than it was put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferrals: Option<u32>,
     /// Format of these bytes: 1.
     pub format: u32,
     /// The values of the monitors that the rules read, by name.
@@ -452,41 +469,4 @@ impl Inputs<'_> {
 #[must_use]
 pub fn inputs_digest(bytes: &[u8]) -> Digest {
     Hasher::new("runspine.policyinput.v1").sized(bytes).finish()
-}
-
-/// Checks what a caller says about a step; all violations at once.
-///
-/// # Errors
-/// INTENT_UNKNOWN, ARGUMENTS_TOO_LARGE or FIELD_INVALID; nothing is stored then.
-pub fn check_step(step: &StepQuestion, intents: &[String]) -> Result<(), Fault> {
-    let mut v = Violations::new();
-    check_resource(&mut v, "resource", &step.resource);
-    v.require(step.name.chars().count() <= 256, "name", "TOO_LONG", "at most 256 characters");
-    let known = matches!(step.mode.as_str(), "" | "READ" | "WRITE" | "DELETE");
-    v.require(known, "mode", "ENUM_UNKNOWN", "READ, WRITE or DELETE");
-    let upper = step.method.len() <= 32 && !step.method.bytes().any(|b| b.is_ascii_lowercase());
-    v.require(upper, "method", "OUT_OF_RANGE", "an upper-case verb of at most 32 characters");
-    let counts = [step.arguments_size, step.estimate.cost_microusd, step.estimate.duration_ms];
-    let tokens = [step.estimate.tokens_input, step.estimate.tokens_output];
-    let fits = counts.iter().chain(&tokens).all(|n| *n >= 0);
-    v.require(fits, "estimate", "OUT_OF_RANGE", "amounts are at least 0");
-    v.into_result(&mesh::FIELD_INVALID)?;
-    step.arguments.check()?;
-    if !step.intent.is_empty() && !intents.contains(&step.intent) {
-        let text = "the intent is not a word of the tenant's list";
-        return Err(Fault::new(&reasons::INTENT_UNKNOWN, text).field("intent", "INTENT_UNKNOWN", text));
-    }
-    Ok(())
-}
-
-/// Adds what is wrong with a resource.
-pub fn check_resource(v: &mut Violations, field: &str, resource: &Resource) {
-    let fits = (1..=256).contains(&resource.id.chars().count());
-    v.require(fits, &format!("{field}.id"), "OUT_OF_RANGE", "1 to 256 characters");
-    let fits = resource.groups.len() <= 16 && resource.groups.iter().all(|g| (1..=256).contains(&g.len()));
-    v.require(fits, &format!("{field}.groups"), "OUT_OF_RANGE", "at most 16 groups of 1 to 256 characters");
-    let fits = resource.labels.len() <= 64 && resource.labels.iter().all(|l| l.len() <= 256);
-    v.require(fits, &format!("{field}.labels"), "OUT_OF_RANGE", "at most 64 labels of 256 characters");
-    v.require(resource.risk <= 3, &format!("{field}.risk"), "OUT_OF_RANGE", "0 to 3");
-    v.require(resource.sensitivity <= 3, &format!("{field}.sensitivity"), "OUT_OF_RANGE", "0 to 3");
 }

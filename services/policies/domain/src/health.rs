@@ -162,6 +162,7 @@ fn verdict(snapshot: &CompiledSnapshot, cost_microusd: i64) -> Result<Verdict, S
     let inputs = Inputs {
         approval: None,
         bypass: None,
+        deferrals: None,
         format: 1,
         monitors: BTreeMap::new(),
         now: 0,

@@ -4,9 +4,11 @@
 
 pub mod analysis;
 pub mod approval;
+pub mod checked;
 pub mod compile;
 pub mod condition;
 pub mod decide;
+pub mod draft;
 pub mod entities;
 pub mod evaluate;
 pub mod facts;

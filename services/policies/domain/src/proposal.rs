@@ -1,15 +1,11 @@
 //! Proposals: who may decide about them, and what is drafted of a lesson.
 
-use std::collections::BTreeMap;
-
 use runspine_errors::Fault;
 
 use crate::{
-    lesson::warn_at,
     reasons,
-    rule::{Content, Meaning},
-    text::quoted,
-    words::{LessonType, Mode, ProposalKind, ProposalState, Severity},
+    rule::Meaning,
+    words::{Mode, ProposalKind, ProposalState, Severity},
 };
 
 /// The most proposals of a tenant that nobody decided about.
@@ -117,80 +113,26 @@ pub fn is_same_rule(tested: &Meaning, proposed: &Meaning) -> bool {
     bare(tested) == bare(proposed)
 }
 
-/// What a lesson is about, as far as a rule is drafted of it.
-#[derive(Debug, Clone, Copy)]
-pub struct Taught<'a> {
-    /// The lesson.
-    pub lesson_id: &'a str,
-    /// What it is about.
-    pub kind: LessonType,
-    /// How bad.
-    pub severity: Option<Severity>,
-    /// The agent; empty: not known.
-    pub agent_id: &'a str,
-    /// NEAR_THRESHOLD: what is near its limit.
-    pub metric: &'a str,
-    /// NEAR_THRESHOLD: what was used.
-    pub current: i64,
-}
-
-impl Taught<'_> {
-    /// What a proposal of it answers to, unless somebody says otherwise.
-    #[must_use]
-    pub fn kind(&self) -> ProposalKind {
-        match (self.kind, self.metric) {
-            (LessonType::Failure, _) => ProposalKind::FailurePattern,
-            (LessonType::NearThreshold, "COST" | "TOKENS") => ProposalKind::CostSpike,
-            (LessonType::NearThreshold, "TIME") => ProposalKind::Timeout,
-            (LessonType::NearThreshold, "RATE" | "STEPS") => ProposalKind::RateLimit,
-            _ => ProposalKind::Custom,
-        }
-    }
-
-    /// The rule that it suggests; none: it suggests none that can be written down without somebody.
-    #[must_use]
-    pub fn draft(&self) -> Option<Content> {
-        let (reason, condition, mode) = match self.kind {
-            LessonType::Failure => {
-                let bad = matches!(self.severity, Some(Severity::Critical | Severity::High));
-                let mode = if bad { Mode::Block } else { Mode::Warn };
-                ("FAILS_AGAIN", "context.totals.failures >= 3".to_owned(), mode)
-            }
-            LessonType::NearThreshold => ("NEAR_ITS_LIMIT", self.near()?, Mode::Warn),
-            LessonType::CriticalSuccess => return None,
-        };
-        let principal = if self.agent_id.is_empty() {
-            "principal".to_owned()
-        } else {
-            format!("principal == Runspine::Agent::{}", quoted(self.agent_id))
-        };
-        let slug = format!("lesson-{}", self.lesson_id);
-        let cedar = format!(
-            "@id(\"{slug}\")\n@reason(\"{reason}\")\n@origin({})\n\
-             forbid ({principal}, action in Runspine::Action::\"step\", resource)\nwhen {{ {condition} }};\n",
-            quoted(self.lesson_id)
-        );
-        Some(Content { slug, cedar, mode: Some(mode), ..Content::default() })
-    }
-
-    fn near(&self) -> Option<String> {
-        let used = BTreeMap::from([
-            ("COST", "context.totals.cost_microusd + context.estimate.cost_microusd"),
-            ("STEPS", "context.totals.steps"),
-            ("TIME", "context.run.elapsed_ms"),
-            ("TOKENS", "context.totals.tokens"),
-        ]);
-        used.get(self.metric).map(|used| format!("{used} > {}", warn_at(self.current)))
-    }
+/// The template that a kind of proposal is drafted from, with what is not as the template has it; none: somebody writes it.
+#[must_use]
+pub const fn default_template(
+    kind: ProposalKind,
+) -> Option<(&'static str, &'static [(&'static str, &'static str)])> {
+    Some(match kind {
+        ProposalKind::RetryStorm => ("COOLDOWN", &[]),
+        ProposalKind::CostSpike => ("SPEND_CEILING", &[]),
+        ProposalKind::Timeout => ("SPEND_CEILING", &[("measure", "duration_ms")]),
+        ProposalKind::Crash => ("HARD_STOP", &[]),
+        ProposalKind::RateLimit => ("SLIDING_WINDOW", &[]),
+        ProposalKind::ToolMisuse => ("ESCALATION_REQUIRED", &[]),
+        ProposalKind::FailurePattern => ("ACTION_BLOCK", &[]),
+        ProposalKind::Custom => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        rule::{Identity, meaning_of},
-        words::Mode,
-    };
 
     #[test]
     fn a_proposal_is_decided_once() {
@@ -225,29 +167,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drafted_can_be_activated() {
-        let taught = |kind, metric| Taught {
-            lesson_id: "0198c0de-0000-7000-8000-000000000001",
-            kind,
-            severity: Some(Severity::High),
-            agent_id: "agent \"1\"",
-            metric,
-            current: 1_000,
-        };
-        let lessons = [
-            taught(LessonType::Failure, ""),
-            taught(LessonType::NearThreshold, "COST"),
-            taught(LessonType::NearThreshold, "STEPS"),
-            taught(LessonType::NearThreshold, "TIME"),
-            taught(LessonType::NearThreshold, "TOKENS"),
-        ];
-        for lesson in lessons {
-            let content = lesson.draft().unwrap();
-            let identity = Identity { rule_id: "r", version: 1, tenant: "t" };
-            let meaning = meaning_of(content, identity, Mode::Warn).unwrap();
-            assert!(meaning.check().findings.is_empty(), "{:?}", meaning.check().findings);
+    fn every_kind_but_one_has_its_template() {
+        let mut v = runspine_errors::Violations::new();
+        for kind in ProposalKind::ALL.iter().filter(|k| **k != ProposalKind::Custom) {
+            let (id, given) = default_template(*kind).unwrap();
+            let template = crate::template::find(id).unwrap();
+            let of = |(name, value): &(&str, &str)| ((*name).to_owned(), vec![(*value).to_owned()]);
+            let mut given: Vec<_> = given.iter().map(of).collect();
+            // What has no default, somebody has to say.
+            for p in template.parameters().filter(|p| p.default.is_empty()) {
+                given.push((p.name.to_owned(), p.example.iter().map(|e| (*e).to_owned()).collect()));
+            }
+            template.values(&given, &mut v, "a");
         }
-        assert!(taught(LessonType::CriticalSuccess, "").draft().is_none());
-        assert!(taught(LessonType::NearThreshold, "RATE").draft().is_none());
+        assert!(v.is_empty());
+        assert_eq!(default_template(ProposalKind::Custom), None);
     }
 }

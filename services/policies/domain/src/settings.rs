@@ -6,6 +6,7 @@ use runspine_errors::{Fault, Violations, mesh};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    approval::Defaults,
     facts::{Arguments, StepQuestion},
     words::{ArgumentType, Mode, Profile, ResourceType},
 };
@@ -45,6 +46,9 @@ pub type ToolArguments = BTreeMap<String, Selected>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// The terms of an approval that no rule states.
+    #[serde(default, skip_serializing_if = "Defaults::is_default")]
+    pub approval_defaults: Defaults,
     /// Adds the grant `sys.baseline`.
     pub baseline_grant: bool,
     /// Mode of a restriction made without one.
@@ -74,6 +78,7 @@ impl Settings {
     #[must_use]
     pub fn of(profile: Profile) -> Self {
         Self {
+            approval_defaults: Defaults::default(),
             baseline_grant: profile != Profile::Strict,
             default_rule_mode: Mode::Warn,
             inspection: Inspection::default(),
@@ -115,6 +120,7 @@ impl Settings {
         let most =
             "at most 1,000 tools of 1 to 256 characters, with at most 64 keys of 1 to 128 characters each";
         v.require(fits, "settings.selected_arguments", "OUT_OF_RANGE", most);
+        self.approval_defaults.check(&mut v, "settings.approval_defaults");
         v.into_result(&mesh::FIELD_INVALID)?;
         crate::rule::check_protected(profile == Profile::Strict && self.baseline_grant, operator)
     }

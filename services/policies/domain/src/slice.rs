@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use runspine_types::Digest;
 
 use crate::{
+    approval,
     compile::{CompiledRule, CompiledSnapshot, Place, key},
     entities::{self, FactsError},
     facts::{Principal, Question, Resource, Run},
@@ -24,6 +25,10 @@ pub const MAX_SLICE: usize = 500;
 pub struct Slice {
     /// The rules in it, by rule id.
     pub rules: Vec<Arc<CompiledRule>>,
+    /// Where each of them stands in the snapshot.
+    pub places: Vec<u32>,
+    /// The terms of an approval that its rules do not state.
+    pub approvals: approval::Defaults,
     /// Heads of monitors that can match, in the order of their rules.
     pub heads: Vec<Hit>,
     /// Monitors whose values the conditions may read.
@@ -119,6 +124,8 @@ impl CompiledSnapshot {
         Ok(Slice {
             heads: self.heads(action, p, resource),
             read: self.read_by(&rules, p),
+            places: found.iter().map(|i| u32::try_from(*i).unwrap_or(u32::MAX)).collect(),
+            approvals: self.settings.approval_defaults,
             rules,
             trusts_heads,
             entities: entities::prepared(action, p, resource)?,

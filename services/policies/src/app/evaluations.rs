@@ -7,6 +7,7 @@ use prost::Message as _;
 use runspine_db::Tx;
 use runspine_errors::{Fault, mesh};
 use runspine_policies_domain::{
+    checked,
     facts::{EndQuestion, Question, Run},
     reasons,
     run_evaluation::{self, Counts},
@@ -115,6 +116,7 @@ impl App {
             moment: Moment::RunEnd,
             monitors: glance.book.values(&glance.read, Place { principal, step: NO_STEP, now: now.0 }),
             withdrawn: Vec::new(),
+            deferrals: None,
             lost: glance.lost,
         };
         let ruling = self.judge(asked, &Ok(compiled), 0).ruling;
@@ -224,7 +226,10 @@ async fn count(
     at: Micros,
 ) -> Result<pb::Evaluation, Fault> {
     let sums: DecisionSums = evaluations::sums(tx, run_key).await?;
-    let (rules, advisories) = evaluations::enforced(tx, run_key).await?;
+    let (enforced, advisories) = evaluations::enforced(tx, run_key).await?;
+    let packs = evaluations::checked(tx, run_key).await?;
+    // Decisions from before it was kept tell only of the rules that matched.
+    let rules = checked::distinct(packs.iter().map(|pack| pack.as_ref())).max(enforced);
     let (violations, violation_code) = evaluations::violations(tx, run_key).await?;
     let (recorded, covered) = evaluations::coverage(tx, run_key).await?;
     let outcome = run_evaluation::outcome(&Counts {

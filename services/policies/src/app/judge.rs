@@ -6,7 +6,7 @@ use bytes::Bytes;
 use runspine_policies_domain::{
     compile::CompiledSnapshot,
     decide::{self, Ruling},
-    evaluate::evaluate,
+    evaluate::{Said, evaluate},
     facts::{ApprovalFacts, Bypass, Inputs, Question, Run, inputs_digest},
     slice::{Bound, resource_of},
     words::{Directive, Failure, Moment, Profile},
@@ -33,6 +33,8 @@ pub(crate) struct Asked<'a> {
     pub monitors: BTreeMap<String, i64>,
     /// Steps that were allowed here and denied after all.
     pub withdrawn: Vec<u32>,
+    /// How often the question was put off; none: not more often than it was put.
+    pub deferrals: Option<u32>,
     /// The state of a sequence rule can't be used.
     pub lost: bool,
 }
@@ -48,6 +50,7 @@ pub(crate) struct Judged {
     pub bypass: Option<Bypass>,
     pub monitors: BTreeMap<String, i64>,
     pub withdrawn: Vec<u32>,
+    pub deferrals: Option<u32>,
 }
 
 impl App {
@@ -62,6 +65,7 @@ impl App {
         let inputs = Inputs {
             approval: asked.approval,
             bypass: asked.bypass,
+            deferrals: asked.deferrals,
             format: 1,
             monitors: asked.monitors,
             now: asked.now.0,
@@ -92,6 +96,7 @@ impl App {
             bypass: inputs.bypass,
             monitors: inputs.monitors,
             withdrawn: inputs.withdrawn,
+            deferrals: inputs.deferrals,
         }
     }
 
@@ -110,7 +115,7 @@ impl App {
             metrics::slice(was_kept);
             evaluate(&slice, inputs)
         });
-        let candidates = said.as_ref().map_or(0, |said| said.candidates);
+        let candidates = said.as_ref().map_or(0, Said::candidates);
         metrics::evaluated(started.elapsed(), candidates);
         match said {
             Ok(_) if started.elapsed() > self.budget => {

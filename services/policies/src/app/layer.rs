@@ -117,7 +117,60 @@ fn state_json(digest: &[u8]) -> String {
     text.map_or_else(String::new, |hex| format!("{{\"active_snapshot\":\"{hex}\"}}"))
 }
 
+/// Snapshots of one pass.
+const MOST: i64 = 100;
+/// How long a snapshot is kept ready after another took its place, microseconds: 90 days.
+const KEPT: i64 = 90 * 86_400_000_000;
+
 impl App {
+    /// Builds the snapshots of tenants that a change of the mesh's rules left behind: how many. One that can't be built
+    /// keeps no other one waiting; its tenant is told at the next need.
+    pub(crate) async fn follow_mesh(&self) -> Result<usize, Fault> {
+        let (profile, at, mut done) = (self.profile, self.now(), 0);
+        for tenant in snapshots::behind(self.db.read(), MOST).await? {
+            let who = Who::of_the_mesh(&tenant);
+            let rebuilt = self.db.write("policies.follow_mesh", move |tx| {
+                Box::pin(async move { rebuild(tx, &who, profile, at, false).await })
+            });
+            match rebuilt.await {
+                Ok(_) => done += 1,
+                Err(fault) if fault.is(&reasons::SNAPSHOT_INVALID) => {
+                    tracing::warn!(%fault, tenant, "a snapshot is not what the mesh's rules make of it");
+                }
+                Err(fault) => return Err(fault),
+            }
+            self.cache.forget_active(&tenant);
+        }
+        Ok(done)
+    }
+
+    /// Archives snapshots that were superseded 90 days ago and that no live run is bound to: how many. Their bytes stay;
+    /// their compiled form is dropped.
+    pub(crate) async fn archive_old_snapshots(&self) -> Result<usize, Fault> {
+        let at = self.now();
+        let before = Micros(at.0.saturating_sub(KEPT));
+        let old = snapshots::outlived(self.db.read(), before, MOST).await?;
+        let archived = self.db.write("policies.archive_snapshots", move |tx| {
+            Box::pin(async move {
+                let mut archived = Vec::new();
+                for (tenant, key) in old {
+                    let row = snapshots::by_key(tx, &tenant, key).await?;
+                    let superseded = SnapshotState::Superseded.code();
+                    // What came into force again in between stays as it is.
+                    let Some(row) = row.filter(|row| row.state == superseded) else { continue };
+                    let reason = "nobody was judged by it for 90 days";
+                    snapshots::insert_transition(tx, key, row.state, SnapshotState::Archived, reason, at)
+                        .await?;
+                    archived.push(row.digest);
+                }
+                Ok(archived)
+            })
+        });
+        let archived: Vec<Digest> = archived.await?;
+        archived.iter().for_each(|digest| self.cache.forget_snapshot(*digest));
+        Ok(archived.len())
+    }
+
     /// The snapshot that a run started now is judged by, compiled.
     pub(crate) async fn active(&self, who: &Who) -> Result<Active, Fault> {
         if let Some(active) = self.cache.active(&who.tenant) {

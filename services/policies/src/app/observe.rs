@@ -153,6 +153,7 @@ impl App {
             moment: Moment::StepEnd,
             monitors: book.all_values(Place { now: under.now.0, ..place }),
             withdrawn: Vec::new(),
+            deferrals: None,
             lost: false,
         };
         // A snapshot that can't be used is told by the decision that follows, not by every fact.
@@ -196,6 +197,7 @@ impl App {
             moment: Moment::StepStart,
             monitors: BTreeMap::new(),
             withdrawn: Vec::new(),
+            deferrals: None,
             lost: false,
         };
         self.judge(asked, &Ok(Arc::clone(snapshot)), 0).ruling.hits

@@ -62,7 +62,7 @@ pub(crate) fn told(who: &Who, p: &PreventionRow) -> OutboxEvent {
     event(who, "PreventionRecorded", about, &data, p.at)
 }
 
-fn present(p: &PreventionRow) -> pb::Prevention {
+pub(super) fn present(p: &PreventionRow) -> pb::Prevention {
     pb::Prevention {
         prevention_id: p.prevention_id.clone(),
         rule_id: p.rule_id.clone(),

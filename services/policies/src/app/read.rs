@@ -14,7 +14,9 @@ use runspine_types::{Digest, Micros, PLATFORM_TENANT};
 
 use super::{App, Who, rules, step::decoded, unreadable};
 use crate::store::{
+    approvals::{self, ApprovalRow},
     lists::{self, BodyRow, DecisionRow, EnforcementRow, Filter},
+    preventions::{self, PreventionRow},
     rules::{HEAD, HeadRow, TRANSITIONS, TransitionRow, VERSION, VERSIONS, VersionRow},
     runs,
     snapshots::SnapshotRow,
@@ -300,8 +302,20 @@ impl App {
             of_run("r.tenant_id").fetch(read, lists::ENFORCEMENT, "e.id", limit).await?;
         let counts: Vec<CountRow> = of_run("r.tenant_id").fetch(read, COUNTS, "1", 1).await?;
         let observed: Vec<(u32,)> = of_run("r.tenant_id").fetch(read, OBSERVED, "1", 1).await?;
+        let of_record = |tenant: &'static str, run: &'static str, attempt_is: &'static str| {
+            let filter = Filter::tenant(tenant, &who.tenant).and(run, run_id);
+            filter.and_if(attempt_is, (attempt > 0).then_some(attempt))
+        };
+        let prevented: Vec<PreventionRow> = of_record("p.tenant_id", "p.run_id =", "p.attempt =")
+            .fetch(read, preventions::PREVENTION, "p.id", limit)
+            .await?;
+        let approvals: Vec<ApprovalRow> = of_record("a.tenant_id", "a.run_id =", "a.attempt =")
+            .fetch(read, approvals::APPROVAL, "a.id", limit)
+            .await?;
+        let now = self.now();
         let most = usize::try_from(EVIDENCE_ROWS).unwrap_or(usize::MAX);
-        let complete = [decisions.len(), violations.len(), enforced.len()].iter().all(|n| *n <= most);
+        let lengths = [decisions.len(), violations.len(), enforced.len(), prevented.len(), approvals.len()];
+        let complete = lengths.iter().all(|n| *n <= most);
         let decisions: Result<Vec<_>, Fault> =
             decisions.into_iter().take(most).map(|r| Ok(kept(r)?.decision)).collect();
         let violations: Result<Vec<_>, Fault> = violations
@@ -317,6 +331,8 @@ impl App {
             counts: counts.into_iter().next().map(CountRow::message),
             steps_observed: observed.first().map_or(0, |(n,)| *n),
             complete,
+            preventions: prevented.iter().take(most).map(super::preventions::present).collect(),
+            approvals: approvals.iter().take(most).map(|r| super::approval::present(r, now)).collect(),
         })
     }
 

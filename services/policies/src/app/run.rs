@@ -39,8 +39,10 @@ pub(crate) struct AskRun {
     pub decision_id: String,
     pub principal: Principal,
     pub question: StartQuestion,
-    /// Its taints are those of the parent run.
+    /// Its taints are labels that it begins with, besides those of the parent run.
     pub run: Run,
+    /// The run that spawned it; empty: none.
+    pub parent_run_id: String,
     /// The approval that it names; empty: none.
     pub approval_id: String,
     pub now: Option<Micros>,
@@ -59,6 +61,7 @@ struct Under {
 impl App {
     /// Decides the start of a run, durably.
     pub(crate) async fn evaluate_run(&self, who: &Who, ask: &AskRun) -> Result<Bytes, Fault> {
+        let ask = &self.inherited(who, ask).await?;
         for _ in 0..TRIES {
             let under = self.under(who, ask).await?;
             let item = self.prepare_run(who, ask, &under).await?;
@@ -83,6 +86,24 @@ impl App {
             }
         }
         Err(contended())
+    }
+
+    /// The question with the labels of the parent run. What they were when the attempt was bound stays with it.
+    async fn inherited(&self, who: &Who, ask: &AskRun) -> Result<AskRun, Fault> {
+        let mut ask = ask.clone();
+        let (run_id, attempt) = (ask.attempt.run_id.as_str(), ask.attempt.attempt);
+        if ask.parent_run_id.is_empty()
+            || runs::read(self.db.read(), &who.tenant, run_id, attempt).await?.is_some()
+        {
+            return Ok(ask);
+        }
+        if let Some(taints) = runs::taints(self.db.read(), &who.tenant, &ask.parent_run_id).await? {
+            let taints: Vec<String> = serde_json::from_str(&taints).map_err(super::unreadable)?;
+            ask.run.taints.extend(taints);
+            ask.run.taints.sort();
+            ask.run.taints.dedup();
+        }
+        Ok(ask)
     }
 
     async fn under(&self, who: &Who, ask: &AskRun) -> Result<Under, Fault> {
@@ -133,6 +154,7 @@ impl App {
             moment: Moment::RunStart,
             monitors: glance.book.values(&glance.read, place),
             withdrawn: Vec::new(),
+            deferrals: self.deferrals(run_key, None, ask.question.ask).await?,
             lost: glance.lost,
         };
         let decision_id = if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() };
@@ -156,7 +178,7 @@ impl App {
             snapshot: active.compiled.digest,
             profile: ask.profile.code(),
             config_digest: who.config_digest.clone(),
-            principal: &under.bound.principal.agent.id,
+            principal: &under.bound.principal,
             resource: &under.bound.principal.project.id,
             at,
         };

@@ -7,7 +7,8 @@ use contracts_policies::v1 as pb;
 use runspine_db::OutboxEvent;
 use runspine_errors::{Fault, mesh};
 use runspine_policies_domain::{
-    decide::Ruling,
+    checked,
+    decide::{MAX_DEFERRALS, Ruling},
     facts::{Bypass, Question, Run, StepQuestion, check_step},
     reasons,
     sequence::{Book, Place as StepPlace},
@@ -28,7 +29,10 @@ use super::{
 };
 use crate::{
     present::{self, Identity},
-    store::hot::{Answer, Decided, Enforced, Item, Out, Raised},
+    store::{
+        hot::{Answer, Decided, Enforced, Item, Out, Raised},
+        runs,
+    },
 };
 
 /// How often a decision is made again because the run changed under it.
@@ -117,6 +121,20 @@ impl App {
         Err(contended())
     }
 
+    /// How often a question was put off, where that can matter: it was put oftener still. `step` none: about the start.
+    pub(crate) async fn deferrals(
+        &self,
+        run_key: i64,
+        step: Option<u32>,
+        ask: u32,
+    ) -> Result<Option<u32>, Fault> {
+        if ask < MAX_DEFERRALS {
+            return Ok(None);
+        }
+        let counted = runs::deferrals(self.db.read(), run_key, step.map_or(-1, i64::from)).await?;
+        Ok(Some(counted))
+    }
+
     /// Hands a decision to the store. Who waits for the states that it holds goes on as soon as it stands in the queue.
     async fn hand_in(&self, item: Item, desk: Desk) -> Result<Out, Fault> {
         let mut stored = Box::pin(self.steps.submit(item));
@@ -172,6 +190,8 @@ impl App {
         told_run.taints.dedup();
         let observed_directive = observed.directive.unwrap_or(Directive::Continue);
         let values = desk.book.values(&desk.read, step_place);
+        let step_index = ask.question.step_index;
+        let deferrals = self.deferrals(handle.run_key, Some(step_index), ask.question.ask).await?;
         let asked = |lost: bool| Asked {
             bound: &handle.bound,
             digest: handle.digest,
@@ -185,6 +205,7 @@ impl App {
             moment: Moment::StepStart,
             monitors: values.clone(),
             withdrawn: ask.withdrawn.clone(),
+            deferrals,
             lost,
         };
         let decision_id = if ask.decision_id.is_empty() { new_id() } else { ask.decision_id.clone() };
@@ -214,7 +235,7 @@ impl App {
             snapshot: handle.digest,
             profile: ask.profile.code(),
             config_digest: who.config_digest.clone(),
-            principal: &handle.bound.principal.agent.id,
+            principal: &handle.bound.principal,
             resource: &ask.question.resource.id,
             at,
         };
@@ -242,8 +263,7 @@ impl App {
         item.approval = approval;
         item.monitors = desk.moved();
         item.events = events;
-        let step_index = i64::from(ask.question.step_index);
-        let decided = decided(&decision, &judged, step_index, ask.request, answer);
+        let decided = decided(&decision, &judged, i64::from(step_index), ask.request, answer);
         item.decision = Some(Decided { preventions: prevented, ..decided });
         Ok(Prepared { item, taints: after, desk })
     }
@@ -280,6 +300,7 @@ pub(crate) fn decided(
         request_digest: request,
         inputs_digest: judged.inputs_digest,
         inputs: judged.inputs.clone(),
+        rules: checked::pack(&r.checked).into(),
         enforcements: r
             .matches
             .iter()
@@ -296,7 +317,8 @@ pub(crate) fn decided(
     }
 }
 
-/// What is told of a decision: denials, degradations, and enforcements that changed what the agent may do.
+/// What is told of a decision: denials, degradations, enforcements that changed what the agent may do, and to whom the
+/// rules want it told.
 pub(crate) fn decision_events(who: &Who, d: &pb::Decision, r: &Ruling, at: Micros) -> Vec<OutboxEvent> {
     let about = |entity_type: &'static str, entity_id: &str, reason: &str| About {
         entity_type,
@@ -340,6 +362,16 @@ pub(crate) fn decision_events(who: &Who, d: &pb::Decision, r: &Ruling, at: Micro
             action: m.action.code(),
         };
         out.push(event(who, "EnforcementRecorded", about("rule", &m.rule_id, &m.code), &data, at));
+    }
+    for channel in r.obligations.iter().filter(|o| o.name == "notify").flat_map(|o| &o.args) {
+        let data = pb::NotificationRequested {
+            channel_id: channel.clone(),
+            decision_id: d.decision_id.clone(),
+            verdict: d.verdict,
+            code: present::primary_code(r),
+        };
+        let about = about("decision", &d.decision_id, &data.code);
+        out.push(event(who, "NotificationRequested", about, &data, at));
     }
     out
 }

@@ -190,5 +190,12 @@ fn ask_convert(r: &pb::ConvertLessonRequest) -> Result<AskConvert, Fault> {
     v.require(r.kind == 0 || kind.is_some(), "kind", "ENUM_UNKNOWN", "a known kind");
     v.into_result(&mesh::FIELD_INVALID)?;
     let body = r.body.clone().map(|body| proposals::body(Some(body))).transpose()?;
-    Ok(AskConvert { kind, body })
+    let of_kind = kind.filter(|_| body.is_none()).and_then(|kind| {
+        let slug = format!("lesson-{}", r.lesson_id);
+        let template = pb::TemplateBody { learned_from: r.lesson_id.clone(), ..pb::TemplateBody::default() };
+        let asked = pb::RuleContent { slug, template: Some(template), ..pb::RuleContent::default() };
+        // A template with a place that only a person can fill makes nothing.
+        proposals::body(Some(proposals::drafted(kind, "", asked).0)).ok()
+    });
+    Ok(AskConvert { kind, body, of_kind })
 }

@@ -177,6 +177,7 @@ pub(super) fn ask_run(who: &Who, r: &pb::EvaluateRunRequest) -> Result<AskRun, F
     let attempt = attempt(&mut v, &r.run_id, r.attempt);
     optional_id(&mut v, "decision_id", &r.decision_id);
     optional_id(&mut v, "approval_id", &r.approval_id);
+    optional_id(&mut v, "parent_run_id", &r.parent_run_id);
     let principal = principal(&mut v, who, r);
     let goal_digest = optional_digest(&mut v, "goal_digest", &r.goal_digest);
     let requested = estimate(&mut v, "requested", r.requested.as_ref());
@@ -201,6 +202,7 @@ pub(super) fn ask_run(who: &Who, r: &pb::EvaluateRunRequest) -> Result<AskRun, F
         principal,
         question,
         run,
+        parent_run_id: r.parent_run_id.clone(),
         approval_id: r.approval_id.clone(),
         now: runspine_rpc::optional_micros(r.now.as_ref()),
         profile,

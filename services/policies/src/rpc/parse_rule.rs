@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use contracts_policies::v1 as pb;
 use runspine_errors::{Fault, Violations, mesh};
 use runspine_policies_domain::{
+    approval::Defaults,
     rule::Content,
     settings::{Inspection, Selected, Settings, ToolArguments},
     template::Expanded,
-    words::{ArgumentType, Category, Mode, RuleType, Scope},
+    words::{ApprovalLevel, ArgumentType, Category, Mode, RuleType, Scope},
 };
 
 use crate::{present_sequence, present_template};
@@ -82,7 +83,9 @@ pub(super) fn body(r: pb::ValidateRuleRequest, slug: &str) -> Result<(Expanded, 
     v.into_result(&mesh::FIELD_INVALID)?;
     let body = match (sequence, template) {
         (Some(body), _) => Expanded::Sequence(Box::new(body)),
-        (None, Some((template, origin))) => template.expand(slug, &origin.arguments),
+        (None, Some((template, origin))) => {
+            template.expand(slug, &origin.arguments).learned_from(&origin.learned_from)
+        }
         (None, None) => Expanded::Cedar(r.cedar),
     };
     if let Expanded::Sequence(body) = &body {
@@ -110,9 +113,11 @@ pub(super) fn settings(s: Option<pb::PolicySettings>) -> Result<Settings, Fault>
     let s = s.unwrap_or_default();
     let mode = word(&mut v, "settings.default_rule_mode", s.default_rule_mode, Mode::from_code);
     let selected_arguments = selected(&mut v, s.selected_arguments);
+    let approval_defaults = approval_defaults(&mut v, s.approval_defaults.unwrap_or_default());
     v.into_result(&mesh::FIELD_INVALID)?;
     let i = s.inspection.unwrap_or_default();
     Ok(Settings {
+        approval_defaults,
         baseline_grant: s.baseline_grant,
         default_rule_mode: mode.unwrap_or(Mode::Warn),
         inspection: Inspection {
@@ -126,6 +131,20 @@ pub(super) fn settings(s: Option<pb::PolicySettings>) -> Result<Settings, Fault>
         require_proposal: s.require_proposal,
         selected_arguments,
     })
+}
+
+/// What is not stated is as nobody set it.
+fn approval_defaults(v: &mut Violations, asked: pb::ApprovalDefaults) -> Defaults {
+    let plain = Defaults::default();
+    let or = |asked: i64, default: i64| if asked == 0 { default } else { asked };
+    let level = word(v, "settings.approval_defaults.level", asked.level, ApprovalLevel::from_code);
+    Defaults {
+        escalates_s: or(asked.escalates_s, plain.escalates_s),
+        expires_s: or(asked.expires_s, plain.expires_s),
+        level: level.unwrap_or(plain.level),
+        quorum: if asked.quorum == 0 { plain.quorum } else { asked.quorum },
+        use_within_s: or(asked.use_within_s, plain.use_within_s),
+    }
 }
 
 fn selected(v: &mut Violations, tools: Vec<pb::ToolArguments>) -> BTreeMap<String, ToolArguments> {

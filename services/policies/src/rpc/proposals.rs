@@ -5,6 +5,7 @@ use contracts_policies::v1::proposal_service_server::ProposalService;
 use prost::Message as _;
 use runspine_errors::{Fault, Violations, mesh};
 use runspine_policies_domain::{
+    proposal::default_template,
     rule::Content,
     words::{ProposalKind, ProposalState},
 };
@@ -70,9 +71,12 @@ impl ProposalService for Rpc {
     ) -> Result<Response<pb::CheckEligibilityResponse>, Status> {
         let (who, r) = self.open(request)?;
         let mut v = Violations::new();
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        let fits = r.pattern_signature.len() == 64 && r.pattern_signature.bytes().all(hex);
-        v.require(fits, "pattern_signature", "ID_INVALID", "64 characters of lower-case hex");
+        v.require(
+            is_signature(&r.pattern_signature),
+            "pattern_signature",
+            "ID_INVALID",
+            "64 characters of lower-case hex",
+        );
         answer(match v.into_result(&mesh::FIELD_INVALID) {
             Ok(()) => self.app.eligible(&who, &r.pattern_signature).await,
             Err(fault) => Err(fault),
@@ -155,6 +159,11 @@ pub(super) fn body(asked: Option<pb::RuleContent>) -> Result<(pb::RuleContent, C
     Ok((body, content))
 }
 
+/// Whether a text names a pattern.
+fn is_signature(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
 fn id(proposal_id: &str) -> Result<(), Fault> {
     let mut v = Violations::new();
     v.require(is_uuid_v7(proposal_id), "proposal_id", "ID_INVALID", "a UUIDv7");
@@ -186,10 +195,14 @@ fn wish(r: &pb::CreateProposalRequest) -> Result<Wish, Fault> {
     v.require(fits, "source_id", "OUT_OF_RANGE", "at most 128 characters, with source_kind and only then");
     let named = r.source_run_id.is_empty() || is_uuid_v7(&r.source_run_id);
     v.require(named, "source_run_id", "ID_INVALID", "a UUIDv7, or empty");
+    let fits = r.pattern_signature.is_empty() || is_signature(&r.pattern_signature);
+    v.require(fits, "pattern_signature", "ID_INVALID", "64 characters of lower-case hex, or empty");
     v.into_result(&mesh::FIELD_INVALID)?;
-    let (body, content) = body(r.body.clone())?;
+    let kind = kind.unwrap_or(ProposalKind::Custom);
+    let (asked, drafted) = drafted(kind, &r.request_id, r.body.clone().unwrap_or_default());
+    let (body, content) = body(Some(asked))?;
     Ok(Wish {
-        kind: kind.unwrap_or(ProposalKind::Custom),
+        kind,
         name: r.name.clone(),
         rationale: r.rationale.clone(),
         body,
@@ -198,5 +211,30 @@ fn wish(r: &pb::CreateProposalRequest) -> Result<Wish, Fault> {
         source_kind: r.source_kind.clone(),
         source_id: r.source_id.clone(),
         source_run_id: r.source_run_id.clone(),
+        pattern: r.pattern_signature.clone(),
+        drafted,
     })
+}
+
+/// The body that is asked for; where it has none of its own, the default template of the kind is its body.
+pub(super) fn drafted(
+    kind: ProposalKind,
+    request_id: &str,
+    mut body: pb::RuleContent,
+) -> (pb::RuleContent, bool) {
+    let named = body.template.as_ref().is_some_and(|t| !t.template_id.is_empty());
+    let own = !body.cedar.is_empty() || body.sequence.is_some() || named;
+    let Some((id, preset)) = default_template(kind).filter(|_| !own) else { return (body, false) };
+    let template = body.template.get_or_insert_default();
+    template.template_id = id.to_owned();
+    for (name, value) in preset {
+        if !template.arguments.iter().any(|a| a.name == *name) {
+            let (name, values) = ((*name).to_owned(), vec![(*value).to_owned()]);
+            template.arguments.push(pb::TemplateArgument { name, values });
+        }
+    }
+    if body.slug.is_empty() {
+        body.slug = format!("{}-{request_id}", kind.as_str()).to_lowercase().replace('_', "-");
+    }
+    (body, true)
 }

@@ -36,6 +36,8 @@ row! {
         pub version: i64,
         pub approvals: u32,
         pub tenant_id: String,
+        pub use_within_s: i64,
+        pub escalates_s: i64,
     }
 }
 
@@ -85,6 +87,8 @@ impl ApprovalRow {
             escalates_at: self.escalates_at,
             expires_at: self.expires_at,
             use_by: self.use_by,
+            use_within_s: self.use_within_s,
+            escalates_s: self.escalates_s,
         }
     }
 
@@ -113,7 +117,7 @@ macro_rules! select {
             "SELECT a.id, a.approval_id, a.run_key, a.run_id, a.attempt, a.step_index, a.decision_id, ",
             "a.action_digest, a.deed_digest, a.snapshot_digest, a.rules, a.agent_id, a.owner_id, a.human_id, ",
             "a.quorum, a.state, a.level, a.escalations, a.created_at, a.expires_at, a.escalates_at, a.use_by, ",
-            "a.version, a.tenant_id, (SELECT COUNT(*) FROM approval_votes v WHERE v.approval_key = a.id ",
+            "a.version, a.tenant_id, a.use_within_s, a.escalates_s, (SELECT COUNT(*) FROM approval_votes v WHERE v.approval_key = a.id ",
             "AND v.kind = 1) AS approvals FROM approvals a",
             $tail
         )
@@ -194,8 +198,9 @@ pub(crate) async fn rejected(tx: &mut Tx, run_key: i64) -> Result<u32, DbError> 
 pub(crate) async fn insert(tx: &mut Tx, tenant: &str, row: &ApprovalRow) -> Result<Option<i64>, DbError> {
     let sql = "INSERT INTO approvals (tenant_id, approval_id, run_key, run_id, attempt, step_index, decision_id, \
                action_digest, deed_digest, snapshot_digest, rules, agent_id, owner_id, human_id, quorum, state, level, \
-               escalations, created_at, expires_at, escalates_at, use_by, due_at, version) VALUES ($1, $2, $3, $4, $5, \
-               $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, 1) \
+               escalations, created_at, expires_at, escalates_at, use_by, due_at, use_within_s, escalates_s, version) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+               $22, $23, $24, $25, 1) \
                ON CONFLICT DO NOTHING RETURNING id";
     let due = row.approval().due().map_or(NEVER, |(at, _)| at);
     let values = args![
@@ -222,6 +227,8 @@ pub(crate) async fn insert(tx: &mut Tx, tenant: &str, row: &ApprovalRow) -> Resu
         row.escalates_at,
         row.use_by,
         due,
+        row.use_within_s,
+        row.escalates_s,
     ];
     Ok(tx.fetch_optional::<(i64,)>(sql, values).await?.map(|(id,)| id))
 }

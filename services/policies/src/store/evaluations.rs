@@ -85,6 +85,15 @@ pub(crate) async fn enforced(tx: &mut Tx, run_key: i64) -> Result<(u32, u32), Db
     tx.fetch_one(ENFORCED, args![run_key]).await
 }
 
+/// The rules that were evaluated, packed: each pack once.
+pub(crate) const CHECKED: &str =
+    "SELECT DISTINCT rules FROM decisions WHERE run_key = $1 AND rules IS NOT NULL";
+
+pub(crate) async fn checked(tx: &mut Tx, run_key: i64) -> Result<Vec<Bytes>, DbError> {
+    let packs: Vec<(Bytes,)> = tx.fetch_all(CHECKED, args![run_key]).await?;
+    Ok(packs.into_iter().map(|(pack,)| pack).collect())
+}
+
 /// Recorded steps, and those that had a decision.
 pub(crate) async fn coverage(tx: &mut Tx, run_key: i64) -> Result<(u32, u32), DbError> {
     tx.fetch_one(COVERAGE, args![run_key]).await

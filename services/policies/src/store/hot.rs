@@ -71,6 +71,8 @@ pub(crate) struct Decided {
     pub request_digest: Digest,
     pub inputs_digest: Digest,
     pub inputs: Bytes,
+    /// The rules that were evaluated, packed.
+    pub rules: Bytes,
     pub enforcements: Vec<Enforced>,
     pub preventions: Vec<PreventionRow>,
     pub answer: Answer,
@@ -292,6 +294,7 @@ impl Group {
             d.inputs_digest,
             &answer,
             item.at,
+            &d.rules,
         ]);
         self.inputs.push(args![item.run_key, d.step_index, d.ask, d.inputs_digest, &d.inputs]);
         self.preventions.extend(d.preventions.iter().map(|p| (item.tenant.clone(), p.clone())));
@@ -328,6 +331,7 @@ impl Group {
             "inputs_digest",
             "answer",
             "decided_at",
+            "rules",
         ];
         tx.insert_rows("decisions", &decisions, self.decisions, "").await?;
         let inputs = ["run_key", "step_index", "ask", "digest", "bytes"];

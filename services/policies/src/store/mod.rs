@@ -27,6 +27,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         1 => "0001_policies", 2 => "0002_sandbox", 3 => "0003_approvals", 4 => "0004_shadows", 5 => "0005_findings",
         6 => "0006_violation_kinds", 7 => "0007_monitors", 8 => "0008_lessons", 9 => "0009_preventions",
         10 => "0010_health", 11 => "0011_lesson_patterns", 12 => "0012_templates",
+        13 => "0013_drafts",
     ],
     append_only: [
         "rule_versions", "rule_transitions", "snapshots", "snapshot_transitions", "snapshot_recalls",

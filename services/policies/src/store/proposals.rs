@@ -36,6 +36,8 @@ pub(crate) struct Kept<'a> {
     pub kind: i32,
     /// What it was made of; none: nothing.
     pub source: Option<String>,
+    /// The pattern that it answers to; empty: none.
+    pub pattern: &'a str,
     pub run_id: &'a str,
     /// When it expires.
     pub due_at: Micros,
@@ -51,6 +53,13 @@ pub(crate) const REVIEWS: &str = "SELECT revision, outcome, note, backtest_id, a
 
 pub(crate) async fn by_id(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<ProposalRow>, DbError> {
     tx.fetch_optional(BY_ID, args![tenant, id]).await
+}
+
+/// Holds the row of a proposal until the commit: whoever comes for the same waits here, and reads it as it is then.
+pub(crate) async fn hold(tx: &mut Tx, tenant: &str, id: &str) -> Result<(), DbError> {
+    let sql = "UPDATE proposals SET version = version WHERE tenant_id = $1 AND proposal_id = $2";
+    tx.execute(sql, args![tenant, id]).await?;
+    Ok(())
 }
 
 pub(crate) async fn read(read: &Read, tenant: &str, id: &str) -> Result<Option<ProposalRow>, DbError> {
@@ -81,11 +90,25 @@ pub(crate) async fn of_source(
     tx.fetch_optional(sql, args![tenant, source]).await
 }
 
-/// Stores a new proposal; `false` when one was made of the same thing.
+/// The DRAFT of a kind that answers to a pattern.
+pub(crate) const OF_PATTERN: &str = "SELECT id, tenant_id, version, body FROM proposals \
+     WHERE tenant_id = $1 AND pattern = $2 AND kind = $3 AND state = 1 AND pattern <> ''";
+
+pub(crate) async fn of_pattern(
+    tx: &mut Tx,
+    tenant: &str,
+    pattern: &str,
+    kind: i32,
+) -> Result<Option<ProposalRow>, DbError> {
+    tx.fetch_optional(OF_PATTERN, args![tenant, pattern, kind]).await
+}
+
+/// Stores a new proposal; `false` when one was made of the same thing, or answers to the same pattern.
 pub(crate) async fn insert(tx: &mut Tx, tenant: &str, p: Kept<'_>) -> Result<bool, DbError> {
-    let sql = "INSERT INTO proposals (tenant_id, proposal_id, state, kind, source, run_id, version, body, due_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8) ON CONFLICT DO NOTHING";
-    let values = args![tenant, p.proposal_id, p.state, p.kind, p.source, p.run_id, p.body, p.due_at];
+    let sql = "INSERT INTO proposals (tenant_id, proposal_id, state, kind, source, pattern, run_id, version, body, due_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9) ON CONFLICT DO NOTHING";
+    let values =
+        args![tenant, p.proposal_id, p.state, p.kind, p.source, p.pattern, p.run_id, p.body, p.due_at];
     Ok(tx.execute(sql, values).await? == 1)
 }
 

@@ -56,6 +56,29 @@ pub(crate) async fn in_tx(
     tx.fetch_optional(RUN, args![tenant, run_id, attempt]).await
 }
 
+/// The latest attempt of a run that is bound; 0: none.
+pub(crate) async fn latest_attempt(tx: &mut Tx, tenant: &str, run_id: &str) -> Result<u32, DbError> {
+    let sql = "SELECT COALESCE(MAX(attempt), 0) FROM run_states WHERE tenant_id = $1 AND run_id = $2";
+    Ok(tx.fetch_one::<(u32,)>(sql, args![tenant, run_id]).await?.0)
+}
+
+pub(crate) const TAINTS: &str = "SELECT taints FROM run_states WHERE tenant_id = $1 AND run_id = $2 ORDER BY attempt DESC \
+     LIMIT 1";
+
+/// The labels that the latest attempt of a run has gained, as stored; none: it is not bound.
+pub(crate) async fn taints(read: &Read, tenant: &str, run_id: &str) -> Result<Option<String>, DbError> {
+    Ok(read.fetch_optional::<(String,)>(TAINTS, args![tenant, run_id]).await?.map(|(taints,)| taints))
+}
+
+pub(crate) const DEFERRALS: &str =
+    "SELECT COUNT(*) FROM decisions WHERE run_key = $1 AND step_index = $2 AND verdict = 5";
+
+/// How often a question was put off; step -1: that about the start.
+pub(crate) async fn deferrals(read: &Read, run_key: i64, step: i64) -> Result<u32, DbError> {
+    let count: Option<(u32,)> = read.fetch_optional(DEFERRALS, args![run_key, step]).await?;
+    Ok(count.map_or(0, |(n,)| n))
+}
+
 /// The latest answer about a step.
 pub(crate) async fn answer(read: &Read, run_key: i64, step: u32) -> Result<Option<AnswerRow>, DbError> {
     read.fetch_optional(ANSWER, args![run_key, step]).await

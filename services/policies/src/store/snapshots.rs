@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use runspine_db::{DbError, Read, Tx, args, row};
 use runspine_policies_domain::words::SnapshotState;
-use runspine_types::{Digest, Micros};
+use runspine_types::{Digest, Micros, PLATFORM_TENANT};
 
 row! {
     /// A snapshot with its state.
@@ -119,6 +119,26 @@ pub(crate) async fn live_runs(tx: &mut Tx, key: i64) -> Result<u32, DbError> {
     let sql = "SELECT COUNT(*) FROM run_states r WHERE r.snapshot_key = $1 AND NOT EXISTS (SELECT 1 FROM \
                evaluations e WHERE e.tenant_id = r.tenant_id AND e.run_id = r.run_id AND e.attempt = r.attempt)";
     Ok(tx.fetch_one::<(u32,)>(sql, args![key]).await?.0)
+}
+
+/// Tenants whose snapshot was built from other rules of the mesh than those in force.
+pub(crate) const BEHIND: &str = "SELECT l.tenant_id FROM layers l JOIN layers m ON m.tenant_id = $1 \
+     WHERE l.tenant_id <> $1 AND l.mesh_version <> m.version ORDER BY l.tenant_id LIMIT $2";
+
+pub(crate) async fn behind(read: &Read, most: i64) -> Result<Vec<String>, DbError> {
+    let found: Vec<(String,)> = read.fetch_all(BEHIND, args![PLATFORM_TENANT, most]).await?;
+    Ok(found.into_iter().map(|(tenant,)| tenant).collect())
+}
+
+/// Superseded before a time, and no attempt without an evaluation is bound to it.
+pub(crate) const OUTLIVED: &str = "SELECT s.tenant_id, s.id FROM snapshots s JOIN snapshot_transitions t \
+     ON t.id = (SELECT MAX(l.id) FROM snapshot_transitions l WHERE l.snapshot_key = s.id) \
+     WHERE t.to_state = 2 AND t.at <= $1 AND NOT EXISTS (SELECT 1 FROM run_states r WHERE r.snapshot_key = s.id \
+     AND NOT EXISTS (SELECT 1 FROM evaluations e WHERE e.tenant_id = r.tenant_id AND e.run_id = r.run_id \
+     AND e.attempt = r.attempt)) ORDER BY s.id LIMIT $2";
+
+pub(crate) async fn outlived(read: &Read, before: Micros, most: i64) -> Result<Vec<(String, i64)>, DbError> {
+    read.fetch_all(OUTLIVED, args![before, most]).await
 }
 
 /// A recall to store.

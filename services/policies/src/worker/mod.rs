@@ -4,3 +4,4 @@ pub(crate) mod approvals;
 pub(crate) mod backtests;
 pub(crate) mod learning;
 pub(crate) mod shadows;
+pub(crate) mod snapshots;

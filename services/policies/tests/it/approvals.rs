@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Kind of actor, id, owner of the credential, role.
-type Person = (i32, &'static str, &'static str, &'static str);
+pub type Person = (i32, &'static str, &'static str, &'static str);
 
 const ADMIN: Person = (1, "bea", "", "ADMIN");
 const OWNER: Person = (1, "otto", "", "OWNER");
@@ -50,16 +50,16 @@ impl House {
         self.step(asked).await.unwrap().decision.unwrap()
     }
 
-    async fn approval(&self, id: &str) -> pb::GetApprovalResponse {
+    pub async fn approval(&self, id: &str) -> pb::GetApprovalResponse {
         let get = pb::GetApprovalRequest { approval_id: id.to_owned() };
         call!(self, approvals.get_approval, "ApprovalService/GetApproval", get).unwrap()
     }
 
-    async fn state(&self, id: &str) -> pb::ApprovalState {
+    pub async fn state(&self, id: &str) -> pb::ApprovalState {
         self.approval(id).await.approval.unwrap().state()
     }
 
-    async fn vote(&self, n: u64, who: Person, id: &str) -> Result<pb::Approval, Status> {
+    pub async fn vote(&self, n: u64, who: Person, id: &str) -> Result<pb::Approval, Status> {
         let action_digest = self.approval(id).await.approval.unwrap().action_digest;
         let vote = pb::ApproveRequest {
             request_id: test_id(40, n),

@@ -37,7 +37,7 @@ fn content(slug: &str, body: pb::SequenceBody) -> pb::RuleContent {
     }
 }
 
-fn ended(seq: u64, step: u32, tool: &str, outcome: StepOutcome) -> pb::StepFact {
+pub fn ended(seq: u64, step: u32, tool: &str, outcome: StepOutcome) -> pb::StepFact {
     pb::StepFact { outcome: outcome.into(), ..fact(seq, step, tool) }
 }
 
@@ -58,7 +58,7 @@ impl House {
     }
 
     /// The verdict about a step, told with facts from `from_seq` on.
-    async fn verdict(&self, number: u64, step: u32, tool: &str, told: (u64, Vec<pb::StepFact>)) -> i32 {
+    pub async fn verdict(&self, number: u64, step: u32, tool: &str, told: (u64, Vec<pb::StepFact>)) -> i32 {
         let ask =
             pb::EvaluateStepRequest { from_seq: told.0, observed: told.1, ..ask_step(number, step, tool) };
         self.step(ask).await.unwrap().decision.unwrap().verdict

@@ -17,6 +17,7 @@ fn body(template_id: &str, arguments: &[(&str, &[&str])]) -> pb::TemplateBody {
     pb::TemplateBody {
         template_id: template_id.to_owned(),
         arguments: arguments.iter().map(argument).collect(),
+        ..Default::default()
     }
 }
 
@@ -68,8 +69,11 @@ async fn every_listed_template_makes_a_rule() {
             .parameters
             .iter()
             .map(|p| pb::TemplateArgument { name: p.name.clone(), values: p.example_values.clone() });
-        let template_body =
-            pb::TemplateBody { template_id: template.template_id.clone(), arguments: example.collect() };
+        let template_body = pb::TemplateBody {
+            template_id: template.template_id.clone(),
+            arguments: example.collect(),
+            ..Default::default()
+        };
         let ask = pb::ValidateRuleRequest { template: Some(template_body), ..Default::default() };
         let found = house.validated(ask).await.unwrap();
         assert!(found.findings.is_empty(), "{}: {:?}", template.template_id, found.findings);

@@ -162,7 +162,8 @@ impl Kernel {
         let decision_id = new_id();
         let bypass = self.freezes.bypass(Self::subject(context, attempt), now);
         let mut admit = step_check::admit_step(attempt, ask, (totals, repeats), &decision_id, now);
-        let mut evaluate = step_check::evaluate_step(attempt, ask, totals, &decision_id, now);
+        let facts = (totals, session.degraded);
+        let mut evaluate = step_check::evaluate_step(attempt, ask, facts, &decision_id, now);
         if let Some(bypass) = &bypass {
             admit.bypass_id.clone_from(&bypass.bypass_id);
             evaluate.bypass = Some(bypass_for_policies(bypass));

@@ -156,6 +156,7 @@ impl Kernel {
             hold_id: hold_id.to_owned(),
             last_try: None,
         };
+        session.degraded |= combined.degraded;
         session.decided(position, index, step);
     }
 

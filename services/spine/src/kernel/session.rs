@@ -102,6 +102,8 @@ pub struct Session {
     pub facts: u64,
     /// Facts that policies has learned.
     pub facts_told: u64,
+    /// A decision of the attempt was made while a decider could not decide: that stays so.
+    pub degraded: bool,
     recorded: Totals,
 }
 

@@ -22,9 +22,17 @@ use super::{
     undecided::{CONTROLS_UNAVAILABLE, POLICY_UNAVAILABLE},
 };
 
+/// How a message to an agent of the mesh names it.
+const TO_AGENT: &str = "agent://";
+
 /// What a step of this kind is done to.
 #[must_use]
 pub fn resource(kind: StepKind, id: &str, provider: &str, host: &str) -> Resource {
+    if kind == StepKind::SendMessage
+        && let Some(agent) = id.strip_prefix(TO_AGENT)
+    {
+        return Resource { id: agent.to_owned(), r#type: ResourceType::Agent.into(), ..Resource::default() };
+    }
     let r#type = match kind {
         StepKind::LlmCall => ResourceType::Model,
         StepKind::ToolCall | StepKind::ExecuteCode | StepKind::CustomStep | StepKind::Unspecified => {
@@ -84,18 +92,19 @@ pub fn fact(session: &Session, stored: &StoredRecord) -> Option<StepFact> {
     })
 }
 
-/// What policies knows of the run.
+/// What policies knows of the run. `degraded`: a decision of the attempt was made while a decider could not decide.
 #[must_use]
-pub fn run_facts(run: &RunAttributes, running_ms: i64) -> RunFacts {
+pub fn run_facts(run: &RunAttributes, running_ms: i64, degraded: bool) -> RunFacts {
     RunFacts {
         delegation_depth: run.depth,
         priority: run.priority,
         elapsed_ms: running_ms,
         is_synthetic: run.is_synthetic,
-        degraded: false,
+        degraded,
         source: run.source,
         actor_type: run.actor_type,
         labels: run.labels.iter().map(|(k, v)| format!("{k}={v}")).collect(),
+        // Policies keeps them, and knows those of the parent.
         taints: Vec::new(),
     }
 }
@@ -145,7 +154,7 @@ pub fn scope(run: &RunAttributes, provider: &str, model: &str) -> ScopeTuple {
 pub fn evaluate_step(
     attempt: &Attempt,
     ask: &AuthorizeStepRequest,
-    totals: Totals,
+    (totals, degraded): (Totals, bool),
     decision_id: &str,
     now: Micros,
 ) -> EvaluateStepRequest {
@@ -157,7 +166,7 @@ pub fn evaluate_step(
         ask: ask.ask,
         decision_id: decision_id.to_owned(),
         snapshot_digest: attempt.state.snapshot.as_ref().map(|s| s.digest.clone()).unwrap_or_default(),
-        run: Some(run_facts(run, totals.duration_ms)),
+        run: Some(run_facts(run, totals.duration_ms, degraded)),
         totals: Some(totals),
         now: Some(timestamp(now)),
         profile: attempt.profile().into(),
@@ -308,6 +317,18 @@ pub fn estimate_of(hold: Option<&contracts_controls::v1::Hold>, asked: Option<&A
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_goes_to_an_agent_or_to_an_endpoint() {
+        let to = |id: &str| {
+            let resource = resource(StepKind::SendMessage, id, "", id);
+            (resource.r#type(), resource.id)
+        };
+        assert_eq!(to("agent://planner"), (ResourceType::Agent, "planner".to_owned()));
+        let hook = "https://hooks.example.com/x";
+        assert_eq!(to(hook), (ResourceType::Endpoint, hook.to_owned()));
+        assert_eq!(resource(StepKind::ExternalCall, "agent://x", "", "").r#type(), ResourceType::Endpoint);
+    }
 
     #[test]
     fn a_warning_without_a_message_is_told_by_its_code() {

@@ -131,6 +131,9 @@ pub(crate) fn not_recorded(miss: crate::bridges::Miss) -> Fault {
 fn fold(session: &mut Session, stored: &StoredRecord) {
     let Some(record) = &stored.record else { return };
     let position = record.position;
+    if let Some(trace_record::Body::Decision(decision)) = &record.body {
+        session.degraded |= decision.degraded;
+    }
     match (&record.body, record.step_index) {
         (Some(trace_record::Body::Decision(decision)), Some(index)) => {
             let kept = KeptDecision::decode(stored.answer.clone()).unwrap_or_default();
@@ -191,4 +194,32 @@ pub(crate) fn actual(cost_microusd: i64, tokens_input: i64, tokens_output: i64, 
 #[must_use]
 pub(crate) fn outcome_code(outcome: StepOutcome) -> &'static str {
     outcome.as_str_name().trim_start_matches("STEP_OUTCOME_")
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts_logs::v1::{Decision, TraceRecord};
+
+    use super::*;
+
+    #[test]
+    fn a_decision_that_nobody_could_make_marks_the_attempt_for_good() {
+        let decided = |position: u64, step_index: Option<u32>, degraded: bool| StoredRecord {
+            record: Some(TraceRecord {
+                position,
+                step_index,
+                body: Some(trace_record::Body::Decision(Decision { degraded, ..Decision::default() })),
+                ..TraceRecord::default()
+            }),
+            ..StoredRecord::default()
+        };
+        for at in [None, Some(0)] {
+            let mut session = Session::default();
+            fold(&mut session, &decided(1, Some(7), false));
+            assert!(!session.degraded);
+            fold(&mut session, &decided(2, at, true));
+            fold(&mut session, &decided(3, Some(1), false));
+            assert!(session.degraded, "{at:?}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Turns events of the domains into facts for the run projection.
 
 use contracts_activity::v1::{
-    ContractFact, DecisionFact, EvaluationOutcome, EvidenceFailureFact, Fact, IncidentFact, LimitFact,
-    LimitStanding, LimitType, PolicyScope, SealFact, SettlementFact, StepFact, ThresholdSource,
+    ContractFact, DecisionFact, DraftFact, EvaluationOutcome, EvidenceFailureFact, Fact, IncidentFact,
+    LimitFact, LimitStanding, LimitType, PolicyScope, SealFact, SettlementFact, StepFact, ThresholdSource,
     ThresholdUnit, ViolationFact, fact::Body,
 };
 use contracts_common::common::v1::{AuditStatus, ContractVerdict, EventEnvelope, Verdict};
@@ -14,7 +14,7 @@ use contracts_incidents::v1::{IncidentLinked, IncidentVoided};
 use contracts_logs::v1::{
     ContractReconciled, EvidenceFailed, RecordBody, RecordFact, RecordsAppended, TraceSealed,
 };
-use contracts_policies::v1::ViolationReported;
+use contracts_policies::v1::{DraftCreated, ViolationReported};
 use prost::Message;
 use runspine_rpc::micros;
 use runspine_types::{Hasher, Micros, new_id_at};
@@ -61,6 +61,7 @@ pub fn facts(event: &EventEnvelope) -> Vec<Fact> {
         "policies.ViolationReported" => {
             ViolationReported::decode(data).map(|d| violated(event, d)).unwrap_or_default()
         }
+        "policies.DraftCreated" => DraftCreated::decode(data).map(|d| drafted(event, d)).unwrap_or_default(),
         _ => Vec::new(),
     }
 }
@@ -254,6 +255,12 @@ fn violated(event: &EventEnvelope, reported: ViolationReported) -> Vec<Fact> {
     vec![one(event, violation.attempt, Body::ViolationReported(fact))]
 }
 
+/// A run that policies was never asked about has a first attempt all the same.
+fn drafted(event: &EventEnvelope, draft: DraftCreated) -> Vec<Fact> {
+    let fact = DraftFact { proposal_id: draft.proposal_id };
+    vec![one(event, event.attempt.max(1), Body::DraftCreated(fact))]
+}
+
 #[cfg(test)]
 mod tests {
     use runspine_types::is_uuid;
@@ -269,6 +276,29 @@ mod tests {
             ..RecordFact::default()
         };
         assert!(decided(&degraded(true)).degraded && !decided(&degraded(false)).degraded);
+    }
+
+    #[test]
+    fn a_draft_is_counted_by_the_event_that_tells_of_it() {
+        let draft = DraftCreated { proposal_id: runspine_types::new_id(), ..DraftCreated::default() };
+        let event = |attempt| EventEnvelope {
+            id: runspine_types::new_id(),
+            r#type: "policies.DraftCreated".to_owned(),
+            run_id: runspine_types::new_id(),
+            attempt,
+            data: draft.encode_to_vec().into(),
+            ..EventEnvelope::default()
+        };
+        for (told, counted) in [(2, 2), (0, 1)] {
+            let event = event(told);
+            let made = facts(&event);
+            let fact = made.first().unwrap();
+            assert_eq!((made.len(), &fact.fact_id, fact.attempt), (1, &event.id, counted));
+            assert_eq!(
+                fact.body,
+                Some(Body::DraftCreated(DraftFact { proposal_id: draft.proposal_id.clone() }))
+            );
+        }
     }
 
     #[test]

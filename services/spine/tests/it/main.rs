@@ -7,6 +7,7 @@ mod bypass;
 mod contract;
 mod deferred;
 mod governance;
+mod marked;
 mod replays;
 mod sagas;
 mod taught;

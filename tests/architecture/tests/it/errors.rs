@@ -21,6 +21,16 @@ fn every_reason_has_its_page() {
 }
 
 #[test]
+fn every_code_of_a_result_has_its_page() {
+    clean("codes and pages", &reasons::results(tree()), 12);
+    let path = "services/logs/domain/src/reasons.rs";
+    let text = "pub mod codes {\n    pub const PLANTED_CODE: &str = \"PLANTED_CODE\";\n}\n";
+    finds(&reasons::results(&with(&[(path, text)])), &["docs/errors/logs/PLANTED_CODE.md is missing"]);
+    let page = ("docs/errors/logs/PLANTED_CODE.md", "# PLANTED_CODE\n");
+    assert!(!reasons::results(&with(&[(path, text), page])).found(&["PLANTED_CODE"]));
+}
+
+#[test]
 fn every_reason_is_given() {
     clean("reasons and those who give them", &reasons::given(tree()), 140);
     let path = "services/logs/domain/src/planted.rs";

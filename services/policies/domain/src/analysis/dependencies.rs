@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cedar_policy::Policy;
 use serde_json::Value;
 
 use super::{atoms::path, domain::Domain};
@@ -68,15 +69,12 @@ pub fn dependencies(set: &CompiledSnapshot, only: Option<&str>, most: usize) -> 
 
 impl<'a> Known<'a> {
     fn of(rule: &'a CompiledRule, names: &[&'a str]) -> Self {
-        let json = rule.policy.to_json().unwrap_or_default();
-        let mut reads = BTreeSet::new();
-        collect(json.get("conditions").unwrap_or(&Value::Null), &mut reads);
         let text = rule.meaning.cedar.as_str();
         let mentions = |name: &&&str| text.contains(&format!("\"{name}\""));
         Self {
             rule,
             domain: Domain::of(rule),
-            reads,
+            reads: reads(&rule.policy),
             monitors: names.iter().filter(mentions).copied().collect(),
         }
     }
@@ -121,6 +119,14 @@ fn implicit(a: &Known<'_>, b: &Known<'_>, found: &mut Vec<Dependency>) {
     if !shared.is_empty() {
         found.push(edge(DependencyKind::ImplicitAttribute, shared.join(", ")));
     }
+}
+
+/// The longest paths that the conditions of a policy read.
+pub(super) fn reads(policy: &Policy) -> BTreeSet<String> {
+    let json = policy.to_json().unwrap_or_default();
+    let mut reads = BTreeSet::new();
+    collect(json.get("conditions").unwrap_or(&Value::Null), &mut reads);
+    reads
 }
 
 /// The longest paths that an expression reads.

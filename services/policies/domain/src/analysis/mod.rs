@@ -9,6 +9,7 @@ mod atoms;
 mod constraints;
 mod dependencies;
 mod domain;
+mod metrics;
 mod pairs;
 mod set;
 

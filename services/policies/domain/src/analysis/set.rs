@@ -11,6 +11,7 @@ use crate::{
 
 use super::{
     domain::Domain,
+    metrics::unmonitored,
     pairs::{Known, between},
 };
 
@@ -60,6 +61,7 @@ const fn severity(kind: FindingKind) -> FindingSeverity {
         | FindingKind::Unreachable
         | FindingKind::Duplicate
         | FindingKind::ThresholdContradiction
+        | FindingKind::MetricUnmonitored
         | FindingKind::TemporalConflict => FindingSeverity::Warning,
         FindingKind::ScopeOverlap | FindingKind::PrecedenceTie | FindingKind::AnalysisIncomplete => {
             FindingSeverity::Info
@@ -153,6 +155,10 @@ fn alone(
         found.push((FindingKind::Unreachable, "its time is over".to_owned()));
     } else if !rule.is_grant() && domain.needs_grant() && grants.iter().all(|g| g.is_apart(domain)) {
         found.push((FindingKind::Unreachable, "no grant allows anything that it restricts".to_owned()));
+    }
+    if let Some((path, metric)) = unmonitored(rule, &snapshot.settings.monitored_metrics) {
+        let text = format!("it reads `{path}`, and the tenant does not have `{metric}` monitored");
+        found.push((FindingKind::MetricUnmonitored, text));
     }
     let bound = snapshot.slice_bound(rule);
     if bound > MAX_SLICE {

@@ -2,7 +2,7 @@
 
 use runspine_types::Micros;
 
-use super::{ESCALATE_AFTER, USE_WITHIN};
+use super::Terms;
 use crate::words::{ApprovalLevel, ApprovalState};
 
 /// What happens to an approval.
@@ -75,19 +75,29 @@ pub struct Approval {
     pub expires_at: Micros,
     /// Until when it may be used; none: not approved.
     pub use_by: Option<Micros>,
+    /// How long it may be used after the last needed vote, seconds.
+    pub use_within_s: i64,
+    /// How long a level is waited for before the next one is asked, seconds.
+    pub escalates_s: i64,
+}
+
+const fn after(from: Micros, seconds: i64) -> Micros {
+    Micros(from.0 + seconds * 1_000_000)
 }
 
 impl Approval {
     /// A new request.
     #[must_use]
-    pub const fn requested(level: ApprovalLevel, expires_s: i64, now: Micros) -> Self {
+    pub const fn requested(terms: &Terms, now: Micros) -> Self {
         Self {
             state: ApprovalState::Pending,
-            level,
+            level: terms.level,
             escalations: 0,
-            escalates_at: Micros(now.0 + ESCALATE_AFTER),
-            expires_at: Micros(now.0 + expires_s * 1_000_000),
+            escalates_at: after(now, terms.escalates_s),
+            expires_at: after(now, terms.expires_s),
             use_by: None,
+            use_within_s: terms.use_within_s,
+            escalates_s: terms.escalates_s,
         }
     }
 
@@ -104,7 +114,7 @@ impl Approval {
             state: ApprovalState::Escalated,
             level: ApprovalLevel::from_code(self.level.code() + 1).unwrap_or(ApprovalLevel::Owner),
             escalations: self.escalations + 1,
-            escalates_at: Micros(now.0 + ESCALATE_AFTER),
+            escalates_at: after(now, self.escalates_s),
             ..self
         }
     }
@@ -112,7 +122,7 @@ impl Approval {
     /// The same after the last needed vote, at `now`.
     #[must_use]
     pub const fn approved(self, now: Micros) -> Self {
-        Self { state: ApprovalState::Approved, use_by: Some(Micros(now.0 + USE_WITHIN)), ..self }
+        Self { state: ApprovalState::Approved, use_by: Some(after(now, self.use_within_s)), ..self }
     }
 
     /// What time alone has made of it by `now`: who reads it before the worker came sees the same.
@@ -145,7 +155,7 @@ impl Approval {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Defaults, *};
     use ApprovalState as S;
 
     #[test]
@@ -176,7 +186,8 @@ mod tests {
     #[test]
     fn time_asks_higher_levels_and_then_ends_it() {
         let s = |n: i64| Micros(n * 1_000_000);
-        let new = Approval::requested(ApprovalLevel::TeamLead, 3_600, s(0));
+        let terms = Terms::from(Defaults::default());
+        let new = Approval::requested(&terms, s(0));
         let at = |n: i64| new.at(s(n));
         assert_eq!((at(299).state, at(299).level), (S::Pending, ApprovalLevel::TeamLead));
         assert_eq!(
@@ -190,7 +201,8 @@ mod tests {
         for n in [0, 299, 300, 601, 3_599, 3_600, 9_000] {
             assert_eq!(at(n / 2).at(s(n)), at(n), "{n}");
         }
-        let own = Approval::requested(ApprovalLevel::OneSelf, 600, s(0));
+        let own = Terms { level: ApprovalLevel::OneSelf, expires_s: 600, ..terms };
+        let own = Approval::requested(&own, s(0));
         assert_eq!((own.at(s(599)).level, own.at(s(600)).state), (ApprovalLevel::OneSelf, S::Expired));
         let approved = new.approved(s(10));
         assert_eq!((approved.at(s(909)).state, approved.at(s(910)).state), (S::Approved, S::Lapsed));

@@ -1,5 +1,6 @@
 //! What rules demand of an approval, and what exactly is approved.
 
+use runspine_errors::Violations;
 use runspine_types::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +8,56 @@ use crate::{
     obligation::{self, Obligation},
     words::ApprovalLevel,
 };
+
+/// The terms that no demanding rule states, as the tenant sets them. Keys are in the order of canonical JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    /// How long a level is waited for before the next one is asked, seconds.
+    pub escalates_s: i64,
+    /// How long votes are taken, seconds.
+    pub expires_s: i64,
+    /// The least level of a voter.
+    pub level: ApprovalLevel,
+    /// Different people who have to approve.
+    pub quorum: u32,
+    /// How long it may be used after the last needed vote, seconds.
+    pub use_within_s: i64,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            escalates_s: 300,
+            expires_s: 3_600,
+            level: ApprovalLevel::TeamLead,
+            quorum: 1,
+            use_within_s: 900,
+        }
+    }
+}
+
+impl Defaults {
+    /// Whether nobody set anything.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds what is out of its range to `v`, under `field`.
+    pub fn check(&self, v: &mut Violations, field: &str) {
+        let ranges = [
+            ("quorum", i64::from(self.quorum), 1, 5),
+            ("expires_s", self.expires_s, 60, 86_400),
+            ("use_within_s", self.use_within_s, 60, 3_600),
+            ("escalates_s", self.escalates_s, 30, 3_600),
+        ];
+        for (name, value, least, most) in ranges {
+            let fits = (least..=most).contains(&value);
+            v.require(fits, &format!("{field}.{name}"), "OUT_OF_RANGE", &format!("{least} to {most}"));
+        }
+    }
+}
 
 /// What the demanding rules ask for, together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,23 +70,32 @@ pub struct Terms {
     pub expires_s: i64,
     /// Whether a small action may pass without a person.
     pub auto: bool,
+    /// How long it may be used after the last needed vote, seconds.
+    pub use_within_s: i64,
+    /// How long a level is waited for before the next one is asked, seconds.
+    pub escalates_s: i64,
+}
+
+impl From<Defaults> for Terms {
+    /// The terms of a rule that states none.
+    fn from(set: Defaults) -> Self {
+        let Defaults { escalates_s, expires_s, level, quorum, use_within_s } = set;
+        Self { level, quorum, expires_s, auto: true, use_within_s, escalates_s }
+    }
 }
 
 impl Terms {
-    /// The terms of a rule that states none.
-    pub const DEFAULT: Self =
-        Self { level: ApprovalLevel::TeamLead, quorum: 1, expires_s: 3_600, auto: true };
-
-    /// What one rule states; the rest is the default.
+    /// What one rule states; the rest is as the tenant sets it.
     #[must_use]
-    pub fn of_rule(obligations: &[Obligation]) -> Self {
+    pub fn of_rule(obligations: &[Obligation], set: &Defaults) -> Self {
         let arg = |name: &str| obligations.iter().find(|o| o.name == name)?.args.first().cloned();
         let number = |name: &str| arg(name).and_then(|a| a.parse::<i64>().ok());
         Self {
-            level: arg("level").and_then(|a| ApprovalLevel::from_text(&a)).unwrap_or(Self::DEFAULT.level),
-            quorum: number("quorum").and_then(|n| u32::try_from(n).ok()).unwrap_or(Self::DEFAULT.quorum),
-            expires_s: number("expires").unwrap_or(Self::DEFAULT.expires_s),
+            level: arg("level").and_then(|a| ApprovalLevel::from_text(&a)).unwrap_or(set.level),
+            quorum: number("quorum").and_then(|n| u32::try_from(n).ok()).unwrap_or(set.quorum),
+            expires_s: number("expires").unwrap_or(set.expires_s),
             auto: !obligations.iter().any(|o| o.name == "no_auto"),
+            ..Self::from(*set)
         }
     }
 
@@ -47,6 +107,8 @@ impl Terms {
             quorum: self.quorum.max(other.quorum),
             expires_s: self.expires_s.min(other.expires_s),
             auto: self.auto && other.auto,
+            use_within_s: self.use_within_s.min(other.use_within_s),
+            escalates_s: self.escalates_s.min(other.escalates_s),
         }
     }
 }
@@ -127,21 +189,61 @@ mod tests {
             name: (*name).into(),
             args: if arg.is_empty() { vec![] } else { vec![(*arg).into()] },
         };
-        Terms::of_rule(&items.iter().map(item).collect::<Vec<_>>())
+        Terms::of_rule(&items.iter().map(item).collect::<Vec<_>>(), &Defaults::default())
     }
 
     #[test]
     fn the_strictest_of_all_demanding_rules_counts() {
-        assert_eq!(rule(&[]), Terms::DEFAULT);
+        let plain = Terms::from(Defaults::default());
+        assert_eq!(rule(&[]), plain);
         let low = rule(&[("level", "SELF"), ("expires", "7200")]);
         assert_eq!((low.level, low.expires_s, low.auto), (ApprovalLevel::OneSelf, 7_200, true));
         let high = rule(&[("level", "MANAGER"), ("quorum", "2"), ("no_auto", "")]);
         let both = low.clone().and(high.clone());
         assert_eq!(both, high.clone().and(low.clone()));
-        let expected = Terms { level: ApprovalLevel::Manager, quorum: 2, expires_s: 3_600, auto: false };
+        let expected = Terms { level: ApprovalLevel::Manager, quorum: 2, auto: false, ..plain.clone() };
         assert_eq!(both, expected);
         // A rule that states no level demands a team lead, beside whatever states SELF.
-        assert_eq!(low.and(Terms::DEFAULT).level, ApprovalLevel::TeamLead);
+        assert_eq!(low.and(plain).level, ApprovalLevel::TeamLead);
+    }
+
+    #[test]
+    fn what_no_rule_states_is_as_the_tenant_sets_it() {
+        let set = Defaults {
+            escalates_s: 60,
+            expires_s: 600,
+            level: ApprovalLevel::Manager,
+            quorum: 2,
+            use_within_s: 120,
+        };
+        let item = Obligation { name: "expires".into(), args: vec!["7200".into()] };
+        let terms = Terms::of_rule(&[item], &set);
+        assert_eq!(terms, Terms { expires_s: 7_200, ..Terms::from(set) });
+        assert!(!set.is_default() && Defaults::default().is_default());
+    }
+
+    #[test]
+    fn each_default_has_its_range() {
+        let wrong = |set: Defaults| {
+            let mut v = Violations::new();
+            set.check(&mut v, "d");
+            v.into_result(&runspine_errors::mesh::FIELD_INVALID)
+                .map_err(|f| f.fields().len())
+                .err()
+                .unwrap_or(0)
+        };
+        let plain = Defaults::default();
+        assert_eq!(wrong(plain), 0);
+        for (least, most) in [(60, 3_600), (59, 3_601)] {
+            let at = |use_within_s| Defaults { use_within_s, ..plain };
+            assert_eq!((wrong(at(least)), wrong(at(most))), if least == 60 { (0, 0) } else { (1, 1) });
+        }
+        assert_eq!(
+            (wrong(Defaults { escalates_s: 29, ..plain }), wrong(Defaults { escalates_s: 30, ..plain })),
+            (1, 0)
+        );
+        let all = Defaults { escalates_s: 0, expires_s: 86_401, quorum: 6, use_within_s: 0, ..plain };
+        assert_eq!(wrong(all), 4);
     }
 
     #[test]

@@ -163,3 +163,56 @@ fn over(asked: &Asked<'_>, held: &[Held]) -> Vec<(String, Event)> {
     });
     ended.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Defaults, *};
+
+    fn held() -> Held {
+        let terms = Terms::from(Defaults::default());
+        Held {
+            approval_id: "a1".into(),
+            of_this_step: true,
+            action: runspine_types::hash(b"action"),
+            deed: runspine_types::hash(b"deed"),
+            snapshot: runspine_types::hash(b"snapshot"),
+            rules: vec!["r1".into(), "r2".into()],
+            approval: Approval::requested(&terms, Micros(0)).approved(Micros(1)),
+        }
+    }
+
+    /// A12.1: what is named is used for just what was approved, and each refusal has its reason.
+    #[test]
+    fn what_is_named_fits_or_says_why_not() {
+        let (one, two, three) = (vec!["r1".to_owned()], held().rules, vec!["r1".to_owned(), "r3".to_owned()]);
+        let terms = Terms::from(Defaults::default());
+        let it = held();
+        let asked = |rules| Asked {
+            named: "a1",
+            action: it.action,
+            deed: it.deed,
+            snapshot: it.snapshot,
+            rules,
+            terms: &terms,
+            small: false,
+            now: Micros(2),
+        };
+        let other = runspine_types::hash(b"other");
+        let used = Approval { state: ApprovalState::Used, ..it.approval };
+        let cases = [
+            (asked(&two), held(), None),
+            (asked(&one), held(), None),
+            (asked(&three), held(), Some(Unusable::RulesChanged)),
+            (Asked { snapshot: other, ..asked(&two) }, held(), Some(Unusable::SnapshotChanged)),
+            (Asked { action: other, ..asked(&two) }, held(), Some(Unusable::ActionChanged)),
+            (Asked { named: "a2", ..asked(&two) }, held(), Some(Unusable::NotFound)),
+            (asked(&two), Held { of_this_step: false, ..held() }, Some(Unusable::OtherStep)),
+            (asked(&two), Held { approval: used, ..held() }, Some(Unusable::AlreadyUsed)),
+            (Asked { now: Micros(900_000_001), ..asked(&two) }, held(), Some(Unusable::Lapsed)),
+        ];
+        for (asked, held, why) in cases {
+            let met = meet(&asked, &[held]);
+            assert_eq!((met.unusable, met.standing == Standing::Usable), (why, why.is_none()));
+        }
+    }
+}

@@ -102,7 +102,10 @@ pub fn check_vote(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Defaults, Terms},
+        *,
+    };
 
     fn voter(id: &str, level: i32) -> Voter {
         Voter { is_human: true, actor_id: id.into(), owner_id: String::new(), level }
@@ -111,7 +114,8 @@ mod tests {
     fn said(level: ApprovalLevel, voter: &Voter) -> Result<(), &'static str> {
         let requester =
             Requester { agent_id: "agent".into(), owner_id: "owner".into(), human_id: "human".into() };
-        let approval = Approval::requested(level, 3_600, Micros(0));
+        let terms = Terms { level, ..Terms::from(Defaults::default()) };
+        let approval = Approval::requested(&terms, Micros(0));
         let digest = runspine_types::hash(b"action");
         check_vote(&approval, &requester, voter, (digest, digest), Micros(1)).map_err(|f| f.reason().name)
     }

@@ -32,7 +32,8 @@ pub(super) fn demand(findings: &[Finding<'_>], said: &Said) -> Option<Demand> {
     let demanding = || with.iter().filter(|f| f.demands_approval());
     let mut rules: Vec<String> = demanding().map(|f| f.rule.meaning.rule_id.clone()).collect();
     rules.sort();
-    let terms = demanding().map(|f| Terms::of_rule(&f.rule.notes.obligations)).reduce(Terms::and)?;
+    let terms =
+        demanding().map(|f| Terms::of_rule(&f.rule.notes.obligations, &said.approvals)).reduce(Terms::and)?;
     let mut obligations = obligation::merge(obligations(&with, said)).ok()?;
     obligations.retain(|o| obligation::is_for_modify(&o.name) || obligation::is_for_any(&o.name));
     Some(Demand { rules, terms, obligations })

@@ -352,6 +352,7 @@ fn ended<'a>(fact: &EndedQuestion, inputs: &'a Inputs<'_>, taints: &BTreeSet<Str
     Inputs {
         approval: inputs.approval.clone(),
         bypass: None,
+        deferrals: None,
         format: inputs.format,
         monitors: inputs.monitors.clone(),
         now: inputs.now,

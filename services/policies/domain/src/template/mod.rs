@@ -16,6 +16,7 @@ pub use parameter::{Parameter, Range};
 
 use crate::{
     sequence::Sequence,
+    text::quoted,
     words::{Category, RuleType, SequenceKind, StateScope, TemplateValue},
 };
 
@@ -103,6 +104,9 @@ pub type Values = BTreeMap<String, Vec<String>>;
 pub struct Origin {
     /// The values.
     pub arguments: Values,
+    /// The lesson, incident or pattern that the rule was learned from; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub learned_from: String,
     /// The template.
     pub template_id: String,
 }
@@ -114,6 +118,18 @@ pub enum Expanded {
     Cedar(String),
     /// The body of a sequence rule.
     Sequence(Box<Sequence>),
+}
+
+impl Expanded {
+    /// The same with the id of what the rule was learned from as its `@origin`; empty: nothing.
+    #[must_use]
+    pub fn learned_from(self, origin: &str) -> Self {
+        match self {
+            made if origin.is_empty() => made,
+            Self::Cedar(text) => Self::Cedar(format!("@origin({})\n{text}", quoted(origin))),
+            Self::Sequence(body) => Self::Sequence(Box::new(Sequence { origin: origin.to_owned(), ..*body })),
+        }
+    }
 }
 
 /// The template of a name.

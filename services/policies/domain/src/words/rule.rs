@@ -148,6 +148,8 @@ words! {
         AnalysisIncomplete = 15 "ANALYSIS_INCOMPLETE",
         /// A window that is never reached before another one.
         TemporalConflict = 16 "TEMPORAL_CONFLICT",
+        /// A total is read whose metric is not monitored.
+        MetricUnmonitored = 17 "METRIC_UNMONITORED",
     }
 }
 

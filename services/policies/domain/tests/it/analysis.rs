@@ -21,6 +21,11 @@ fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(32)
 }
 
+/// Requests that a finding is tried with: those of A10.2 in a long run.
+fn requests() -> usize {
+    if std::env::var_os("PROPTEST_CASES").is_some() { 10_000 } else { 50 }
+}
+
 fn tool(condition: &str) -> String {
     format!("forbid(principal, action == Runspine::Action::\"tool_call\", resource){condition};")
 }
@@ -79,9 +84,9 @@ fn each_kind_is_found_where_it_was_planted() {
                 rule(
                     "a",
                     "",
-                    &tool(" when { context.totals.steps > 10 && context.estimate.cost_microusd == 5 }"),
+                    &tool(" when { context.totals.tokens > 10 && context.estimate.cost_microusd == 5 }"),
                 ),
-                rule("b", "", &tool(" when { context.totals.steps > 8 }")),
+                rule("b", "", &tool(" when { context.totals.tokens > 8 }")),
             ],
             vec![(FindingKind::Shadowed, "a", "b"), (FindingKind::PrecedenceTie, "b", "a")],
         ),
@@ -110,6 +115,10 @@ fn each_kind_is_found_where_it_was_planted() {
         (
             vec![compiled(Meaning { effective_until: Some(NOW), ..meaning("a", &text("a", "", &tool(""))) })],
             vec![(FindingKind::Unreachable, "a", "")],
+        ),
+        (
+            vec![rule("a", "", &tool(" when { context.totals.steps > 8 && context.totals.tokens > 8 }"))],
+            vec![(FindingKind::MetricUnmonitored, "a", "")],
         ),
         (
             vec![rule("a", "", &tool(" when { context.step_index * 2 > 7 }"))],
@@ -156,12 +165,30 @@ fn every_pair_is_looked_at() {
     assert_eq!((analysis.pairs, analysis.findings.len(), analysis.incomplete), (60 * 59 / 2, 0, 0));
 }
 
+/// A10.3: a thousand rules take 10 s at most, all their pairs looked at. A debug build is asked for fewer, and no time.
+#[test]
+fn a_thousand_rules_are_analyzed_in_time() {
+    let count: u64 = if cfg!(debug_assertions) { 150 } else { 1_000 };
+    let condition = |n: u64| match n % 3 {
+        0 => format!(" when {{ context.step_index == {n} }}"),
+        1 => format!(" when {{ context.totals.cost_microusd > {n} && context.run.attempt == 2 }}"),
+        _ => format!(" when {{ context.run.labels.contains(\"l{n}\") || context.step_index > {n} }}"),
+    };
+    let many = (0..count).map(|n| rule(&format!("r{n}"), "@outcome(\"warn\")", &tool(&condition(n))));
+    let snapshot = snapshot(many.collect(), true);
+    let begun = std::time::Instant::now();
+    let analysis = analyze(&snapshot, NOW, None);
+    assert_eq!(analysis.pairs, count * (count - 1) / 2);
+    let took = begun.elapsed();
+    assert!(cfg!(debug_assertions) || took.as_secs() < 10, "{took:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// A10.2: a rule that is proven to decide nothing can go: verdict, directive and obligations stay.
     #[test]
-    fn what_is_proven_dead_can_go(drafts in prop::collection::vec(draft(), 1..8), cases in prop::collection::vec(case(), 10)) {
+    fn what_is_proven_dead_can_go(drafts in prop::collection::vec(draft(), 1..8), cases in prop::collection::vec(case(), requests())) {
         let all = rules(&drafts);
         let dead: Vec<String> = of(all.clone(), true)
             .findings

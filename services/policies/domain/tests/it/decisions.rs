@@ -71,8 +71,14 @@ fn a_deferred_step_says_when_and_what_and_is_denied_at_last() {
     assert_eq!(ruling.needs, ["x.y"]);
     let mut question = step(StepKind::ToolCall, tool("t1"));
     question.ask = MAX_DEFERRALS;
-    let last = Case::of(Question::Step(question)).decide(&snapshot);
+    let mut case = Case::of(Question::Step(question));
+    let last = case.decide(&snapshot);
     assert_eq!((last.verdict, last.reasons[0].code.as_str()), (Verdict::Deny, "DEFER_EXHAUSTED"));
+    // It was asked as often, but one of the answers was another one: a person was waited for.
+    case.deferrals = Some(MAX_DEFERRALS - 1);
+    assert_eq!(case.decide(&snapshot).verdict, Verdict::Defer);
+    case.deferrals = Some(MAX_DEFERRALS);
+    assert_eq!(case.decide(&snapshot).verdict, Verdict::Deny);
 }
 
 #[test]
@@ -89,7 +95,7 @@ fn obligations_that_can_not_be_met_together_deny() {
 }
 
 #[test]
-fn a_bypass_covers_what_blocks_and_never_a_system_rule_of_the_mesh() {
+fn a_bypass_covers_what_blocks_and_never_a_rule_of_the_mesh() {
     let own = rule("own", "", ANY);
     let system = compiled(Meaning {
         scope: Scope::Global,
@@ -114,6 +120,8 @@ fn a_bypass_covers_what_blocks_and_never_a_system_rule_of_the_mesh() {
     assert_eq!(decide(vec![own], bypass(&["other"], NOW + 1)).verdict, Verdict::Deny);
     assert_eq!(decide(vec![system.clone()], bypass(&[], NOW + 1)).verdict, Verdict::Deny);
     assert_eq!(decide(vec![system], bypass(&["system"], NOW + 1)).verdict, Verdict::Deny);
+    let mesh = compiled(Meaning { scope: Scope::Global, ..meaning("mesh", &text("mesh", "", ANY)) });
+    assert_eq!(decide(vec![mesh], bypass(&["mesh"], NOW + 1)).verdict, Verdict::Deny);
     let mut nothing = case();
     nothing.bypass = Some(bypass(&[], NOW + 1));
     assert_eq!(nothing.decide(&snapshot(vec![], false)).verdict, Verdict::Deny, "never NO_GRANT");

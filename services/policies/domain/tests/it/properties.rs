@@ -117,6 +117,7 @@ proptest! {
             profile: read.profile,
             bypass: read.bypass.clone(),
             monitors: read.monitors.clone(),
+            deferrals: read.deferrals,
         };
         prop_assert_eq!(again.decide(&snapshot), case.decide(&snapshot));
     }

@@ -152,12 +152,21 @@ pub struct Case {
     pub profile: Profile,
     pub bypass: Option<Bypass>,
     pub monitors: BTreeMap<String, i64>,
+    pub deferrals: Option<u32>,
 }
 
 impl Case {
     pub fn of(question: Question) -> Self {
         let (profile, monitors) = (Profile::Standard, BTreeMap::new());
-        Self { principal: principal(), run: run(), question, profile, bypass: None, monitors }
+        Self {
+            principal: principal(),
+            run: run(),
+            question,
+            profile,
+            bypass: None,
+            monitors,
+            deferrals: None,
+        }
     }
 
     pub fn under(mut self, profile: Profile) -> Self {
@@ -169,6 +178,7 @@ impl Case {
         Inputs {
             approval: None,
             bypass: self.bypass.clone(),
+            deferrals: self.deferrals,
             format: 1,
             monitors: self.monitors.clone(),
             now: NOW,
@@ -197,6 +207,7 @@ impl Case {
         let slice = snapshot.slice(self.question.action(), &self.principal, &resource).unwrap();
         let mut ruling = decide(&evaluate(&slice, &self.inputs()).unwrap(), &self.inputs(), self.moment());
         ruling.candidates = 0;
+        ruling.checked.clear();
         ruling
     }
 
@@ -209,6 +220,7 @@ impl Case {
         let slice = snapshot.slice_of(&all, action, &self.principal, &resource, false).unwrap();
         let mut ruling = decide(&evaluate(&slice, &self.inputs()).unwrap(), &self.inputs(), self.moment());
         ruling.candidates = 0;
+        ruling.checked.clear();
         ruling
     }
 }

@@ -86,7 +86,7 @@ fn extremes(p: &Parameter) -> Vec<Vec<String>> {
 fn each_place_has_a_parameter_and_each_parameter_a_place() {
     let ids: BTreeSet<&str> = TEMPLATES.iter().map(|t| t.id).collect();
     assert_eq!(ids.len(), TEMPLATES.len(), "a name is given once");
-    assert!(TEMPLATES.len() >= 36);
+    assert!(TEMPLATES.len() >= 37);
     for template in TEMPLATES {
         assert_eq!(find(template.id).map(|t| t.title), Some(template.title));
         let named: BTreeSet<&str> = template.parameters().map(|p| p.name).collect();
@@ -223,6 +223,9 @@ fn requests(id: &str) -> (Case, Verdict, Case) {
     let costs = |run: i64, step: i64| {
         asked(K::LlmCall, "m1", |q| (q.totals.cost_microusd, q.estimate.cost_microusd) = (run, step))
     };
+    let uses = |run: i64, step: i64| {
+        asked(K::LlmCall, "m1", |q| (q.totals.tokens_input, q.estimate.tokens_output) = (run, step))
+    };
     let in_group = |group: &str| asked(K::ToolCall, "t1", |q| q.resource.groups.push(group.into()));
     let urgent = |priority: u32| {
         let mut case = asked(K::LlmCall, "m1", |_| {});
@@ -266,6 +269,7 @@ fn requests(id: &str) -> (Case, Verdict, Case) {
         "EGRESS_AFTER_TAINT" => (tainted(calls("evil.example")), Deny, calls("evil.example")),
         "LABEL_GUARD" => (labelled("toxic"), Deny, labelled("kind")),
         "SPEND_CEILING" => (costs(4_999_999, 2), Deny, costs(4_999_999, 1)),
+        "TOKEN_CEILING" => (uses(999_000, 1_001), Deny, uses(999_000, 1_000)),
         "SPEND_APPROVAL" => (costs(4_999_999, 2), RequireApproval, costs(4_999_999, 1)),
         "REFUND_CEILING" => (pays("issue_refund", 50_000_001), Deny, pays("issue_refund", 50_000_000)),
         "REFUND_TOTAL_DAILY" => (

@@ -131,6 +131,7 @@ impl<'a> Again<'a> {
             moment: self.moment,
             monitors: judged.monitors,
             withdrawn: judged.withdrawn,
+            deferrals: judged.deferrals,
             lost: false,
         }
     }
@@ -220,7 +221,7 @@ impl<'a> Wish<'a> {
     fn request(&self, auto: bool) -> NewApproval {
         let Place { who, attempt, step_index, decision_id, at, .. } = self.place;
         let terms = &self.demand.terms;
-        let mut it = Approval::requested(terms.level, terms.expires_s, at);
+        let mut it = Approval::requested(terms, at);
         if auto {
             it.state = ApprovalState::AutoApproved;
         }
@@ -250,6 +251,8 @@ impl<'a> Wish<'a> {
             version: 1,
             approvals: 0,
             tenant_id: who.tenant.clone(),
+            use_within_s: it.use_within_s,
+            escalates_s: it.escalates_s,
         };
         let reason = if auto { "small enough to need no person" } else { "the rules demand it" };
         NewApproval { moved: moved(who, 0, &row, reason, at), event: told(who, &row, reason, at), row }

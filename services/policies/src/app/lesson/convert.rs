@@ -4,18 +4,21 @@ use contracts_policies::v1 as pb;
 use runspine_db::Tx;
 use runspine_errors::{Fault, mesh};
 use runspine_policies_domain::{
+    draft::{Draft, Taught},
     lesson::Act,
-    proposal::Taught,
     rule::{Content, check_content},
-    words::{LessonType, Mode, Profile, ProposalKind, Severity},
+    words::{Category, LessonType, Mode, Profile, ProposalKind, Scope, Severity},
 };
 use runspine_types::Micros;
 
 use super::{about, held, save, turn::turned};
-use crate::app::{
-    App, Keyed, Who,
-    emit::event,
-    proposal::make::{Wish, make},
+use crate::{
+    app::{
+        App, Keyed, Who,
+        emit::event,
+        proposal::make::{Wish, make},
+    },
+    present_sequence, present_template,
 };
 
 /// What a proposal of a lesson is asked to be.
@@ -24,6 +27,8 @@ pub(crate) struct AskConvert {
     pub kind: Option<ProposalKind>,
     /// None: what the lesson suggests.
     pub body: Option<(pb::RuleContent, Content)>,
+    /// What the template of the kind makes, if that is not the lesson's own kind.
+    pub of_kind: Option<(pb::RuleContent, Content)>,
 }
 
 impl App {
@@ -76,8 +81,10 @@ fn wish(lesson: &pb::Lesson, ask: AskConvert) -> Result<Wish, Fault> {
         metric: &lesson.metric,
         current: lesson.current,
     };
-    let drafted = || taught.draft().map(|content| (drafted(&content), content));
-    let (body, content) = ask.body.or_else(drafted).ok_or_else(|| {
+    // A kind that is not the lesson's own has another template, of which the lesson knows only the defaults.
+    let own = ask.kind.is_none_or(|kind| kind == taught.kind());
+    let drafted = || taught.draft().filter(|_| own).map(|draft| (drafted(&draft), draft.content));
+    let (body, content) = ask.body.or_else(drafted).or(ask.of_kind).ok_or_else(|| {
         let fault = Fault::new(&mesh::FIELD_INVALID, "1 field(s) of the request are invalid");
         fault.field("body", "REQUIRED", "this lesson suggests no rule: write one")
     })?;
@@ -91,15 +98,24 @@ fn wish(lesson: &pb::Lesson, ask: AskConvert) -> Result<Wish, Fault> {
         source_kind: "lesson".to_owned(),
         source_id: lesson.lesson_id.clone(),
         source_run_id: lesson.run_id.clone(),
+        pattern: lesson.pattern_signature.clone(),
+        drafted: false,
     })
 }
 
 /// A drafted rule as a message.
-fn drafted(content: &Content) -> pb::RuleContent {
+fn drafted(draft: &Draft) -> pb::RuleContent {
+    let content = &draft.content;
     pb::RuleContent {
         slug: content.slug.clone(),
         cedar: content.cedar.clone(),
+        sequence: content.sequence.as_ref().map(present_sequence::body),
+        template: content.template.as_ref().map(present_template::body),
         mode: content.mode.map_or(0, Mode::code),
+        scope: content.scope.map_or(0, Scope::code),
+        scope_id: content.scope_id.clone(),
+        category: content.category.map_or(0, Category::code),
+        rule_type: draft.rule_type.code(),
         ..pb::RuleContent::default()
     }
 }

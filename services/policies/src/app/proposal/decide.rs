@@ -57,15 +57,16 @@ impl App {
         if let Some(from) = &request.effective_from {
             proposed.content.effective_from = Some(runspine_rpc::micros(from).0);
         }
+        let key = Keyed::by_request_id("policies.ApproveProposal", &request.request_id, request);
+        if let Some(first) = self.answered(who, &key).await? {
+            return Ok(first);
+        }
         let active = self.active(who).await?;
         let order = self.order(who, if request.note.is_empty() { "APPROVED" } else { &request.note });
         let approval = Approval { proposed, active: active.compiled.digest, request: request.clone() };
-        if request.activate {
-            let content = approval.proposed.content.clone();
-            let checked = self.proposed_meaning(who, content).await?;
-            self.check_activatable(who, &checked).await?;
-        }
-        let key = Keyed::by_request_id("policies.ApproveProposal", &request.request_id, request);
+        // What blocks a rule from coming into force blocks its approval, whenever it is to come into force.
+        let checked = self.proposed_meaning(who, approval.proposed.content.clone()).await?;
+        self.check_activatable(who, &checked).await?;
         let done = self.keyed(who, key, move |tx| Box::pin(approve(tx, order, approval))).await;
         self.cache.forget_active(&who.tenant);
         done
@@ -90,8 +91,8 @@ impl App {
         let (who_, at, r) = (who.clone(), self.now(), request.clone());
         self.keyed(who, key, move |tx| {
             Box::pin(async move {
-                let (row, mut p) = held(tx, &who_.tenant, &r.proposal_id, r.expected_version).await?;
-                turned(&mut p, Act::Reject)?;
+                let (row, mut p) =
+                    held(tx, &who_.tenant, (&r.proposal_id, r.expected_version), Act::Reject).await?;
                 check(&who_, &p)?;
                 save(tx, &row, &mut p).await?;
                 proposals::insert_review(tx, row.id, &review(&who_, &p, (&r.reason, ""), at)).await?;
@@ -114,8 +115,8 @@ impl App {
         let (who_, at, r) = (who.clone(), self.now(), request.clone());
         self.keyed(who, key, move |tx| {
             Box::pin(async move {
-                let (row, mut p) = held(tx, &who_.tenant, &r.proposal_id, r.expected_version).await?;
-                turned(&mut p, Act::Withdraw)?;
+                let (row, mut p) =
+                    held(tx, &who_.tenant, (&r.proposal_id, r.expected_version), Act::Withdraw).await?;
                 if !who_.operator && !who_.roles.iter().any(|role| role == ADMIN) {
                     make::check_author(&who_, &p)?;
                 }
@@ -196,8 +197,8 @@ fn review(who: &Who, p: &pb::Proposal, (note, backtest): (&str, &str), at: Micro
 async fn approve(tx: &mut Tx, order: Order, a: Approval) -> Result<pb::ApproveProposalResponse, Fault> {
     let r = &a.request;
     let (who, at) = (order.who.clone(), order.at);
-    let (row, mut p) = held(tx, &who.tenant, &r.proposal_id, r.expected_version).await?;
-    turned(&mut p, Act::Approve)?;
+    let read = (r.proposal_id.as_str(), r.expected_version);
+    let (row, mut p) = held(tx, &who.tenant, read, Act::Approve).await?;
     check(&who, &p)?;
     let meaning = make::meaning(tx, &who, order.profile, a.proposed.content.clone()).await?;
     let found = meaning.check();

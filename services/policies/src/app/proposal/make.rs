@@ -7,16 +7,23 @@ use runspine_policies_domain::{
     proposal::{Act, MOST_OPEN},
     reasons,
     rule::{Content, Identity, Meaning, check_content, meaning_of},
-    words::{Profile, ProposalKind, ProposalState},
+    words::{Mode, Profile, ProposalKind, ProposalState},
 };
 use runspine_rpc::timestamp;
 use runspine_types::{Micros, new_id};
 
-use super::{about, conflict, held, kept, names, proposal, save, source, turned};
+use super::{about, conflict, held, kept, names, proposal, save, source};
 use crate::{
-    app::{App, Keyed, Who, emit::event, layer},
+    app::{
+        App, Keyed, Who,
+        emit::{About, event},
+        layer,
+    },
     present,
-    store::proposals,
+    store::{
+        proposals::{self, ProposalRow},
+        runs,
+    },
 };
 
 /// A proposal as it is asked for, parsed.
@@ -31,7 +38,14 @@ pub(crate) struct Wish {
     pub source_kind: String,
     pub source_id: String,
     pub source_run_id: String,
+    /// The pattern that it answers to; empty: none.
+    pub pattern: String,
+    /// Its body was made from the default template of the kind.
+    pub drafted: bool,
 }
+
+/// Ids of what speaks for a proposal.
+const MOST_SUPPORT: usize = 64;
 
 /// What a proposal was made with.
 pub(crate) struct Made {
@@ -45,9 +59,13 @@ impl App {
         &self,
         who: &Who,
         request: &pb::CreateProposalRequest,
-        wish: Wish,
+        mut wish: Wish,
     ) -> Result<pb::CreateProposalResponse, Fault> {
         check_content(&wish.content, &who.tenant, who.operator)?;
+        if wish.drafted && wish.content.mode.is_none() && !wish.pattern.is_empty() {
+            let mode = self.eligible(who, &wish.pattern).await?.mode;
+            (wish.body.mode, wish.content.mode) = (mode, Mode::from_code(mode));
+        }
         let key = Keyed::by_request_id("policies.CreateProposal", &request.request_id, request);
         let (who_, profile, at) = (who.clone(), self.profile, self.now());
         self.keyed(who, key, move |tx| {
@@ -72,8 +90,8 @@ impl App {
         let (who_, profile, at, r) = (who.clone(), self.profile, self.now(), request.clone());
         self.keyed(who, key, move |tx| {
             Box::pin(async move {
-                let (row, mut p) = held(tx, &who_.tenant, &r.proposal_id, r.expected_version).await?;
-                turned(&mut p, Act::Revise)?;
+                let (row, mut p) =
+                    held(tx, &who_.tenant, (&r.proposal_id, r.expected_version), Act::Revise).await?;
                 check_author(&who_, &p)?;
                 let findings = findings(tx, &who_, profile, content).await?;
                 p.revision += 1;
@@ -143,6 +161,7 @@ pub(crate) async fn make(
         source_kind: wish.source_kind,
         source_id: wish.source_id,
         source_run_id: wish.source_run_id,
+        pattern_signature: wish.pattern,
         author: Some(who.actor.clone()),
         created_at: Some(timestamp(at)),
         revised_at: Some(timestamp(at)),
@@ -153,6 +172,11 @@ pub(crate) async fn make(
     {
         return Ok(Made { proposal: proposal(&row)?, findings });
     }
+    if !p.pattern_signature.is_empty()
+        && let Some(row) = proposals::of_pattern(tx, &who.tenant, &p.pattern_signature, p.kind).await?
+    {
+        return Ok(Made { proposal: support(tx, who, &row, p, at).await?, findings });
+    }
     if proposals::open(tx, &who.tenant).await? >= MOST_OPEN {
         let text = format!("the tenant has {MOST_OPEN} open proposals, as many as it may have");
         return Err(Fault::new(&reasons::RULE_QUOTA, text.clone()).quota("open proposals", text));
@@ -160,12 +184,39 @@ pub(crate) async fn make(
     if !proposals::insert(tx, &who.tenant, kept(&p)).await? {
         return Err(conflict());
     }
-    tell(tx, who, &p, at);
+    tell(tx, who, &p, at).await?;
     Ok(Made { proposal: p, findings })
 }
 
+/// What a proposal of the same pattern and kind brings joins the one that nobody decided about.
+async fn support(
+    tx: &mut Tx,
+    who: &Who,
+    row: &ProposalRow,
+    more: pb::Proposal,
+    at: Micros,
+) -> Result<pb::Proposal, Fault> {
+    let mut p = proposal(row)?;
+    let source = Some(more.source_id).filter(|id| !id.is_empty());
+    let mut new: Vec<String> = Vec::new();
+    for id in more.supporting_ids.into_iter().chain(source) {
+        if !p.supporting_ids.contains(&id) && !new.contains(&id) && p.source_id != id {
+            new.push(id);
+        }
+    }
+    new.truncate(MOST_SUPPORT.saturating_sub(p.supporting_ids.len()));
+    if new.is_empty() {
+        return Ok(p);
+    }
+    p.supporting_ids.extend(new.iter().cloned());
+    save(tx, row, &mut p).await?;
+    let data = pb::ProposalSupported { proposal_id: p.proposal_id.clone(), supporting_ids: new };
+    tx.emit_raw(event(who, "ProposalSupported", about(&p, &p.name), &data, at));
+    Ok(p)
+}
+
 /// A proposal that a run caused is told twice: to those who look at proposals, and to those who look at the run.
-fn tell(tx: &mut Tx, who: &Who, p: &pb::Proposal, at: Micros) {
+async fn tell(tx: &mut Tx, who: &Who, p: &pb::Proposal, at: Micros) -> Result<(), Fault> {
     let data = pb::ProposalCreated { proposal_id: p.proposal_id.clone(), kind: p.kind };
     tx.emit_raw(event(who, "ProposalCreated", about(p, &p.name), &data, at));
     if !p.source_run_id.is_empty() {
@@ -174,6 +225,9 @@ fn tell(tx: &mut Tx, who: &Who, p: &pb::Proposal, at: Micros) {
             source_kind: p.source_kind.clone(),
             source_id: p.source_id.clone(),
         };
-        tx.emit_raw(event(who, "DraftCreated", about(p, &p.name), &data, at));
+        let attempt = runs::latest_attempt(tx, &who.tenant, &p.source_run_id).await?;
+        let about = About { attempt, ..about(p, &p.name) };
+        tx.emit_raw(event(who, "DraftCreated", about, &data, at));
     }
+    Ok(())
 }

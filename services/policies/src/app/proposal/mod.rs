@@ -47,21 +47,25 @@ fn kept(p: &pb::Proposal) -> Kept<'_> {
         state: p.state,
         kind: p.kind,
         source: source(p),
+        pattern: &p.pattern_signature,
         run_id: &p.source_run_id,
         due_at: Micros(revised.0.saturating_add(EXPIRES)),
         body: p.encode_to_vec(),
     }
 }
 
-/// A proposal that a caller has read at a version.
+/// A proposal that a caller has read at a version, and what an act makes of it. It is held until the commit: of two who
+/// decide at once the second waits, and is told that it was decided, not that it was changed.
 async fn held(
     tx: &mut Tx,
     tenant: &str,
-    id: &str,
-    version: u64,
+    (id, version): (&str, u64),
+    act: Act,
 ) -> Result<(ProposalRow, pb::Proposal), Fault> {
+    proposals::hold(tx, tenant, id).await?;
     let row = proposals::by_id(tx, tenant, id).await?.ok_or_else(not_found)?;
-    let found = proposal(&row)?;
+    let mut found = proposal(&row)?;
+    turned(&mut found, act)?;
     if row.version != version {
         return Err(conflict());
     }

@@ -69,8 +69,8 @@ impl App {
                 }
                 let resource = resource_of(&inputs.question, &inputs.run, &inputs.principal);
                 let of = (&kept.decision, resource.id.as_str());
-                let identity = identity_of(of, snapshot.digest, &inputs);
                 let decided = decide_once(snapshot, &inputs);
+                let identity = identity_of(of, snapshot.digest, &inputs);
                 response.recorded = Some(kept.decision.clone());
                 (present::decision(identity, &decided.0), decided.1)
             }
@@ -85,7 +85,7 @@ impl App {
                     snapshot: snapshot.digest,
                     profile: inputs.profile.code(),
                     config_digest: who.config_digest.clone(),
-                    principal: &inputs.principal.agent.id,
+                    principal: &inputs.principal,
                     resource: &resource_of(&inputs.question, &inputs.run, &inputs.principal).id,
                     at: Micros(inputs.now),
                 };
@@ -113,6 +113,7 @@ impl App {
         Ok(Inputs {
             approval: None,
             bypass: asked.bypass,
+            deferrals: None,
             format: 1,
             monitors: std::collections::BTreeMap::new(),
             now: asked.now.unwrap_or_else(|| self.now()).0,
@@ -159,7 +160,7 @@ pub(super) fn inputs_of<'a>(of: &Recorded, bytes: &'a [u8]) -> Result<Inputs<'a>
 fn identity_of<'a>(
     (d, resource): (&'a pb::Decision, &'a str),
     snapshot: Digest,
-    inputs: &Inputs<'_>,
+    inputs: &'a Inputs<'_>,
 ) -> Identity<'a> {
     Identity {
         decision_id: d.decision_id.clone(),
@@ -170,7 +171,7 @@ fn identity_of<'a>(
         snapshot,
         profile: inputs.profile.code(),
         config_digest: d.config_digest.clone(),
-        principal: &d.principal,
+        principal: &inputs.principal,
         resource,
         at: Micros(inputs.now),
     }
@@ -202,6 +203,7 @@ fn decide_once(snapshot: &CompiledSnapshot, inputs: &Inputs<'_>) -> (Judged, Vec
         bypass: inputs.bypass.clone(),
         monitors: inputs.monitors.clone(),
         withdrawn: inputs.withdrawn.clone(),
+        deferrals: inputs.deferrals,
     };
     (judged, explained)
 }

@@ -225,7 +225,7 @@ fn again_as_message(
         snapshot,
         profile: inputs.profile.code(),
         config_digest: decision.config_digest.clone(),
-        principal: &inputs.principal.agent.id,
+        principal: &inputs.principal,
         resource: match &inputs.question {
             Question::Step(q) => &q.resource.id,
             _ => &inputs.principal.project.id,
@@ -242,8 +242,14 @@ fn again_as_message(
         bypass: inputs.bypass.clone(),
         monitors: inputs.monitors.clone(),
         withdrawn: inputs.withdrawn.clone(),
+        deferrals: inputs.deferrals,
     };
-    present::decision(identity, &judged)
+    let mut again = present::decision(identity, &judged);
+    if decision.scope_tuple.is_none() {
+        // Decided before it was kept.
+        again.scope_tuple = None;
+    }
+    again
 }
 
 fn diff(decision: pb::Decision, recorded: Recorded, again: &Again, run: &RunCount) -> Diff {

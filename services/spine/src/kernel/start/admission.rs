@@ -86,7 +86,8 @@ impl Kernel {
             goal_digest: charter.goal_digest.clone(),
             declared_tools: charter.declared_tools.clone(),
             requested: charter.requested,
-            run: Some(step_check::run_facts(run, 0)),
+            run: Some(step_check::run_facts(run, 0, false)),
+            parent_run_id: charter.parent_run_id.clone(),
             now: Some(timestamp(now)),
             profile: charter.profile,
             ..EvaluateRunRequest::default()

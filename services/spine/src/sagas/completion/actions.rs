@@ -144,8 +144,9 @@ impl Kernel {
         let loaded = self.load(run.context, run.run_id, run.attempt, &mut slot).await;
         loaded.map_err(|fault| Miss::new(runspine_rpc::status(fault)))?;
         let from = slot.session.as_ref().map_or(0, Session::facts_from);
+        let asked = (revision, slot.session.as_ref().is_some_and(|s| s.degraded));
         let pending: Vec<StepFact> = slot.facts.iter().filter(|f| f.seq >= from).cloned().collect();
-        let answer = match self.ask_evaluation(run, intent, revision, pending, from).await {
+        let answer = match self.ask_evaluation(run, intent, asked, pending, from).await {
             Err(miss) if miss.is("HISTORY_GAP") => {
                 let expected = expected_seq(&miss);
                 slot.forget();
@@ -153,7 +154,7 @@ impl Kernel {
                 loaded.map_err(|fault| Miss::new(runspine_rpc::status(fault)))?;
                 let missing: Vec<StepFact> =
                     slot.facts.iter().filter(|f| f.seq >= expected).cloned().collect();
-                self.ask_evaluation(run, intent, revision, missing, expected).await
+                self.ask_evaluation(run, intent, asked, missing, expected).await
             }
             other => other,
         };
@@ -180,13 +181,13 @@ impl Kernel {
         &self,
         run: &Run<'_>,
         intent: &CompletionIntent,
-        revision: u32,
+        (revision, degraded): (u32, bool),
         mut facts: Vec<StepFact>,
         mut from_seq: u64,
     ) -> Called<contracts_policies::v1::RecordEvaluationResponse> {
         let charter = run.charter.clone().unwrap_or_default();
-        let run_facts =
-            step_check::run_facts(&attributes(&charter, ""), intent.usage.map_or(0, |u| u.duration_ms));
+        let running_ms = intent.usage.map_or(0, |u| u.duration_ms);
+        let run_facts = step_check::run_facts(&attributes(&charter, ""), running_ms, degraded);
         let now = Some(timestamp(self.now()));
         while facts.len() > FACTS {
             let rest = facts.split_off(FACTS);

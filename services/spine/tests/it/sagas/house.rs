@@ -75,7 +75,9 @@ impl House {
         let complete = registry.operation("runspine.spine.v1.RunService/CompleteRun").unwrap();
         let ingest = registry.operation("runspine.spine.v1.SpanIngestService/IngestSpans").unwrap();
         let start = registry.operation("runspine.spine.v1.RunService/StartRun").unwrap();
-        let own = complete.calls.iter().chain(&ingest.calls).chain(&start.calls).map(String::as_str);
+        let authorize = registry.operation("runspine.spine.v1.RunService/AuthorizeStep").unwrap();
+        let entered = [&complete.calls, &ingest.calls, &start.calls, &authorize.calls];
+        let own = entered.into_iter().flatten().map(String::as_str);
         let calls: Vec<&str> = reactor::CALLS.iter().chain(reconciler::CALLS).copied().chain(own).collect();
         let worker = registry.worker("sagas", &calls).unwrap();
         let house = Self { spine, tap, domains, clock, tapped, worker, tenant: new_id(), _folder: folder };

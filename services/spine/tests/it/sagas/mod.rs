@@ -8,7 +8,7 @@ mod exported;
 pub mod house;
 mod incident_exported;
 mod observed;
-mod tap;
+pub mod tap;
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -41,6 +41,7 @@ pub static TEMPLATES: &[Template] = &[
     content::EGRESS_AFTER_TAINT,
     content::LABEL_GUARD,
     spend::SPEND_CEILING,
+    spend::TOKEN_CEILING,
     spend::SPEND_APPROVAL,
     spend::REFUND_CEILING,
     spend::REFUND_TOTAL_DAILY,

@@ -34,6 +34,20 @@ pub(super) const SPEND_CEILING: Template = Template {
     ..BASE_OF_COST
 };
 
+pub(super) const TOKEN_CEILING: Template = Template {
+    id: "TOKEN_CEILING",
+    title: "Ceiling of a run's tokens",
+    description: "Denies a step that would bring its run over a ceiling of input and output tokens.",
+    reason: "TOKEN_CEILING",
+    message: "The run has used as many tokens as it may.",
+    own: &[Parameter::integer("max_run", "Most of a run, in tokens.", (0, MOST), &["1000000"])],
+    body: cedar!(
+        "forbid (principal, action in Runspine::Action::\"step\", resource)"
+        "when { context.totals.tokens + context.estimate.tokens_input + context.estimate.tokens_output > {{max_run}} };"
+    ),
+    ..BASE_OF_COST
+};
+
 pub(super) const SPEND_APPROVAL: Template = Template {
     id: "SPEND_APPROVAL",
     title: "Approval above an amount",
