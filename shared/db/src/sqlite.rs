@@ -179,7 +179,8 @@ mod tests {
     #[test]
     fn a_statement_is_compiled_once() {
         let conn = Store::new(":memory:".into(), Duration::from_secs(1)).writer().unwrap();
-        conn.execute_batch("CREATE TABLE t (a BIGINT, b BIGINT); CREATE INDEX t_a ON t (a) WHERE b = 1").unwrap();
+        conn.execute_batch("CREATE TABLE t (a BIGINT, b BIGINT); CREATE INDEX t_a ON t (a) WHERE b = 1")
+            .unwrap();
         let sql = "SELECT a FROM t WHERE a = $1 AND b = $2 ORDER BY a LIMIT 1";
         for value in 0..10_i64 {
             assert_eq!(
