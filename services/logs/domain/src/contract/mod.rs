@@ -35,4 +35,4 @@ pub fn is_finalize(saga: &str, domain: &str, action: &str) -> bool {
 }
 
 #[cfg(test)]
-mod truth_table;
+mod tests;
