@@ -3,16 +3,15 @@
 
 One line a file: its verdict, then its findings. --frames: files on stdin, each behind its length. --against NOTE
 [--consistency HASHES]: a checkpoint that was held before; the file's log must have grown from it, and what it covers
-outlives the revocation of a key. Exit code of the last file: 0 VERIFIED, 1 FAILED, 3 UNTRUSTED, 4 UNSEALED. Needs
-Python 3.9 and `cryptography`.
+outlives the revocation of a key. Exit code of the last file: 0 VERIFIED, 1 FAILED, 2 UNSUPPORTED, 3 UNTRUSTED,
+4 UNSEALED. Needs Python 3.9 and `cryptography`.
 """
 import argparse, base64, hashlib, json, struct, sys
-
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-SECTIONS = ("manifest manifest_signature schema keys trace seal decision contract evidence ledger checkpoint incident "
-            "payload").split()
+FORMAT, SECTIONS = 1, ("manifest manifest_signature schema keys trace seal decision contract evidence ledger "
+                       "checkpoint incident payload").split()
 # Beside the bytes: which of attempt, addendum and link an item has, and what it may be called.
 SHAPES = {"schema": ("", "descriptor_set"), "trace": ("adl", "header record"), "seal": ("ad", "seal signature"),
           "contract": ("al", "entry"), "evidence": ("al", "item"), "ledger": ("", "entry path"),
@@ -94,8 +93,7 @@ class Verifier:
         self.items = {name: [] for name in SECTIONS}
 
     def fail(self, code, at="", when=True):
-        if when:
-            self.found[code, str(at)] = True
+        self.found.update({(code, str(at)): True} if when else {})
 
     def read(self, data):
         *lines, end, rest = data.split(b"\n")
@@ -119,6 +117,12 @@ class Verifier:
 
     def verify(self, data):
         try:
+            first, second = (json.loads(text) for text in data.split(b"\n")[:2])
+            raw, signature = base64.b64decode(first["b"]), base64.b64decode(second["b"])
+            if Message(raw).num(1) > FORMAT:  # nobody but the exporter may say so
+                self.signed((3, second["t"]), "runspine.bundle.v1", raw, signature)
+                self.fail("BUNDLE_FORMAT_NEWER")
+                return "FAILED" if self.trusted and len(self.found) > 1 else "UNSUPPORTED"
             self.read(data)
             [signature], [raw] = self.items["manifest_signature"], [line["b"] for line in self.items["manifest"]]
             manifest = Message(raw)
@@ -178,8 +182,7 @@ class Verifier:
             follows = ((1, 0),) if before is None else ((before[0], before[1] + 1), (before[0] + 1, 0))
             self.fail("ATTEMPT_MISSING", place, when=place not in follows)
             base = (place[0], place[1] - 1) if place[1] else (place[0] - 1, 0)
-            seal = seals.get(base, {}).get("seal")
-            named = H("runspine.seal.v1", vlen(seal)) if seal else b""
+            named = H("runspine.seal.v1", vlen(seal)) if (seal := seals.get(base, {}).get("seal")) else b""
             self.fail("SEAL_CHAIN", place, when=Message(traces[place][0]["b"]).raw(21) != named)
             self.trace(place, traces[place], seals.get(place, {}), unsealed and place == last, contracts, evidence)
         self.fail("ATTEMPT_MISSING", when=not traces or set(seals) - set(traces))
@@ -217,27 +220,25 @@ class Verifier:
     def documents(self):
         rows = {line["t"]: line["b"] for line in self.items["decision"]}
         self.fail("MALFORMED", "decision", when=len(rows) != len(self.items["decision"]))
-        named = {name.removesuffix(".inputs") for name in rows}
-        self.fail("DECISION_DIGEST", when=named - self.decisions.keys())
+        self.fail("DECISION_DIGEST", when={name.removesuffix(".inputs") for name in rows} - self.decisions.keys())
         self.fail("DECISION_MISSING", when=self.decisions.keys() - rows.keys() and "decision" not in self.missing)
         for name in self.decisions.keys() & rows.keys():
             decision, row, inputs = self.decisions[name], json.loads(rows[name]), rows.get(name + ".inputs")
             word = ["", "ALLOW", "DENY", "MODIFY", "REQUIRE_APPROVAL", "DEFER"][decision.num(2)]
             told = {row[key] for key in ("effective_verdict", "verdict", "verdict_without_bypass") if key in row}
-            meets = decision.num(8) != 5 or not told or told & {decision.num(2), word, "VERDICT_" + word}
+            strangers = {r.get("source_id", "").encode() for r in row.get("reasons", [])} - {b"", *decision.all(10)}
+            meets = not strangers and (not told or told & {decision.num(2), word, "VERDICT_" + word})
+            free = decision.num(8) != 5 or decision.text(9) == "BYPASS_UNCONFIRMED"  # neither is the row's
             bound = ((row.get("snapshot_digest"), decision.raw(11)), (row.get("inputs_digest"), decision.raw(18)))
             differs = any(digest and text not in (None, digest.hex()) for text, digest in bound)
-            self.fail("DECISION_DIGEST", name, when=row.get("decision_id") != name or differs or not meets)
+            self.fail("DECISION_DIGEST", name, when=row.get("decision_id") != name or differs or not (free or meets))
             digests = [H(f"runspine.{who}input.v1", vlen(inputs or b"")) for who in ("policy", "control")]
             self.fail("DECISION_DIGEST", name + ".inputs", when=inputs and decision.raw(18) not in (b"", *digests))
 
     def ledger(self):
         last, proved, entries = 0, [], []
         for line in self.items["ledger"]:
-            if line["t"] == "entry":
-                entries.append((line, []))
-            else:
-                entries[-1][1].append(Message(line["b"]))
+            entries.append((line, [])) if line["t"] == "entry" else entries[-1][1].append(Message(line["b"]))
         for line, paths in entries:
             entry = Message(line["b"])
             self.fail("FOREIGN_TENANT", entry.num(1), when=entry.text(4) != self.tenant_id)
@@ -283,8 +284,7 @@ def main():
     against = (open(args.against, encoding="utf-8").read(), hashes) if args.against else None
     for line in (line for path in args.trust for line in open(path)):
         line, _, word = line.strip().partition(" ")
-        _, purpose, key = line.split("+", 2)
-        key = base64.b64decode(key)
+        purpose, key = line.split("+", 2)[1], base64.b64decode(line.split("+", 2)[2])
         name = "SEAL CHECKPOINT EXPORT CERTIFICATE".split().index(purpose) + 1, H("runspine.key.v1", key)[:16].hex()
         trusted[name] = key
         revoked |= {name} if word == "revoked" else set()
@@ -292,7 +292,7 @@ def main():
     for data in frames if args.frames else (open(path, "rb").read() for path in args.files):
         verifier = Verifier(trusted, revoked, args.tenant, against)
         verdict = verifier.verify(data)
-        code = {"VERIFIED": 0, "FAILED": 1, "UNTRUSTED": 3, "UNSEALED": 4}[verdict]
+        code = {"VERIFIED": 0, "FAILED": 1, "UNSUPPORTED": 2, "UNTRUSTED": 3, "UNSEALED": 4}[verdict]
         print(verdict, *(f"{name}({at})" if at else name for name, at in verifier.found), flush=True)
     return code
 

@@ -28,6 +28,22 @@ pub struct Config {
     pub otlp: OtlpConfig,
     /// Replays.
     pub replay: ReplayConfig,
+    /// Exports.
+    pub export: ExportConfig,
+}
+
+/// Settings of exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportConfig {
+    /// Exports of one tenant that can be in the making, 1 to 100. Default 2.
+    pub parallel: u32,
+}
+
+impl Default for ExportConfig {
+    fn default() -> Self {
+        Self { parallel: 2 }
+    }
 }
 
 /// Settings of runs that exist only as OpenTelemetry spans.
@@ -236,6 +252,7 @@ impl Config {
         require((1..=720).contains(&self.replay.key_h), "logs.replay.key_h", "1 to 720");
         let failed = (1..=86_400).contains(&self.replay.failed_key_s);
         require(failed, "logs.replay.failed_key_s", "1 to 86 400");
+        require((1..=100).contains(&self.export.parallel), "logs.export.parallel", "1 to 100");
         if problems.is_empty() { Ok(()) } else { Err(BootError::Config(problems)) }
     }
 }

@@ -36,13 +36,11 @@ pub fn verify(args: &CertificateArgs) -> ExitCode {
 fn report(args: &CertificateArgs) -> Result<ExitCode, Failure> {
     let keys = trusted(&args.trust)?;
     let text = std::fs::read_to_string(&args.file).map_err(|e| unreadable(&args.file, e))?;
-    let key = |id: &str| {
-        let trusted = keys.iter().find(|key| key.key_id == id && key.purpose == KeyPurpose::Certificate);
-        trusted.map(|key| key.public_key)
-    };
+    let trusted = keys.iter().filter(|key| key.purpose == KeyPurpose::Certificate);
+    let known: Vec<[u8; 32]> = trusted.map(|key| key.public_key).collect();
     // Whether the certificate was revoked only the mesh knows; whether its key was stands in the file of keys.
     let revoked = |read: &Read| keys.iter().any(|key| key.revoked && key.key_id == read.key_id);
-    let (status, read) = judge(&text, SystemClock.now(), key, revoked);
+    let (status, read) = judge(&text, SystemClock.now(), &known, revoked);
     let said = if args.json { as_json(status, read) } else { as_text(status, read) };
     writeln!(std::io::stdout(), "{said}").map_err(Failure::output)?;
     Ok(ExitCode::from(match status {

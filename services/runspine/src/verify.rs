@@ -56,7 +56,7 @@ pub struct ExportArgs {
     endpoint: Endpoint,
 }
 
-/// Checks a bundle. Exit code 0 VERIFIED, 1 FAILED, 2 unreadable, 3 UNTRUSTED, 4 UNSEALED.
+/// Checks a bundle. Exit code 0 VERIFIED, 1 FAILED, 2 unreadable or of a newer format, 3 UNTRUSTED, 4 UNSEALED.
 pub fn verify(args: &VerifyArgs) -> ExitCode {
     match report(args) {
         Ok(code) => code,

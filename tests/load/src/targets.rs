@@ -73,6 +73,12 @@ fn proofs(report: &Report) -> Vec<Target> {
     if let Some(proof) = &report.proof {
         rated("proof, links a second", proof.links_a_second, 300_000.0);
     }
+    if let Some(long) = &report.long_proof {
+        // A proof reads page by page and keeps nothing of a step that has ended.
+        let name = format!("proof of {} records, memory it takes", long.links);
+        let grown = (long.after_mib - long.before_mib).max(0.0);
+        targets.push(target(&name, "≤ 32 MiB".to_owned(), format!("{grown:.0} MiB"), grown <= 32.0));
+    }
     targets
 }
 

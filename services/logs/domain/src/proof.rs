@@ -204,8 +204,13 @@ impl Prover {
     pub fn record(&mut self, row: &StoredRecord<'_>) {
         self.rows += 1;
         self.last_position = row.position;
-        if self.bad.is_none() {
-            self.bad = self.check(row).err();
+        match self.bad {
+            None => self.bad = self.check(row).err(),
+            // What seemed to be missing comes later: nothing was taken away, it was moved.
+            Some(Bad { reason: "POSITION_GAP", position, .. }) if position == Some(row.position) => {
+                self.bad = Some(bad(ProofStatus::Mismatch, "POSITION_ORDER", position));
+            }
+            Some(_) => {}
         }
     }
 

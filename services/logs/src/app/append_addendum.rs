@@ -21,7 +21,7 @@ use super::{
     audit::told::Caused,
     events::{self, About},
     payloads::{
-        denials,
+        denials, failures,
         offer::{Offered, still_kept},
     },
     random,
@@ -147,7 +147,12 @@ impl Work {
         let (signed, digest) = self.seal(tx, &row, main, &summary).await?;
         self.publish(tx, &row, digest, facts).await?;
         let denied = self.offered.iter().flat_map(|offered| &offered.denied);
-        denials::tell_late(tx, of, main.trace_key, denied, &Caused::by(&self.call), self.now).await?;
+        let caused = Caused::by(&self.call);
+        denials::tell_late(tx, of, main.trace_key, denied, &caused, self.now).await?;
+        let offered = self.addendum.items.iter().zip(&self.offered);
+        for (item, _) in offered.filter(|(_, offered)| offered.failed > 0) {
+            failures::keep(tx, of, item.step_index, &caused, self.now).await?;
+        }
         let answer = pb::AppendAddendumResponse {
             addendum: row.addendum,
             receipts: receipts.into_iter().map(receipt).collect(),

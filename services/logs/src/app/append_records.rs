@@ -22,9 +22,11 @@ use runspine_types::{Clock, Digest, Micros, new_id};
 
 use super::{
     App,
+    audit::told::Caused,
     events::{self, About},
     payloads::{
         denials::number,
+        failures,
         offer::{Offered, forget},
     },
     watch::Hub,
@@ -200,6 +202,8 @@ pub(super) struct Group {
     payloads: Vec<Args>,
     /// How many payloads were denied, by trace and operation.
     denied: BTreeMap<(i64, i32), u64>,
+    /// Steps with payloads that could not be redacted, and who recorded them.
+    failed: Vec<(TraceRef, Option<u32>, Caused)>,
     /// Runs whose payloads were erased since theirs were made ready.
     erased: HashSet<(String, String)>,
 }
@@ -238,6 +242,7 @@ impl Group {
             references: Vec::new(),
             payloads: Vec::new(),
             denied: BTreeMap::new(),
+            failed: Vec::new(),
             erased: HashSet::new(),
         };
         group.look_up(tx, wanted).await?;
@@ -305,7 +310,7 @@ impl Group {
         };
         // One item checks before it changes anything; several need the state from before the first.
         let before = (append.items.len() > 1).then(|| {
-            let rows = (self.rows.len(), self.references.len(), self.payloads.len());
+            let rows = [self.rows.len(), self.references.len(), self.payloads.len(), self.failed.len()];
             (open.state.clone(), open.facts.len(), rows, self.denied.clone())
         });
         let nobody_reads = self.erased.contains(&(append.of.tenant_id.clone(), append.of.run_id.clone()));
@@ -329,17 +334,21 @@ impl Group {
                         for operation in &offered.denied {
                             *self.denied.entry((trace_key, number(*operation) as i32)).or_default() += 1;
                         }
+                        if offered.failed > 0 {
+                            self.failed.push((append.of.clone(), new.columns.step_index, caused(item)));
+                        }
                     }
                     receipts.push(Pending::New(Receipt::new(&open.row.trace_id, &new)));
                     open.note(item, &new);
                 }
                 Err(fault) => {
-                    if let Some((state, facts, (rows, references, payloads), denied)) = before {
+                    if let Some((state, facts, [rows, references, payloads, failed], denied)) = before {
                         open.state = state;
                         open.facts.truncate(facts);
                         self.rows.truncate(rows);
                         self.references.truncate(references);
                         self.payloads.truncate(payloads);
+                        self.failed.truncate(failed);
                         self.denied = denied;
                     }
                     return Err(fault);
@@ -360,6 +369,9 @@ impl Group {
         let denied = std::mem::take(&mut self.denied);
         let denied: Vec<_> = denied.into_iter().map(|((key, operation), n)| (key, operation, n)).collect();
         payloads::count_denials(tx, &denied).await?;
+        for (of, step_index, caused) in std::mem::take(&mut self.failed) {
+            failures::keep(tx, &of, step_index, &caused, now).await?;
+        }
         let grown = || self.open.values().filter(|open| open.state.count > open.row.record_count);
         let mut heads: Vec<Advance<'_>> = grown()
             .map(|open| Advance {
@@ -440,6 +452,14 @@ impl Open {
             causation_id: item.causation_id.clone(),
             reason: String::new(),
         });
+    }
+}
+
+fn caused(item: &Item) -> Caused {
+    Caused {
+        actor: Some(Actor { r#type: item.actor_type, id: item.actor_id.clone() }),
+        correlation_id: item.correlation_id.clone(),
+        causation_id: item.causation_id.clone(),
     }
 }
 

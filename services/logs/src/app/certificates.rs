@@ -1,32 +1,31 @@
 //! Certificates: issued on a fresh check only, judged with the keys that are known now.
 
 use bytes::Bytes;
-use contracts_common::common::v1::{CallContext, ContractVerdict};
+use contracts_common::common::v1::CallContext;
 use contracts_logs::v1::{
     Certificate, CertificateFormat, CertificateIssued, CertificateKind, CertificateRevoked,
-    CertificateStatus, Export, ExportIncidentKind, ExportScope, ExportState, IssueCertificateResponse,
-    KeyPurpose, ProofStatus, ReplayResult, RevokeCertificateResponse, VerifyTraceResponse,
+    CertificateStatus, IssueCertificateResponse, KeyPurpose, ProofStatus, RevokeCertificateResponse,
+    VerifyTraceResponse,
 };
 use runspine_errors::Fault;
 use runspine_logs_domain::{
     bytes::timestamp,
     certificate::{self, Statement, expires_at},
-    contract::Key,
     keys::Signed,
     reasons,
 };
 use runspine_types::new_id;
-use serde_json::{Value, json};
 
 use super::{
     App,
     announce::announce,
     audit::told::{Caused, Told},
+    claims::Claims,
     once::Once,
 };
 use crate::store::{
     certificates::{self, CertificateRow, Filter},
-    contract, keys,
+    keys,
 };
 
 /// What to certify.
@@ -48,13 +47,6 @@ pub struct Issue {
     pub format: CertificateFormat,
 }
 
-/// What the checks found.
-struct Claims {
-    run_id: String,
-    attempt: u32,
-    claims: Value,
-}
-
 impl App {
     /// Checks a run and certifies what was found; gives the answer as it is kept.
     ///
@@ -62,7 +54,8 @@ impl App {
     /// TRACE_NOT_FOUND, NOT_SEALED, PROOF_NOT_VERIFIED, CONTRACT_INCOMPLETE, REPLAY_NOT_FOUND, REPLAY_NOT_PARITY,
     /// EXPORT_NOT_FOUND, EXPORT_NOT_READY, EXPORT_INCOMPLETE, KEY_UNAVAILABLE, IDEMPOTENCY_MISMATCH, or when the store can't be read or written.
     pub async fn issue_certificate(&self, call: &CallContext, issue: Issue) -> Result<Bytes, Fault> {
-        let Claims { run_id, attempt, claims } = self.claims(&call.tenant_id, &issue).await?;
+        let Claims { run_id, attempt, incident_id, claims, .. } =
+            self.claims(&call.tenant_id, &issue).await?;
         let signer = self.keyring.signer(KeyPurpose::Certificate)?;
         let issued_at = self.clock.now();
         let statement = Statement {
@@ -73,6 +66,7 @@ impl App {
             attempt,
             replay_id: issue.replay_id.clone(),
             export_id: issue.export_id.clone(),
+            incident_id,
             claims,
             issued_at,
             key_id: signer.key_id.clone(),
@@ -122,115 +116,6 @@ impl App {
         .await
     }
 
-    /// What the checks find, and the attempt that they are about.
-    async fn claims(&self, tenant_id: &str, issue: &Issue) -> Result<Claims, Fault> {
-        match issue.kind {
-            CertificateKind::PolicyAudit => self.audited(tenant_id, issue).await,
-            CertificateKind::IncidentExport => self.exported(tenant_id, &issue.export_id).await,
-            CertificateKind::ReplayProof => self.replayed(tenant_id, &issue.replay_id).await,
-            _ => {
-                let proof = self.verify_trace(tenant_id, &issue.run_id, issue.attempt).await?;
-                verified(&proof)?;
-                let header = self.inspection(tenant_id, &issue.run_id, issue.attempt).await?;
-                let snapshot = header.map(|(_, digest)| hex::encode(digest)).unwrap_or_default();
-                let seals: Vec<String> = proof.proofs.iter().map(|p| hex::encode(&p.seal_digest)).collect();
-                let records: u64 = proof.proofs.iter().map(|p| p.record_count).sum();
-                let claims = json!({
-                    "proof_status": "VERIFIED",
-                    "seal_digests": seals,
-                    "record_count": records,
-                    "snapshot_digest": snapshot,
-                });
-                Ok(Claims { run_id: issue.run_id.clone(), attempt: issue.attempt, claims })
-            }
-        }
-    }
-
-    /// A replay that ended in PARITY, of an attempt that is still what was replayed.
-    async fn replayed(&self, tenant_id: &str, replay_id: &str) -> Result<Claims, Fault> {
-        let found = self.get_replay(tenant_id, replay_id, (0, false)).await?;
-        let replay = found.replay.unwrap_or_default();
-        if replay.result() != ReplayResult::Parity {
-            return Err(Fault::new(&reasons::REPLAY_NOT_PARITY, "the replay did not end in PARITY")
-                .precondition(format!("replays/{replay_id}"), "is finished with PARITY")
-                .with("result", replay.result().as_str_name()));
-        }
-        verified(&self.verify_trace(tenant_id, &replay.run_id, replay.attempt).await?)?;
-        let totals = replay.totals.unwrap_or_default();
-        let claims = json!({
-            "replay_result": "PARITY",
-            "replay_level": replay.level().as_str_name().trim_start_matches("REPLAY_LEVEL_"),
-            "seal_digests": [hex::encode(&replay.seal_digest)],
-            "behaviour_signature": hex::encode(&replay.recorded_signature),
-            "steps": totals.steps,
-            "checked": totals.checked,
-            "executed": totals.executed,
-            "skipped": totals.skipped,
-        });
-        Ok(Claims { run_id: replay.run_id, attempt: replay.attempt, claims })
-    }
-
-    /// A report that was made with everything that belongs in it, of attempts that are still what it says.
-    async fn exported(&self, tenant_id: &str, export_id: &str) -> Result<Claims, Fault> {
-        let export = self.get_export(tenant_id, export_id).await?.export.unwrap_or_default();
-        let subject = format!("exports/{export_id}");
-        let attempts = reported(&export).filter(|_| export.state() == ExportState::Completed);
-        let attempts = attempts.ok_or_else(|| {
-            Fault::new(&reasons::EXPORT_NOT_READY, "the export is no report that was made")
-                .precondition(subject.clone(), "is COMPLETED, a report of COMPLIANCE or evidence of INCIDENT")
-        })?;
-        if !export.missing_recommended.is_empty() {
-            let lacks = export.missing_recommended.join(", ");
-            return Err(Fault::new(&reasons::EXPORT_INCOMPLETE, format!("the report lacks {lacks}"))
-                .precondition(subject, "has every field"));
-        }
-        let (mut seals, mut first) = (Vec::new(), None);
-        for (run_id, attempt) in attempts {
-            let trace = self.find_trace(tenant_id, &run_id, attempt, 0).await?;
-            let proof = self.verify_trace(tenant_id, &run_id, trace.attempt).await?;
-            verified(&proof)?;
-            seals.extend(proof.proofs.iter().map(|p| hex::encode(&p.seal_digest)));
-            first.get_or_insert((run_id, trace.attempt));
-        }
-        let mut claims = json!({
-            "content_hash": hex::encode(&export.content_digest),
-            "proof_status": "VERIFIED",
-            "seal_digests": seals,
-        });
-        if let Some(incident) = export.incident {
-            claims["incident_id"] = incident.incident_id.into();
-            claims["incident_part_digest"] = hex::encode(&incident.part_digest).into();
-        }
-        let (run_id, attempt) = first.unwrap_or_default();
-        Ok(Claims { run_id, attempt, claims })
-    }
-
-    async fn audited(&self, tenant_id: &str, issue: &Issue) -> Result<Claims, Fault> {
-        let missing =
-            || Fault::new(&reasons::CONTRACT_NOT_FOUND, "there is no audit contract of this attempt");
-        let attempt = match issue.attempt {
-            0 => {
-                let row = self.find_trace(tenant_id, &issue.run_id, 0, 0).await;
-                row.map_err(|_| missing())?.attempt
-            }
-            attempt => attempt,
-        };
-        let key = Key::run(tenant_id, &issue.run_id, attempt);
-        let (row, contract) = contract::read(self.db.read(), &key).await?.ok_or_else(missing)?;
-        let judged = contract.judged.last();
-        if judged.is_none_or(|judged| judged.verdict != ContractVerdict::Complete) || !contract.closed {
-            let subject = format!("contracts/run/{}/{attempt}", issue.run_id);
-            return Err(Fault::new(&reasons::CONTRACT_INCOMPLETE, "the audit contract is not COMPLETE")
-                .precondition(subject, "is closed with the verdict COMPLETE"));
-        }
-        let claims = json!({
-            "contract_verdict": "COMPLETE",
-            "contract_entries": contract.last_seq,
-            "contract_link": row.last_link.to_hex(),
-        });
-        Ok(Claims { run_id: issue.run_id.clone(), attempt, claims })
-    }
-
     /// One certificate.
     ///
     /// # Errors
@@ -278,13 +163,15 @@ impl App {
             None => false,
         };
         let purpose = i32::from(KeyPurpose::Certificate);
-        let row = |id: &str| known.iter().find(|row| row.key_id == id && row.purpose == purpose);
-        let key = |id: &str| row(id)?.public_key.as_slice().try_into().ok();
+        let of_purpose = || known.iter().filter(|row| row.purpose == purpose);
+        let public: Vec<[u8; 32]> =
+            of_purpose().filter_map(|row| row.public_key.as_slice().try_into().ok()).collect();
         // Nothing shows when a revoked key signed it; the run can be certified again.
         let revoked = |read: &certificate::Read| {
-            taken_back || row(&read.key_id).is_some_and(|row| row.revoked_from.is_some())
+            let by_revoked = |row: &keys::KeyRow| row.key_id == read.key_id && row.revoked_from.is_some();
+            taken_back || of_purpose().any(by_revoked)
         };
-        Ok(certificate::judge(encoded, self.clock.now(), key, revoked))
+        Ok(certificate::judge(encoded, self.clock.now(), &public, revoked))
     }
 
     /// Takes a certificate back and gives the answer as it is kept.
@@ -326,17 +213,6 @@ impl App {
 
 fn missing() -> Fault {
     Fault::new(&reasons::CERTIFICATE_NOT_FOUND, "there is no such certificate")
-}
-
-/// The attempts that a report is about; nothing, when the export is no report.
-fn reported(export: &Export) -> Option<Vec<(String, u32)>> {
-    match (export.scope(), &export.incident) {
-        (ExportScope::Compliance, _) => Some(vec![(export.run_id.clone(), export.attempt)]),
-        (ExportScope::Incident, Some(order)) if order.kind() != ExportIncidentKind::Executive => {
-            Some(order.attempts.iter().map(|one| (one.run_id.clone(), one.attempt)).collect())
-        }
-        _ => None,
-    }
 }
 
 /// Refuses a run whose proof is anything but VERIFIED.

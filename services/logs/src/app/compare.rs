@@ -43,7 +43,7 @@ impl App {
 
     async fn behaviour(&self, tenant_id: &str, (run_id, attempt): (&str, u32)) -> Result<ReadSoFar, Fault> {
         let trace = self.find_kept_trace(tenant_id, run_id, attempt, 0).await?;
-        let mut so_far = ReadSoFar::of(&trace);
+        let mut so_far = ReadSoFar::to_compare(&trace);
         loop {
             let page = records::page(self.db.read(), trace.trace_key, so_far.position, PAGE).await?;
             so_far.take(&page)?;

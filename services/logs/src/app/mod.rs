@@ -7,6 +7,7 @@ pub mod archive_trace;
 pub mod audit;
 pub mod build_bundle;
 pub mod certificates;
+mod claims;
 pub mod compare;
 pub mod events;
 pub mod exports;
@@ -69,6 +70,8 @@ pub struct App {
     pub strict: bool,
     /// What becomes of spans whose run nobody started.
     pub otlp: OtlpConfig,
+    /// Exports of a tenant that can be in the making.
+    pub exports_at_once: u32,
 }
 
 impl App {
@@ -103,6 +106,7 @@ impl App {
             replay: config.replay,
             strict,
             otlp: config.otlp.clone(),
+            exports_at_once: config.export.parallel,
         }
     }
 }

@@ -57,6 +57,12 @@ impl ReadSoFar {
         Self { position: 0, summary: Summary::of_source(row.source) }
     }
 
+    /// The same, to be compared with another trace.
+    #[must_use]
+    pub fn to_compare(row: &TraceRow) -> Self {
+        Self { position: 0, summary: Summary::to_compare(row.source) }
+    }
+
     /// Takes the next rows.
     pub fn take(&mut self, rows: &[RecordRow]) -> Result<(), DbError> {
         for row in rows {

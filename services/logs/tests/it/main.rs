@@ -7,5 +7,6 @@ mod payloads;
 mod replays;
 mod spans;
 mod statements;
+mod tenants;
 mod traces;
 mod witness;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use contracts_common::common::v1::{DecisionSource, Verdict};
 use contracts_logs::v1::Decision;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::report::Findings;
 use crate::chain;
@@ -61,8 +61,13 @@ impl Decided {
     }
 }
 
+/// The reason of a decision that the kernel made because a bypass was not confirmed: neither verdict nor rules are the
+/// row's.
+const UNCONFIRMED: &str = "BYPASS_UNCONFIRMED";
+
 /// Whether the row is that of the decision: the same snapshot and facts, and where policies decided, one of the verdicts
-/// that it gave. Which of them holds is the kernel's choice: a bypass that is not confirmed does not count.
+/// that it gave, for rules that the record names. Which of the verdicts holds is the kernel's choice: a bypass that is not
+/// confirmed does not count.
 fn agrees(decision: &Decision, row: &[u8]) -> bool {
     let Ok(Value::Object(row)) = serde_json::from_slice::<Value>(row) else { return false };
     let text = |field: &str| row.get(field).and_then(Value::as_str);
@@ -76,12 +81,21 @@ fn agrees(decision: &Decision, row: &[u8]) -> bool {
             return false;
         }
     }
-    if decision.source != DecisionSource::Policy as i32 {
+    if decision.source != DecisionSource::Policy as i32 || decision.reason == UNCONFIRMED {
         return true;
+    }
+    if !rules(&row).all(|rule| decision.rule_ids.iter().any(|named| named == rule)) {
+        return false;
     }
     let told = ["effective_verdict", "verdict", "verdict_without_bypass"];
     let mut told = told.iter().filter_map(|field| row.get(*field)).peekable();
     told.peek().is_none() || told.any(|value| is_verdict(value, decision.verdict))
+}
+
+/// The rules that a row gives as reasons. The record may name more: limits have reasons too.
+fn rules(row: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let reasons = row.get("reasons").and_then(Value::as_array).into_iter().flatten();
+    reasons.filter_map(|reason| reason.get("source_id")?.as_str()).filter(|id| !id.is_empty())
 }
 
 /// Whether a value of a row, a number or a name, is this verdict.
@@ -117,5 +131,27 @@ mod tests {
         assert!(!agrees(&decision, row("d1", "2", 1).as_bytes()), "another verdict");
         assert!(!agrees(&decision, row("d1", "1", 2).as_bytes()), "another snapshot");
         assert!(!agrees(&decision, b"no row"));
+    }
+
+    #[test]
+    fn a_row_gives_no_rule_that_its_record_does_not_name() {
+        let mut decision = Decision {
+            decision_id: "d1".into(),
+            verdict: Verdict::Deny.into(),
+            source: DecisionSource::Policy.into(),
+            rule_ids: vec!["rule-1".into(), "limit-1".into()],
+            ..Default::default()
+        };
+        let row = |rule: &str| {
+            format!(r#"{{"decision_id":"d1","reasons":[{{"source_id":"{rule}"}}],"verdict":"DENY"}}"#)
+        };
+        assert!(agrees(&decision, row("rule-1").as_bytes()));
+        assert!(agrees(&decision, row("").as_bytes()), "what no rule carries");
+        assert!(!agrees(&decision, row("rule-2").as_bytes()), "another rule");
+        decision.source = DecisionSource::Limit.into();
+        assert!(agrees(&decision, row("rule-2").as_bytes()), "the limits decided");
+        decision.source = DecisionSource::Policy.into();
+        (decision.reason, decision.verdict) = (UNCONFIRMED.into(), Verdict::Defer.into());
+        assert!(agrees(&decision, row("rule-2").as_bytes()), "the kernel decided");
     }
 }

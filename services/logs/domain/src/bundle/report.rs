@@ -48,15 +48,18 @@ pub enum Verdict {
     Untrusted,
     /// Everything agrees as far as it goes; the manifest says that the trace is open.
     Unsealed,
+    /// The manifest says that the file is of a newer format than this verifier knows: nothing is said about the rest.
+    Unsupported,
 }
 
 impl Verdict {
-    /// The exit code of `runspine verify`; 2 is left for usage and unreadable files.
+    /// The exit code of `runspine verify`; 2 is that of usage and of files that can't be read, and a newer format can't.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Verified => 0,
             Self::Failed => 1,
+            Self::Unsupported => 2,
             Self::Untrusted => 3,
             Self::Unsealed => 4,
         }
@@ -70,6 +73,7 @@ impl Verdict {
             Self::Failed => "FAILED",
             Self::Untrusted => "UNTRUSTED",
             Self::Unsealed => "UNSEALED",
+            Self::Unsupported => "UNSUPPORTED",
         }
     }
 }

@@ -17,7 +17,10 @@ use super::{
     section_start,
     traces::{Traces, Trust},
 };
-use crate::keys::{Signed, TrustedKey, key_id, verify};
+use crate::{
+    bytes::FORMAT,
+    keys::{Signed, TrustedKey, key_id, verify},
+};
 
 /// What was seen of a section.
 struct Seen {
@@ -143,17 +146,28 @@ impl Verifier<'_> {
     fn finish(mut self, lines: u64) -> Report {
         let trusting = !self.options.trusted.is_empty();
         let keys = self.known_keys();
+        let early = |verdict, findings: Findings, manifest| Report {
+            verdict,
+            findings: findings.0,
+            manifest,
+            proofs: Vec::new(),
+            lines,
+        };
         let Some((manifest, bytes)) = self.manifest.take() else {
             self.found.fail("MANIFEST_SIGNATURE", "there is no manifest");
-            return Report {
-                verdict: Verdict::Failed,
-                findings: self.found.0,
-                manifest: None,
-                proofs: Vec::new(),
-                lines,
-            };
+            return early(Verdict::Failed, self.found, None);
         };
+        let so_far = self.found.0.len();
         self.signed(&bytes, &keys);
+        if manifest.format > FORMAT {
+            // Nobody but the exporter may say so: a number that somebody else wrote there hides nothing.
+            if !trusting || self.found.0.len() == so_far {
+                let mut found = Findings::default();
+                found.fail("BUNDLE_FORMAT_NEWER", format!("format {}, known {FORMAT}", manifest.format));
+                return early(Verdict::Unsupported, found, Some(manifest));
+            }
+            self.found.fail("BUNDLE_FORMAT_NEWER", format!("format {}, known {FORMAT}", manifest.format));
+        }
         self.sections(&manifest);
         let excused = |section: &str| manifest.missing.iter().any(|missing| missing.section == section);
         let absent = BundleMissingStatus::Absent as i32;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contracts_common::common::v1::RunSource;
 use contracts_logs::v1::{
     ReplayCheck, ReplayDivergence, ReplayDrift, ReplayResult, ReplayTotals, ReplayVerdict, ReplayedStep, Step,
 };
@@ -108,7 +109,7 @@ fn totals(
 }
 
 fn behaviour_of(recording: &Recording) -> Behaviour {
-    let mut behaviour = Behaviour::new();
+    let mut behaviour = Behaviour::to_compare(RunSource::Replay.into());
     for (index, recorded) in recording.steps() {
         behaviour.step(index, u64::from(index), &recorded.step);
     }
@@ -117,7 +118,7 @@ fn behaviour_of(recording: &Recording) -> Behaviour {
 
 /// What was reported last of each step; a step that was skipped counts as it is recorded.
 fn behaviour_of_replay(recording: &Recording, current: &BTreeMap<u32, &ReplayCheck>) -> Behaviour {
-    let mut behaviour = Behaviour::new();
+    let mut behaviour = Behaviour::to_compare(RunSource::Replay.into());
     for (index, check) in current {
         let recorded = recording.get(*index).filter(|_| check.verdict() == ReplayVerdict::Skipped);
         match (recorded, &check.step) {

@@ -36,6 +36,12 @@ impl Summary {
         Self { behaviour: Behaviour::of_source(source), ..Self::default() }
     }
 
+    /// The same, to be compared with another run's.
+    #[must_use]
+    pub fn to_compare(source: i32) -> Self {
+        Self { behaviour: Behaviour::to_compare(source), ..Self::default() }
+    }
+
     /// Takes the next record.
     pub fn take(&mut self, record: &TraceRecord, columns: &Columns<'_>) {
         self.totals.add(columns);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use contracts_logs::v1::{self as pb, EvidenceFailureReason, EvidenceKind, EvidenceResolution};
-use runspine_db::Tx;
+use runspine_db::{DbError, Tx};
 use runspine_errors::{Fault, mesh};
 use runspine_logs_domain::{
     bytes::{encode, timestamp},
@@ -111,12 +111,12 @@ pub async fn capture_in(
 ) -> Result<Captured, Fault> {
     let body = match &capture.content {
         Content::Failure(reason, detail, resolution) => {
-            return fail(tx, &capture, *reason, detail, *resolution, caused, now).await;
+            return Ok(fail(tx, &capture, *reason, detail, *resolution, caused, now).await?);
         }
         Content::Item(_) if !context_fits(&capture) => {
             let detail = "the execution context is absent or names another attempt";
             let (reason, never) = (EvidenceFailureReason::ContextInvalid, EvidenceResolution::Permanent);
-            return fail(tx, &capture, reason, detail, never, caused, now).await;
+            return Ok(fail(tx, &capture, reason, detail, never, caused, now).await?);
         }
         Content::Item(body) => body.as_ref().clone(),
     };
@@ -127,7 +127,7 @@ pub async fn capture_in(
         Err(fault) => {
             tracing::warn!(%fault, "a capture was rolled back");
             let (reason, soon) = (EvidenceFailureReason::DatabaseError, EvidenceResolution::Transient);
-            fail(tx, &capture, reason, "the store refused the capture", soon, caused, now).await
+            Ok(fail(tx, &capture, reason, "the store refused the capture", soon, caused, now).await?)
         }
     }
 }
@@ -226,7 +226,10 @@ async fn supersede(tx: &mut Tx, capture: &Capture, evidence_id: &str, now: Micro
 }
 
 /// Keeps a failure, or finds the one that is there already for the same kind, step and reason.
-async fn fail(
+///
+/// # Errors
+/// When the store can't be read or written.
+pub async fn fail(
     tx: &mut Tx,
     capture: &Capture,
     reason: EvidenceFailureReason,
@@ -234,7 +237,7 @@ async fn fail(
     resolution: EvidenceResolution,
     caused: &Caused,
     now: Micros,
-) -> Result<Captured, Fault> {
+) -> Result<Captured, DbError> {
     let known = evidence::failures_of(tx, &capture.key, capture.kind.into(), step_of(capture)).await?;
     if let Some(first) = known.into_iter().find(|f| !f.superseded && f.reason == i32::from(reason)) {
         return Ok(Captured::Failed { failure_id: first.failure_id, reason });
@@ -255,8 +258,7 @@ async fn fail(
     };
     evidence::insert_failures(tx, &capture.key.tenant_id, &[row]).await?;
     let kind = capture.kind.as_str_name().trim_start_matches("EVIDENCE_KIND_");
-    let why = reason.as_str_name().trim_start_matches("EVIDENCE_FAILURE_REASON_");
-    metrics::EVIDENCE_FAILURES.increment(&[("kind", kind), ("reason", why)]);
+    metrics::EVIDENCE_FAILURES.increment(&[("kind", kind), ("reason", word(reason))]);
     let data = pb::EvidenceFailed {
         run_id: capture.key.run_id.clone(),
         attempt: capture.key.attempt,
@@ -277,6 +279,20 @@ async fn fail(
     };
     told::emit(tx, told, caused, now);
     Ok(Captured::Failed { failure_id, reason })
+}
+
+/// The word of a reason, as its page is called.
+const fn word(reason: EvidenceFailureReason) -> &'static str {
+    match reason {
+        EvidenceFailureReason::Unspecified => "UNSPECIFIED",
+        EvidenceFailureReason::CaptureFailed => "CAPTURE_FAILED",
+        EvidenceFailureReason::ProviderTimeout => "PROVIDER_TIMEOUT",
+        EvidenceFailureReason::PreAttach => "PRE_ATTACH",
+        EvidenceFailureReason::NetworkPartition => "NETWORK_PARTITION",
+        EvidenceFailureReason::DatabaseError => "DATABASE_ERROR",
+        EvidenceFailureReason::ContextInvalid => "CONTEXT_INVALID",
+        EvidenceFailureReason::RedactionFailed => "REDACTION_FAILED",
+    }
 }
 
 fn context_fits(capture: &Capture) -> bool {

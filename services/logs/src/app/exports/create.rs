@@ -28,8 +28,6 @@ use crate::{
     },
 };
 
-/// Exports of a tenant that can be in the making.
-const PARALLEL: i64 = 2;
 /// How long an export waits for what other domains know.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -52,14 +50,14 @@ impl App {
         (row.requested_by, row.actor_type) = (actor.id, actor.r#type);
         let scope = scope_of(&row);
         self.refuse_early(&row, scope).await?;
-        let caused = Caused::by(call);
+        let (caused, most) = (Caused::by(call), self.exports_at_once);
         let answer = self
             .once(once, move |tx| {
                 Box::pin(async move {
-                    if exports::in_the_making(tx, &row.tenant_id).await? >= PARALLEL {
-                        let message = "two exports of the tenant are in the making";
+                    if exports::in_the_making(tx, &row.tenant_id).await? >= i64::from(most) {
+                        let message = format!("{most} exports of the tenant are in the making");
                         return Err(Fault::new(&reasons::EXPORT_BUSY, message)
-                            .quota("exports", "2 at a time")
+                            .quota("exports", format!("{most} at a time"))
                             .retry_after(Duration::from_secs(5)));
                     }
                     // What waits for nobody can be made at once.

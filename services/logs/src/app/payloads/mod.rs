@@ -2,6 +2,7 @@
 
 pub mod denials;
 pub mod erase;
+pub mod failures;
 pub mod get;
 pub mod hold;
 pub mod offer;

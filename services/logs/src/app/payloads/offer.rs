@@ -9,7 +9,7 @@ use runspine_logs_domain::{
     payload::{bound_to, reference, subject},
     trace::Item,
 };
-use runspine_redact::{Constraints, Counts, Keep, Kept, Operation};
+use runspine_redact::{Constraints, Counts, Keep, Kept, Operation, RedactionFailed};
 use runspine_types::Digest;
 
 use crate::{
@@ -29,6 +29,8 @@ pub struct Offered {
     pub kept: Vec<NewPayload>,
     /// What the constraints of the run did not allow, once for each payload.
     pub denied: Vec<Operation>,
+    /// Payloads that could not be redacted, and so are not stored.
+    pub failed: u32,
 }
 
 /// What a run allows, and what its payloads are made with.
@@ -58,7 +60,7 @@ impl App {
             let payloads = std::mem::take(&mut item.payloads);
             let mut offered = Offered::default();
             for payload in payloads {
-                if let Some(kept) = consider(of, payload, &allowed, &mut offered.denied)? {
+                if let Some(kept) = consider(of, payload, &allowed, &mut offered)? {
                     refer(&mut item.body, &kept);
                     offered.kept.push(kept);
                 }
@@ -103,38 +105,25 @@ impl App {
     }
 }
 
-/// What is kept of one payload; `None`, with the operation that was denied, when nothing is.
+/// What is kept of one payload; `None`, noted in `offered` as denied or failed, when nothing is.
 fn consider(
     of: &TraceRef,
     payload: Payload,
     allowed: &Allowed,
-    denied: &mut Vec<Operation>,
+    offered: &mut Offered,
 ) -> Result<Option<NewPayload>, Fault> {
     let stores = match payload.direction() {
         PayloadDirection::Output => Operation::LogResponse,
         _ => Operation::LogPrompt,
     };
     if !allowed.constraints.is_allowed(stores) {
-        denied.push(stores);
+        offered.denied.push(stores);
         return Ok(None);
     }
     let Some(made_with) = &allowed.made_with else { return Ok(None) };
-    let kept = runspine_redact::payload(&payload.content, Keep::from(allowed.constraints));
-    let (stored, counts) = match kept {
-        Ok(Kept::Bytes(stored, counts)) => {
-            metrics::redacted(&counts);
-            (stored, counts)
-        }
-        Ok(Kept::Nothing) => {
-            let both = [Operation::CapturePii, Operation::AccessSecret];
-            denied.extend(both.into_iter().filter(|o| !allowed.constraints.is_allowed(*o)));
-            return Ok(None);
-        }
-        Err(error) => {
-            tracing::error!(run_id = of.run_id, %error, "a payload is not stored");
-            return Ok(None);
-        }
-    };
+    let redacted = runspine_redact::payload(&payload.content, Keep::from(allowed.constraints));
+    let Some((stored, counts)) = storable(redacted, allowed.constraints, offered) else { return Ok(None) };
+    metrics::redacted(&counts);
     let reference = reference(&made_with.salt, &stored);
     let about = bound_to(&of.tenant_id, &of.run_id, &reference);
     let tagged = (!payload.subject.is_empty()).then_some(&payload.subject);
@@ -147,6 +136,26 @@ fn consider(
         subject: tagged.zip(made_with.subjects.as_ref()).map(|(tag, key)| subject(key, tag)),
         ciphertext: made_with.key.seal(&stored, &about)?.into(),
     }))
+}
+
+/// What of a payload may be stored after it was redacted: nothing, when it could not be.
+fn storable(
+    redacted: Result<Kept, RedactionFailed>,
+    constraints: Constraints,
+    offered: &mut Offered,
+) -> Option<(Vec<u8>, Counts)> {
+    match redacted {
+        Ok(Kept::Bytes(stored, counts)) => Some((stored, counts)),
+        Ok(Kept::Nothing) => {
+            let both = [Operation::CapturePii, Operation::AccessSecret];
+            offered.denied.extend(both.into_iter().filter(|o| !constraints.is_allowed(*o)));
+            None
+        }
+        Err(RedactionFailed) => {
+            offered.failed += 1;
+            None
+        }
+    }
 }
 
 /// Classes and counts as they are stored.
@@ -194,4 +203,20 @@ pub fn forget(body: &mut trace_record::Body) {
 
 fn bytes_of(digest: Digest) -> Bytes {
     Bytes::copy_from_slice(digest.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_redacted_is_not_stored() {
+        let (nothing, mut offered) = (Constraints::of(Some(3)), Offered::default());
+        assert!(storable(Err(RedactionFailed), nothing, &mut offered).is_none());
+        assert_eq!((offered.failed, offered.denied.len()), (1, 0), "nobody forbade it");
+        assert!(storable(Ok(Kept::Nothing), nothing, &mut offered).is_none());
+        assert_eq!((offered.failed, offered.denied.len()), (1, 2));
+        let kept = storable(Ok(Kept::Bytes(vec![7], Counts::default())), nothing, &mut offered);
+        assert_eq!(kept.map(|(bytes, _)| bytes), Some(vec![7]));
+    }
 }

@@ -3,12 +3,18 @@
 use contracts_common::common::v1::GovernanceProfile;
 use contracts_logs::v1 as pb;
 use runspine_db::args;
-use runspine_logs_domain::chain::payload_digest;
+use runspine_logs_domain::{
+    bundle::{Options, Verdict, verify_bundle},
+    chain::payload_digest,
+};
 use runspine_rpc::details;
-use runspine_testkit::{TestStore, assert_append_only, on_both_engines, run, test_id};
+use runspine_testkit::{TestStore, assert_append_only, on_both_engines, run, tenant, test_id};
 
 use super::harness::*;
-use crate::traces::harness::{House, reason, sealing};
+use crate::traces::{
+    bundles::trusted,
+    harness::{House, reason, sealing},
+};
 
 /// A sealed run with two payloads, one of them about a person.
 async fn sealed(house: &House, number: u64) -> (bytes::Bytes, bytes::Bytes) {
@@ -32,6 +38,10 @@ on_both_engines! {
         let (question, answer) = sealed(&house, 1).await;
         let started = secrets(&house, 1).await;
         assert!(started.0.is_some() && started.1.is_some());
+        house.checkpoint().await;
+        let options = Options { trusted: trusted(&house).await, tenant_id: Some(tenant(1)), against: None };
+        let before = house.bundle(1, false, vec![]).await.unwrap();
+        assert_eq!(verify_bundle(before.as_slice(), &options).unwrap().verdict, Verdict::Verified);
         let request = pb::ErasePayloadsRequest { run_id: run(1), ..erasing(1) };
         let erased = erase(&house, request.clone()).await.unwrap();
         assert_eq!((erased.erased_count, erased.held_count), (2, 0));
@@ -50,7 +60,17 @@ on_both_engines! {
         let proof = house.prove(1).await;
         assert_eq!(proof.overall(), pb::ProofStatus::Verified);
         assert!(proof.proofs[0].findings.iter().any(|finding| finding.code == "SALT_ERASED"));
-        assert!(house.bundle(1, false, vec![]).await.is_ok(), "its bundle can still be built");
+        let file = house.bundle(1, false, vec![]).await.unwrap();
+        let report = verify_bundle(file.as_slice(), &options).unwrap();
+        assert_eq!(report.verdict, Verdict::Verified, "its bundle verifies: {:?}", report.findings);
+        let lines = |file: &[u8], section: &str| -> Vec<String> {
+            let head = format!(r#"{{"s":"{section}""#);
+            let text = std::str::from_utf8(file).unwrap().lines();
+            text.filter(|line| line.starts_with(&head)).map(str::to_owned).collect()
+        };
+        for section in ["trace", "seal", "contract", "evidence"] {
+            assert_eq!(lines(&file, section), lines(&before, section), "{section} is what it was");
+        }
         assert_eq!(told(&house, "logs.PayloadErased").await, 1);
         let sql = "SELECT COUNT(*) FROM ledger WHERE event_type = 'logs.PayloadErased' AND run_id = $1";
         assert_eq!(house.db().await.read().fetch_one::<(i64,)>(sql, args![run(1)]).await.unwrap().0, 1);
@@ -83,6 +103,38 @@ on_both_engines! {
             assert_eq!(names.iter().filter(|n| *n == name).count(), 1);
         }
         assert_append_only(&house.db().await, "legal_holds").await;
+    }
+
+    /// Whoever comes first: what is erased was not held, and what is held can be read.
+    async fn a_hold_beats_an_erasure_in_every_interleaving(store: TestStore) {
+        let house = House::over(store).await;
+        let (mut erased, mut kept) = (0, 0);
+        for number in 1..=16 {
+            let (question, _) = sealed(&house, number).await;
+            let order = pb::ErasePayloadsRequest { run_id: run(number), ..erasing(number) };
+            let (held, done) = if number % 2 == 0 {
+                tokio::join!(hold(&house, number, number, true), erase(&house, order))
+            } else {
+                let (done, held) = tokio::join!(erase(&house, order), hold(&house, number, number, true));
+                (held, done)
+            };
+            assert!(held.unwrap().holds[0].hold, "a hold is always taken");
+            match done {
+                Ok(done) => {
+                    assert_eq!(done.erased_count, 2, "whole or not at all");
+                    assert_eq!(reason(get(&house, &question).await), "PAYLOAD_ERASED");
+                    erased += 1;
+                }
+                refused => {
+                    assert_eq!(reason(refused), "LEGAL_HOLD");
+                    assert_eq!(get(&house, &question).await.unwrap().content, format!("question {number}"));
+                    kept += 1;
+                }
+            }
+            let again = pb::ErasePayloadsRequest { run_id: run(number), ..erasing(100 + number) };
+            assert_eq!(reason(erase(&house, again).await), "LEGAL_HOLD", "from now on it is held");
+        }
+        assert_eq!((erased + kept, told(&house, "logs.PayloadErased").await), (16, erased));
     }
 
     async fn a_person_is_held_and_erased_in_every_run(store: TestStore) {

@@ -133,7 +133,7 @@ on_both_engines! {
         assert_eq!((certificate.run_id, certificate.attempt), (run(1), 1));
         let payload: Value = serde_json::from_str(&certificate.payload_json).unwrap();
         assert_eq!(payload["claims"]["seal_digests"].as_array().unwrap().len(), 2, "{payload}");
-        assert_eq!(payload["claims"]["incident_id"], incident());
+        assert_eq!(payload["subject"]["incident_id"], incident());
         let page = gathered(&house, order(2, Kind::Executive, &[1, 2]), frozen(DIGEST, &[1, 2])).await;
         assert_eq!(reason(certify(2, &page.export_id).await), "EXPORT_NOT_READY");
     }

@@ -6,5 +6,5 @@ mod export_archives;
 mod export_incidents;
 mod export_parts;
 mod export_tables;
-mod exports;
+pub mod exports;
 mod mismatches;

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use contracts_common::common::v1::{GovernanceProfile, StepOutcome, Verdict};
+use contracts_common::common::v1::{GovernanceProfile, RunStatus, StepOutcome, TerminationReason, Verdict};
 use contracts_logs::v1::{self as pb, record_item::Body};
 use prost::Message as _;
 use runspine_db::{AssertSqlSafe, args};
 use runspine_testkit::{TestStore, assert_append_only, assert_append_only_tables, on_both_engines, run};
 use runspine_types::{Digest, hash};
 
-use super::harness::{House, decided, decision, item, reason, start, step, tried};
+use super::harness::{House, decided, decision, item, reason, sealing, start, step, tried};
 
 fn conclusion(outcome: StepOutcome, position: u64) -> pb::RecordItem {
     let body = pb::Resolution {
@@ -104,6 +104,48 @@ on_both_engines! {
         assert!(!house.one(2, skipped).await.unwrap().unauthorized, "denied and not done");
         house.one(2, decided("d5", Some(5), Verdict::Deny)).await.unwrap();
         assert!(house.one(2, step("s5", 5, "d5")).await.unwrap().unauthorized, "denied and done");
+    }
+
+    /// Each cell of the table of gaps and orders, in each profile; what STRICT asks of a step the spine refuses before it
+    /// comes here, so that here a fact is a fact.
+    async fn every_cell_of_the_table_of_order(store: TestStore) {
+        let house = House::over(store).await;
+        let profiles = [GovernanceProfile::Strict, GovernanceProfile::Standard, GovernanceProfile::ObserveOnly];
+        for (number, profile) in (1..).zip(profiles) {
+            house.begin_as(number, profile).await;
+            let given = |n: u32| decided(&format!("d{n}"), None, Verdict::Allow);
+            assert_eq!(house.one(number, given(0)).await.unwrap().step_index, Some(0), "the first is 0");
+            assert_eq!(house.one(number, given(1)).await.unwrap().step_index, Some(1), "largest + 1");
+            assert!(!house.one(number, decision("d2", 2)).await.unwrap().gap, "largest + 1 by name");
+            let ahead = house.one(number, decision("d4", 4)).await;
+            let leaps = house.one(number, step("leap", 9, "")).await;
+            if profile == GovernanceProfile::Strict {
+                assert_eq!([reason(ahead), reason(leaps)], ["STEP_GAP", "STEP_GAP"], "a step leaps no further");
+            } else {
+                assert!(ahead.unwrap().gap && leaps.unwrap().gap, "{profile:?}");
+                assert!(!house.one(number, decision("d3", 3)).await.unwrap().gap, "an index in a hole");
+                let proof = house.prove(number).await;
+                let gap = proof.proofs[0].findings.iter().find(|found| found.code == "STEP_GAP").unwrap();
+                assert_eq!((gap.at, gap.count), (5, 4), "5 to 8 are missing");
+            }
+            assert_eq!(reason(house.one(number, step("s", 0, "elsewhere")).await), "DECISION_UNKNOWN");
+            assert!(house.one(number, step("bare", 0, "")).await.unwrap().unauthorized, "nobody decided");
+            let index = if profile == GovernanceProfile::Strict { 3 } else { 10 };
+            house.one(number, decided("no", Some(index), Verdict::Deny)).await.unwrap();
+            let skipped = tried("skipped", index, "no", 0, StepOutcome::Skipped);
+            assert!(!house.one(number, skipped).await.unwrap().unauthorized, "denied and not done");
+            assert!(!house.one(number, step("s1", 1, "d1")).await.unwrap().unauthorized);
+            // A step that is unknown at the end does not keep a trace from being sealed.
+            house.one(number, tried("s2", 2, "d2", 0, StepOutcome::Ambiguous)).await.unwrap();
+            house.settle(number, 1).await;
+            let failed = pb::SealTraceRequest {
+                run_status: RunStatus::Failed.into(),
+                termination_reason: TerminationReason::SystemFailure.into(),
+                ..sealing(number, 1)
+            };
+            let sealed = house.seal(failed).await.unwrap();
+            assert!(sealed.findings.iter().any(|found| found.code == "AMBIGUOUS_STEPS"), "{profile:?}");
+        }
     }
 
     async fn tries_follow_one_another(store: TestStore) {
@@ -309,7 +351,10 @@ on_both_engines! {
         }
         // Foreign keys point at these, so that PostgreSQL refuses a plain TRUNCATE for another reason first.
         for table in ["traces", "signing_keys"] {
-            let statements = [format!("UPDATE {table} SET created_at = 0"), format!("DELETE FROM {table}")];
+            let mut statements = vec![format!("UPDATE {table} SET created_at = 0"), format!("DELETE FROM {table}")];
+            if db.dialect() == runspine_db::Dialect::Postgres {
+                statements.push(format!("TRUNCATE {table} CASCADE"));
+            }
             for sql in statements {
                 let refused = db.write("change", move |tx| {
                     Box::pin(async move { Ok(tx.execute(AssertSqlSafe(sql), args![]).await?) })

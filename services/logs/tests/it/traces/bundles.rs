@@ -18,7 +18,8 @@ fn document(id: &str) -> pb::DecisionDocument {
     }
 }
 
-async fn trusted(house: &House) -> Vec<TrustedKey> {
+/// The keys of a house, as an auditor got them.
+pub async fn trusted(house: &House) -> Vec<TrustedKey> {
     let mut client = house.keys.clone();
     let keys = client.list_keys(house.ask("KeyService/ListKeys", pb::ListKeysRequest::default()));
     let keys = keys.await.unwrap().into_inner().keys;

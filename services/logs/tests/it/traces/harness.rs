@@ -266,6 +266,11 @@ impl House {
         self.dir.path().join("keys")
     }
 
+    /// The folder of everything that the service keeps beside its store.
+    pub fn data_folder(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// The folder of archived bundles.
     pub fn archive_folder(&self) -> std::path::PathBuf {
         self.dir.path().join("archive")

@@ -7,7 +7,7 @@ use runspine_logs_domain::{
     bundle::{Against, Options, Verdict, verify_bundle},
     keys::parse_verifier_key,
 };
-use runspine_testkit::{TestStore, on_both_engines, run, tenant, test_id};
+use runspine_testkit::{TestStore, assert_append_only, on_both_engines, run, tenant, test_id};
 use runspine_types::{Digest, Micros, PLATFORM_TENANT};
 
 use super::harness::{Answer, House, START, decision, reason};
@@ -109,6 +109,7 @@ on_both_engines! {
         assert_eq!(listed(&house, KeyPurpose::Seal).await.len(), 2);
         assert_eq!(told(&house, "logs.KeyRotated").await, [PLATFORM_TENANT.to_owned(), tenant(1)]);
         assert_eq!(on_the_ledger(&house, "logs.KeyRotated").await, 1);
+        assert_append_only(&house.db().await, "signing_key_events").await;
     }
 
     /// What is sealed while keys turn is signed by the key that it names.

@@ -2,8 +2,9 @@
 
 mod append;
 mod archiving;
-mod bundles;
+pub mod bundles;
 pub mod harness;
+mod heads;
 mod integrity;
 mod keys;
 mod llm_runs;

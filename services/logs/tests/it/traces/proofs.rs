@@ -1,14 +1,17 @@
 //! Tampering: direct SQL with the triggers dropped, as somebody with the database's password would.
 
-use contracts_logs::v1::{ProofStatus, TraceRecord, TraceSeal, trace_record};
+use contracts_logs::v1::{
+    self as pb, ProofStatus, TraceRecord, TraceSeal, evidence_service_client::EvidenceServiceClient,
+    trace_record,
+};
 use ed25519_dalek::SigningKey;
 use prost::Message as _;
 use runspine_db::{AssertSqlSafe, Db, Dialect, Value, args};
 use runspine_logs_domain::{bytes::encode, chain, keys};
-use runspine_testkit::{TestStore, on_both_engines, run};
+use runspine_testkit::{TestStore, on_both_engines, run, tenant, test_id};
 use runspine_types::Digest;
 
-use super::harness::House;
+use super::harness::{House, actor, sealing};
 
 struct Tampered {
     house: House,
@@ -20,6 +23,11 @@ impl Tampered {
     async fn of(store: TestStore) -> Self {
         let house = House::over(store).await;
         house.sealed_run(1).await;
+        Self::with(house).await
+    }
+
+    /// The same of a house where run 1 is sealed.
+    async fn with(house: House) -> Self {
         let db = house.db().await;
         for table in ["traces", "trace_records", "trace_seals", "evidence", "contract_entries"] {
             for verb in ["update", "delete"] {
@@ -204,6 +212,56 @@ on_both_engines! {
         }
         t.sql("UPDATE contract_entries SET entry = $1 WHERE seq = 1", args![entry]).await;
         t.says(ProofStatus::Mismatch, "CONTRACT_LINK", None).await;
+    }
+
+    async fn the_evidence_edited(store: TestStore) {
+        let house = House::over(store).await;
+        house.begin(1).await;
+        let capture = pb::CaptureEvidenceRequest {
+            run_id: run(1),
+            attempt: 1,
+            context: Some(pb::EvidenceContext {
+                run_id: run(1),
+                attempt: 1,
+                source: pb::EvidenceSource::Sdk.into(),
+                actor: Some(actor()),
+                ..Default::default()
+            }),
+            request_id: test_id(9, 1),
+            body: Some(pb::capture_evidence_request::Body::Provider(pb::ProviderEvidence {
+                provider: "provider-1".into(),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        let mut evidence = EvidenceServiceClient::new(house.way.clone());
+        let kept = evidence.capture_evidence(house.ask("EvidenceService/CaptureEvidence", capture)).await.unwrap();
+        assert!(kept.into_inner().evidence_id.starts_with("pe-"));
+        house.settle(1, 1).await;
+        house.seal(sealing(1, 1)).await.unwrap();
+        let t = Tampered::with(house).await;
+        let (item,): (Vec<u8>,) = t.db.read().fetch_one("SELECT item FROM evidence", args![]).await.unwrap();
+        let place = item.windows(10).position(|window| window == b"provider-1").unwrap();
+        let mut other = item.clone();
+        other[place + 9] = b'2';
+        t.sql("UPDATE evidence SET item = $1", args![other.clone()]).await;
+        t.says(ProofStatus::Mismatch, "EVIDENCE_LINK", None).await;
+        // Its own link made anew hides nothing: the seal names the one before.
+        let link = chain::evidence_link(&chain::evidence_start(&tenant(1), &run(1), 1), &other);
+        t.sql("UPDATE evidence SET link = $1", args![link]).await;
+        t.says(ProofStatus::Mismatch, "EVIDENCE_LINK", None).await;
+        t.sql("UPDATE evidence SET item = $1, link = $2", args![
+            item.clone(), chain::evidence_link(&chain::evidence_start(&tenant(1), &run(1), 1), &item)]).await;
+        assert_eq!(t.house.prove(1).await.overall(), ProofStatus::Verified, "put back");
+    }
+
+    /// A source that can't be read proves nothing, neither good nor bad.
+    async fn the_records_can_not_be_read(store: TestStore) {
+        let t = Tampered::of(store).await;
+        run_sql(&t.db, "ALTER TABLE trace_records RENAME TO elsewhere", args![]).await;
+        t.says(ProofStatus::Error, "SOURCE_UNREADABLE", None).await;
+        run_sql(&t.db, "ALTER TABLE elsewhere RENAME TO trace_records", args![]).await;
+        assert_eq!(t.house.prove(1).await.overall(), ProofStatus::Verified);
     }
 
     async fn a_run_without_a_trace(store: TestStore) {

@@ -69,7 +69,7 @@ impl Desk {
             key: key(&run_id),
             kind: "COMPLETION".into(),
             payload: "done".into(),
-            fence: 0,
+            ..Default::default()
         };
         let _: pb::AppendIntentResponse = self.act(&format!("{CONTRACTS}/AppendIntent"), intent).await;
         let ack = pb::AckSpec {
