@@ -181,7 +181,8 @@ impl Look<'_> {
             // What the agent was told is so is so.
             ("AGENT", _) => diary.wanted.is_some() && (Some(end) == agents || (diary.stopped && by_policy)),
             (_, true) => false,
-            ("STALE", false) if diary.started.is_none() => {
+            // A start may be given up as long as nobody was told that the run goes.
+            ("STALE", false) if denied || diary.started.is_none() => {
                 system && matches!(intent.error_code.as_str(), "STALE_RUN" | "START_ABANDONED")
             }
             ("STALE", false) => (system && intent.error_code == "STALE_RUN") || (diary.stopped && by_policy),

@@ -1,6 +1,6 @@
 //! Installs the sample's policy pack, so that runs meet rules, refusals and budgets.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use contracts_controls::v1::{
     BudgetPeriod, CreateLimitRequest, Enforcement, LimitCategory, LimitScope, LimitSpec, LimitUnit, Overage,
@@ -9,8 +9,13 @@ use contracts_policies::v1::{
     ActivateRuleRequest, CreateRuleRequest, RuleCategory, RuleContent, RuleMode, RuleScope,
 };
 use runspine_e2e::Client;
+use runspine_testkit::until_ok;
 use runspine_types::new_id;
 use serde::Deserialize;
+
+/// How long a domain may take to be reached after its process is ready: the door of six processes asks for it at
+/// intervals.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct Pack {
@@ -52,7 +57,7 @@ pub async fn install(client: &Client) {
     }
     for limit in &pack.limits {
         let request = CreateLimitRequest { request_id: new_id(), spec: Some(limit.spec()) };
-        client.limits().create_limit(request).await.expect("a limit");
+        until_ok(PATIENCE, || async { client.limits().create_limit(request.clone()).await }).await;
     }
 }
 
@@ -70,7 +75,8 @@ async fn activate(client: &Client, rule: &Rule, cedar: String) {
         ..RuleContent::default()
     };
     let request = CreateRuleRequest { request_id: new_id(), content: Some(content) };
-    let made = client.rules().create_rule(request).await.expect("a rule").into_inner().rule.expect("a rule");
+    let made = until_ok(PATIENCE, || async { client.rules().create_rule(request.clone()).await }).await;
+    let made = made.into_inner().rule.expect("a rule");
     let request = ActivateRuleRequest {
         request_id: new_id(),
         rule_id: made.rule_id,
@@ -78,7 +84,7 @@ async fn activate(client: &Client, rule: &Rule, cedar: String) {
         expected_version: made.revision,
         reason: "installed for a crash test".to_owned(),
     };
-    client.rules().activate_rule(request).await.expect("the rule comes into force");
+    until_ok(PATIENCE, || async { client.rules().activate_rule(request.clone()).await }).await;
 }
 
 impl Limit {

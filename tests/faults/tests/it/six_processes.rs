@@ -5,13 +5,13 @@ use std::time::Duration;
 use contracts_common::common::v1::StepOutcome;
 use runspine_e2e::{Mesh, Shape};
 use runspine_faults::{
-    Act, Blow, Dice, Load, Report, Script, Seeds, Temper, audit, blows, install, is_chosen, kills, ledger,
-    quiet, setup,
+    Act, Blow, Dice, Load, Script, Seeds, Temper, audit, blows, install, is_chosen, kills, ledger, quiet,
+    setup,
 };
 
-/// Kills of each domain, and of the spine, unless the environment says otherwise.
+/// Kills of each domain, and of the spine under each load, unless the environment says otherwise.
 const OF_A_DOMAIN: u64 = 40;
-const OF_THE_SPINE: u64 = 20;
+const OF_THE_SPINE: u64 = 90;
 
 /// An agent that does little but complete, and comes back whatever happens.
 fn completing(dice: &mut Dice) -> Script {
@@ -42,25 +42,31 @@ async fn a_domain_that_dies_during_completions_loses_and_doubles_nothing() {
     eprintln!("domains: {} ledger entries verified", ledger(&owner).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spine_that_dies_between_journal_and_call_goes_on_where_it_was() {
+/// The spine dies again and again, often before its start is over, while agents do what `write` says.
+async fn the_spine_dies(name: &str, write: fn(&mut Dice) -> Script) {
     if !is_chosen("runspine-spine") {
         return;
     }
-    let (mut seeds, often) = (Seeds::of("spine"), kills(OF_THE_SPINE));
+    let (mut seeds, often) = (Seeds::of(name), kills(OF_THE_SPINE));
     let mut mesh: Mesh = setup(Shape::Separate).start().await;
     let owner = mesh.owner();
     install(&owner).await;
-    let blow = Blow { after: 100_000..900_000, away: 0..200_000 };
-    let mut report = Report::default();
-    for write in [completing, Script::thrown] {
-        let mut dice = seeds.round();
-        let load = Load::begin(&owner, &mut dice, 8, write);
-        blows(&mut mesh, "runspine-spine", &mut dice, often.div_ceil(2), &blow).await;
-        let diaries = load.end().await;
-        quiet(&mesh, Duration::from_secs(90)).await;
-        report.add(audit(&owner, &diaries).await);
-    }
-    eprintln!("spine: {often} kills, {} ledger entries verified", ledger(&owner).await);
-    report.settle("spine");
+    let blow = Blow { after: 50_000..600_000, away: 0..200_000 };
+    let mut dice = seeds.round();
+    let load = Load::begin(&owner, &mut dice, 8, write);
+    blows(&mut mesh, "runspine-spine", &mut dice, often, &blow).await;
+    let diaries = load.end().await;
+    quiet(&mesh, Duration::from_secs(90)).await;
+    audit(&owner, &diaries).await.settle(&format!("{name}: {often} kills"));
+    eprintln!("{name}: {} ledger entries verified", ledger(&owner).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spine_that_dies_during_completions_goes_on_where_it_was() {
+    the_spine_dies("spine-completing", completing).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spine_that_dies_between_journal_and_call_goes_on_where_it_was() {
+    the_spine_dies("spine-working", Script::thrown).await;
 }
