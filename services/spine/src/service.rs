@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use contracts_common::common::v1::{Actor, ActorType, CallContext};
 use contracts_spine::v1::{
+    evidence_capture_service_server::EvidenceCaptureServiceServer,
     governance_service_server::GovernanceServiceServer,
     incident_export_service_server::IncidentExportServiceServer,
     reconciler_service_server::ReconcilerServiceServer,
@@ -23,8 +24,8 @@ use crate::{
     kernel::{FreezeView, Kernel, RunOperations},
     prices,
     rpc::{
-        BundleServer, Frames, GovernanceServer, IncidentExportServer, ReconcilerServer, ReplayServer,
-        RunServer, SpanServer,
+        BundleServer, EvidenceCaptureServer, Frames, GovernanceServer, IncidentExportServer,
+        ReconcilerServer, ReplayServer, RunServer, SpanServer,
     },
     worker::{
         containment::{self, Containment},
@@ -77,6 +78,7 @@ pub async fn service(config: Config, deps: &Deps, mesh: &Mesh) -> Result<Spine, 
     let routes = Routes::new()
         .add(RunServiceServer::new(RunServer::new(Arc::clone(&kernel), frames, targets.logs.clone())))
         .add(RunBundleServiceServer::new(BundleServer::new(Arc::clone(&kernel), targets.logs.clone())))
+        .add(EvidenceCaptureServiceServer::new(EvidenceCaptureServer::new(Arc::clone(&kernel))))
         .add(GovernanceServiceServer::new(GovernanceServer::new(Arc::clone(&kernel))))
         .add(IncidentExportServiceServer::new(IncidentExportServer::new(Arc::clone(&kernel))))
         .add(ReconcilerServiceServer::new(ReconcilerServer::new(Arc::clone(&kernel), Arc::clone(&tally))))

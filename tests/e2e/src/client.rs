@@ -22,6 +22,7 @@ use contracts_policies::v1::{
     settings_service_client::SettingsServiceClient, snapshot_service_client::SnapshotServiceClient,
 };
 use contracts_spine::v1::{
+    evidence_capture_service_client::EvidenceCaptureServiceClient,
     governance_service_client::GovernanceServiceClient,
     incident_export_service_client::IncidentExportServiceClient as IncidentReportsClient,
     operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
@@ -97,6 +98,8 @@ impl Client {
     clients! {
         /// The governed run.
         runs: RunServiceClient;
+        /// Evidence beside the steps.
+        evidence: EvidenceCaptureServiceClient;
         /// Spans of OpenTelemetry.
         spans: SpanIngestServiceClient;
         /// Bundles.

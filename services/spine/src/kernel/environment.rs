@@ -1,22 +1,10 @@
 //! What an agent says about its environment, as evidence.
 
 use contracts_logs::v1::{
-    EnvironmentEvidence, EnvironmentTier, EvidenceContext, EvidenceFailureReason, EvidenceFailureReport,
-    EvidenceKind, EvidenceResolution, EvidenceSource, SdkMode, capture_evidence_request::Body,
+    EnvironmentEvidence, EnvironmentTier, EvidenceFailureReason, EvidenceFailureReport, EvidenceKind,
+    EvidenceResolution, SdkMode, capture_evidence_request::Body,
 };
-use contracts_spine::v1::{RunCharter, RunEnvironment};
-use runspine_rpc::Context;
-
-/// On whose behalf evidence is captured.
-pub(crate) fn context(context: &Context, charter: &RunCharter) -> EvidenceContext {
-    EvidenceContext {
-        run_id: charter.run_id.clone(),
-        attempt: charter.attempt,
-        source: EvidenceSource::Sdk.into(),
-        policy_snapshot_id: String::new(),
-        actor: Some(super::ledger::actor(context)),
-    }
-}
+use contracts_spine::v1::RunEnvironment;
 
 /// The environment as told; untold, the fact that it was not.
 pub(crate) fn body(told: Option<&RunEnvironment>) -> Body {

@@ -17,6 +17,7 @@ mod decide;
 mod driven;
 mod enforce;
 mod environment;
+mod evidence;
 mod freeze;
 mod frozen;
 mod history;

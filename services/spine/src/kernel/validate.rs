@@ -1,5 +1,6 @@
 //! Refuses requests that are wrong whatever the state, with all violations at once.
 
+mod evidence;
 mod replay;
 
 use contracts_common::common::v1::{Amounts, ErrorClass, OutcomeCategory, RunSource, StepKind, StepOutcome};
@@ -12,6 +13,7 @@ use runspine_errors::{Outcome, Violations, mesh::FIELD_INVALID};
 use runspine_types::{is_code, is_uuid, is_uuid_v7};
 
 use super::limits;
+pub(crate) use evidence::capture;
 pub(crate) use replay::{MOST_LABELS, finish_replay, replay, replay_step};
 
 const INVALID: &str = "FIELD_INVALID";

@@ -1,6 +1,7 @@
 //! The spine's own services: each handler asks the kernel and presents what it says.
 
 mod bundle;
+mod evidence_capture;
 mod govern;
 mod governance;
 mod incident_export;
@@ -10,6 +11,7 @@ mod run;
 mod spans;
 
 pub use bundle::BundleServer;
+pub use evidence_capture::EvidenceCaptureServer;
 pub use govern::Frames;
 pub use governance::GovernanceServer;
 pub use incident_export::IncidentExportServer;

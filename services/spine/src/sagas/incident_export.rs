@@ -26,7 +26,7 @@ use super::{
     completion::{Driven, Hitch, latest},
     journal::{FINALIZE, Journal, Part, promise},
 };
-use crate::{bridges::Miss, kernel::Kernel, metrics, reasons};
+use crate::{bridges::Miss, kernel::Kernel, reasons};
 
 /// The saga's name.
 pub(crate) const SAGA: &str = "incident_export";
@@ -111,16 +111,10 @@ impl Kernel {
     /// # Errors
     /// When the journal can't be read.
     pub(crate) async fn drive_incident_export(&self, context: &Context, export_id: &str) -> Outcome<Driven> {
-        let begun = std::time::Instant::now();
-        let contract = self.read_saga(context, journal(export_id)).await?;
-        let (driven, result) = match self.advance_incident_export(context, export_id, &contract).await {
-            Ok(()) => (Driven::Done(Box::new(self.read_saga(context, journal(export_id)).await?)), "DONE"),
-            Err(Hitch::Later(why)) => (Driven::Open(why), "OPEN"),
-            Err(Hitch::Stuck(why)) => (Driven::Stuck(why), "STUCK"),
-        };
-        metrics::SAGA.since(begun, &[("saga", SAGA)]);
-        metrics::SAGAS.increment(&[("saga", SAGA), ("result", result)]);
-        Ok(driven)
+        self.drive_saga(context, journal(export_id), |contract| async move {
+            self.advance_incident_export(context, export_id, &contract).await
+        })
+        .await
     }
 
     async fn advance_incident_export(

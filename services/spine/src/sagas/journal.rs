@@ -9,8 +9,8 @@ use runspine_errors::Outcome;
 use runspine_rpc::{Context, timestamp};
 use runspine_types::Micros;
 
-use super::completion::Hitch;
-use crate::{bridges::Called, kernel::Kernel, reasons};
+use super::completion::{Driven, Hitch};
+use crate::{bridges::Called, kernel::Kernel, metrics, reasons};
 
 /// The part that says that all others are over.
 pub(super) const FINALIZE: (&str, &str) = ("orchestrator", "finalize_saga");
@@ -95,6 +95,25 @@ impl Kernel {
         let found = self.bridges.reconciler.contract(context, get).await;
         let found = found.map_err(|miss| miss.into_fault(&reasons::RECORD_UNAVAILABLE))?;
         Ok(found.contract.unwrap_or_default())
+    }
+
+    /// Does what is left of a saga, once: `advance` goes on from what the journal says.
+    pub(super) async fn drive_saga<F: Future<Output = Result<(), Hitch>> + Send>(
+        &self,
+        context: &Context,
+        journal: Journal<'_>,
+        advance: impl FnOnce(AuditContract) -> F + Send,
+    ) -> Outcome<Driven> {
+        let begun = std::time::Instant::now();
+        let contract = self.read_saga(context, journal).await?;
+        let (driven, result) = match advance(contract).await {
+            Ok(()) => (Driven::Done(Box::new(self.read_saga(context, journal).await?)), "DONE"),
+            Err(Hitch::Later(why)) => (Driven::Open(why), "OPEN"),
+            Err(Hitch::Stuck(why)) => (Driven::Stuck(why), "STUCK"),
+        };
+        metrics::SAGA.since(begun, &[("saga", journal.saga)]);
+        metrics::SAGAS.increment(&[("saga", journal.saga), ("result", result)]);
+        Ok(driven)
     }
 
     /// Notes what became of parts. None is done before its acknowledgement is durable.

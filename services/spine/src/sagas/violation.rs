@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     kernel::{Kernel, charter_of},
-    metrics, reasons,
+    reasons,
 };
 
 /// The saga's name.
@@ -141,16 +141,10 @@ impl Kernel {
     /// # Errors
     /// When the journal can't be read.
     pub(crate) async fn drive_violation(&self, context: &Context, violation_id: &str) -> Outcome<Driven> {
-        let begun = std::time::Instant::now();
-        let contract = self.read_saga(context, journal(violation_id)).await?;
-        let (driven, result) = match self.advance_violation(context, violation_id, &contract).await {
-            Ok(()) => (Driven::Done(Box::new(self.read_saga(context, journal(violation_id)).await?)), "DONE"),
-            Err(Hitch::Later(why)) => (Driven::Open(why), "OPEN"),
-            Err(Hitch::Stuck(why)) => (Driven::Stuck(why), "STUCK"),
-        };
-        metrics::SAGA.since(begun, &[("saga", SAGA)]);
-        metrics::SAGAS.increment(&[("saga", SAGA), ("result", result)]);
-        Ok(driven)
+        self.drive_saga(context, journal(violation_id), |contract| async move {
+            self.advance_violation(context, violation_id, &contract).await
+        })
+        .await
     }
 
     async fn advance_violation(

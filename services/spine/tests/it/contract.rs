@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use contracts_common::common::v1::{Actor, ActorType, CallContext};
 use contracts_spine::v1::{
-    self as pb, governance_service_client::GovernanceServiceClient,
+    self as pb, evidence_capture_service_client::EvidenceCaptureServiceClient,
+    governance_service_client::GovernanceServiceClient,
     incident_export_service_client::IncidentExportServiceClient,
     operation_service_client::OperationServiceClient, reconciler_service_client::ReconcilerServiceClient,
     replay_coordinator_service_client::ReplayCoordinatorServiceClient,
@@ -86,6 +87,9 @@ async fn every_operation_is_served() {
         emit_near_threshold_lesson: "EmitNearThresholdLesson" => EmitNearThresholdLessonRequest,
         emit_critical_success_lesson: "EmitCriticalSuccessLesson" => EmitCriticalSuccessLessonRequest,
         report_violation: "ReportViolation" => ReportViolationRequest,
+    ));
+    served.extend(answers!(stack, EvidenceCaptureServiceClient, "EvidenceCaptureService",
+        capture: "Capture" => CaptureRequest,
     ));
     served.extend(answers!(stack, IncidentExportServiceClient, "IncidentExportService",
         export_incident: "ExportIncident" => ExportIncidentRequest,

@@ -6,6 +6,7 @@ mod approvals;
 mod bypass;
 mod contract;
 mod deferred;
+mod evidence;
 mod governance;
 mod marked;
 mod replays;

@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use contracts_common::common::v1::{StepKind, StepOutcome};
 use contracts_incidents::v1::ListRunIncidentsRequest;
 use contracts_spine::v1::{
-    CancelRunRequest, CreatePolicyEvaluationRequest, DriveContractRequest, EmitCriticalSuccessLessonRequest,
-    EmitNearThresholdLessonRequest, ExportIncidentRequest, ExportRunBundleRequest, FinishReplayRequest,
-    GetOperationRequest, GetReconcilerStatusRequest, GetReplayRequest, GetRunEvidenceRequest,
-    GetRunProofRequest, GetRunRequest, GovernRunRequest, IncidentReport, IncidentReportFormat,
-    IngestSpansRequest, LessonMetric, ListOperationsRequest, ListReplaysRequest, OperationFilter,
-    PauseRunRequest, RenewLeaseRequest, ReplayStepsRequest, ReplayedStep, ReportViolationRequest,
-    ReportedEvidence, ResumeRunRequest, StartReplayRequest, WatchRunRequest,
+    CancelRunRequest, CaptureRequest, CreatePolicyEvaluationRequest, DriveContractRequest,
+    EmitCriticalSuccessLessonRequest, EmitNearThresholdLessonRequest, ExportIncidentRequest,
+    ExportRunBundleRequest, FinishReplayRequest, GetOperationRequest, GetReconcilerStatusRequest,
+    GetReplayRequest, GetRunEvidenceRequest, GetRunProofRequest, GetRunRequest, GovernRunRequest,
+    IncidentReport, IncidentReportFormat, IngestSpansRequest, LessonMetric, ListOperationsRequest,
+    ListReplaysRequest, OperationFilter, PauseRunRequest, RenewLeaseRequest, ReplayStepsRequest,
+    ReplayedStep, ReportViolationRequest, ReportedEvidence, ResumeRunRequest, RetrievalEvidence,
+    StartReplayRequest, WatchRunRequest, capture_request,
 };
 use runspine_e2e::{Agent, Client, Mesh};
 use runspine_types::new_id;
@@ -61,7 +62,7 @@ async fn every_rpc_of_the_spine_is_served() {
     assert!(listed.iter().all(|o| o.served && o.contract.is_some()), "{listed:?}");
     let names: BTreeSet<&str> = listed.iter().filter_map(|o| o.name.rsplit(['/', '.']).next()).collect();
     assert_eq!(names, called.0, "the RPCs that are listed are those that were called");
-    assert_eq!(names.len(), 29);
+    assert_eq!(names.len(), 30);
 }
 
 async fn runs(owner: &Client, called: &mut Called) {
@@ -82,6 +83,18 @@ async fn runs(owner: &Client, called: &mut Called) {
         ..RenewLeaseRequest::default()
     };
     called.ok("RenewLease", owner.runs().renew_lease(renew).await);
+    let seen = CaptureRequest {
+        request_id: new_id(),
+        run_id: run_id(&agent),
+        body: Some(capture_request::Body::Retrieval(RetrievalEvidence {
+            connector_id: "wiki".to_owned(),
+            action: "query".to_owned(),
+            ..RetrievalEvidence::default()
+        })),
+        ..CaptureRequest::default()
+    };
+    called.ok("Capture", owner.evidence().capture(seen).await);
+    called.refused("Capture", owner.evidence().capture(CaptureRequest::default()).await);
     let pause = PauseRunRequest {
         request_id: new_id(),
         run_id: run_id(&agent),

@@ -87,7 +87,7 @@ impl Kernel {
         let contract = self.declare(&context, &mut charter).await?;
         let decided = self.decide_start(&context, &charter, claim).await?;
         let trace = self.begin_trace(&context, &charter, &decided).await?;
-        let evidence = self.capture_environment(&context, &charter, &request).await?;
+        let evidence = self.capture_environment(&context, &charter, &request, &decided).await?;
         self.create(&context, &charter, &decided, &trace.trace_id).await?;
         let (outcome, granted) = if first_intent(&contract).is_some() && decided.combined.permits() {
             // Whoever wrote down how the run ends was first.

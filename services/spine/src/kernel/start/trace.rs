@@ -7,7 +7,7 @@ use runspine_errors::Outcome;
 use runspine_rpc::{Context, timestamp};
 
 use super::{StartDecision, observed::TRACE_LABEL};
-use crate::kernel::{Kernel, trace::not_recorded};
+use crate::kernel::{Kernel, evidence::Captured, trace::not_recorded};
 use crate::reasons;
 
 impl Kernel {
@@ -120,11 +120,18 @@ impl Kernel {
         context: &Context,
         charter: &RunCharter,
         request: &StartRunRequest,
+        decided: &StartDecision,
     ) -> Outcome<logs::CaptureEvidenceResponse> {
+        let captured = Captured {
+            run_id: &charter.run_id,
+            attempt: charter.attempt,
+            source: logs::EvidenceSource::Sdk,
+            snapshot_id: &decided.evaluated.snapshot_id,
+        };
         let capture = CaptureEvidenceRequest {
             run_id: charter.run_id.clone(),
             attempt: charter.attempt,
-            context: Some(crate::kernel::environment::context(context, charter)),
+            context: Some(captured.context(context)),
             request_id: request.request_id.clone(),
             captured_at: Some(timestamp(self.now())),
             body: Some(crate::kernel::environment::body(request.environment.as_ref())),
