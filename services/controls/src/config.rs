@@ -27,7 +27,7 @@ impl Default for Config {
 }
 
 /// Settings under `controls.costsim.…`: ranges and meaning are those of `CostSimSettings` in the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct CostSimConfig {
@@ -39,6 +39,18 @@ pub struct CostSimConfig {
     pub auto_disable: bool,
     pub auto_recover: bool,
     pub disable_ttl_hours: u32,
+    pub canary_enabled: bool,
+    pub canary_samples: u32,
+    pub canary_parallel: u32,
+    pub canary_timeout_s: u32,
+    pub outlier_drift_permille: u32,
+    pub max_outlier_permille: u32,
+    pub kl_divergence_max_permille: u32,
+    pub max_major_drift_permille: u32,
+    pub provenance_enabled: bool,
+    pub provenance_compress: bool,
+    pub adapter_version: String,
+    pub model_version: String,
 }
 
 impl Default for CostSimConfig {
@@ -53,6 +65,18 @@ impl Default for CostSimConfig {
             auto_disable: usual.auto_disable,
             auto_recover: usual.auto_recover,
             disable_ttl_hours: usual.disable_ttl_hours,
+            canary_enabled: usual.canary_enabled,
+            canary_samples: usual.canary_samples,
+            canary_parallel: usual.canary_parallel,
+            canary_timeout_s: usual.canary_timeout_s,
+            outlier_drift_permille: usual.outlier_drift_permille,
+            max_outlier_permille: usual.max_outlier_permille,
+            kl_divergence_max_permille: usual.kl_divergence_max_permille,
+            max_major_drift_permille: usual.max_major_drift_permille,
+            provenance_enabled: usual.provenance_enabled,
+            provenance_compress: usual.provenance_compress,
+            adapter_version: usual.adapter_version,
+            model_version: usual.model_version,
         }
     }
 }
@@ -68,6 +92,18 @@ impl From<CostSimConfig> for CostSimSettings {
             auto_disable: config.auto_disable,
             auto_recover: config.auto_recover,
             disable_ttl_hours: config.disable_ttl_hours,
+            canary_enabled: config.canary_enabled,
+            canary_samples: config.canary_samples,
+            canary_parallel: config.canary_parallel,
+            canary_timeout_s: config.canary_timeout_s,
+            outlier_drift_permille: config.outlier_drift_permille,
+            max_outlier_permille: config.max_outlier_permille,
+            kl_divergence_max_permille: config.kl_divergence_max_permille,
+            max_major_drift_permille: config.max_major_drift_permille,
+            provenance_enabled: config.provenance_enabled,
+            provenance_compress: config.provenance_compress,
+            adapter_version: config.adapter_version,
+            model_version: config.model_version,
         }
     }
 }
@@ -82,7 +118,7 @@ impl Config {
         if !(100..=5_000).contains(&self.sweep_ms) {
             wrong.push(("controls.sweep_ms".to_owned(), "must be 100 to 5,000".to_owned()));
         }
-        let costsim = CostSimSettings::from(self.costsim).wrong().into_iter();
+        let costsim = CostSimSettings::from(self.costsim.clone()).wrong().into_iter();
         wrong.extend(costsim.map(|(field, what)| (format!("controls.costsim.{field}"), what.to_owned())));
         let guardrails = self.guardrails.wrong().into_iter();
         wrong.extend(guardrails.map(|(field, what)| (format!("controls.guardrails.{field}"), what)));

@@ -35,14 +35,15 @@ pub async fn service(config: Config, deps: &Deps) -> Result<Service, BootError> 
     let guardrails = Some(config.guardrails.defaults());
     let app = App::new(db.clone(), Arc::clone(&deps.clock), guardrails).with_costsim(config.costsim.into());
     let (probed, closed, swept) = (db.clone(), db, app.clone());
-    let (judging, noting, telling, guarding, sampled) =
-        (app.clone(), app.clone(), app.clone(), app.clone(), app.clone());
+    let (judging, noting, telling, guarding, sampled, learning) =
+        (app.clone(), app.clone(), app.clone(), app.clone(), app.clone(), app.clone());
     let every = Duration::from_millis(config.sweep_ms);
     let service = Service::new("controls", contracts_controls::DESCRIPTORS, &rpc::routes(app), deps)?
         .worker("sweeper", move |stop| worker::sweep(swept, every, stop))
         .worker("containment", move |stop| worker::judge(judging, stop))
         .worker("guardrails", move |stop| worker::guard(guarding, stop))
         .worker("overrides", move |stop| worker::tell(telling, stop))
+        .worker("estimates", move |stop| worker::learn(learning, stop))
         .worker("gauges", move |stop| worker::sample(sampled, stop))
         .worker("replicas", move |stop| worker::present(noting, stop))
         .worker("life", move |stop| life.tell(stop.cancelled_owned()))

@@ -76,6 +76,10 @@ pub(crate) static COSTSIM_DRIFT: Histogram = Histogram::with_bounds(
 pub(crate) static COSTSIM_SCHEMA_ERRORS: Counter =
     Counter::new("runspine_costsim_schema_errors_total", "Answers of a wrong form of the candidate");
 
+/// Breakers of candidates, by where they stand.
+pub(crate) static COSTSIM_BREAKER_STATE: Gauge =
+    Gauge::new("runspine_costsim_breaker_state", "Breakers of the candidate now, by state");
+
 /// What a start is counted as.
 pub(crate) const RUN: &str = "RUN";
 /// What a step is counted as.

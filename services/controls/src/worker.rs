@@ -112,6 +112,25 @@ pub async fn present(app: App, stop: CancellationToken) {
     }
 }
 
+/// How often what was learned of steps is written.
+const LEARN_EVERY: Duration = Duration::from_secs(1);
+
+/// Writes until it is stopped, and once more then, what steps used.
+pub async fn learn(app: App, stop: CancellationToken) {
+    loop {
+        if let Err(fault) = app.write_histories().await {
+            tracing::warn!(%fault, "what steps used was not written; it is tried again");
+        }
+        if stop.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(LEARN_EVERY) => {}
+        }
+    }
+}
+
 /// How often what is only there to be read is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 

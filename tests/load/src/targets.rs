@@ -23,7 +23,7 @@ fn target(what: &str, aim: String, measured: String, met: bool) -> Target {
 
 /// Judges a report; what was not measured has no line.
 pub fn judge(report: &Report) -> Vec<Target> {
-    [steps(report), alone(report), proofs(report), freeze(report), lag(report), process(report)].concat()
+    [steps(report), lifecycles(report), alone(report), proofs(report), freeze(report), lag(report), process(report)].concat()
 }
 
 fn steps(report: &Report) -> Vec<Target> {
@@ -43,6 +43,17 @@ fn steps(report: &Report) -> Vec<Target> {
         }
     }
     targets
+}
+
+/// A lifecycle is two calls: the hold is taken, and settled.
+fn lifecycles(report: &Report) -> Vec<Target> {
+    let Some(point) = report.point(holds::WHAT, 64) else { return Vec::new() };
+    let (rate, p99) = (point.rate / 2.0, point.p99_us / 1_000.0);
+    let name = |what: &str| format!("{}, 64 callers, {what}", holds::WHAT);
+    vec![
+        target(&name("lifecycles a second"), "≥ 4,000".to_owned(), format!("{rate:.0}"), rate >= 4_000.0),
+        target(&name("p99"), "≤ 25 ms".to_owned(), format!("{p99:.1} ms"), p99 <= 25.0),
+    ]
 }
 
 fn alone(report: &Report) -> Vec<Target> {

@@ -30,6 +30,8 @@ pub enum Effect {
     Degrades,
     /// It warns.
     Warns,
+    /// It is said among the reasons, and stops nothing.
+    Notes,
     /// It is recorded and nothing is said.
     Silent,
     /// It would refuse under another profile.
@@ -42,7 +44,7 @@ impl Effect {
     pub fn waive(self) -> Option<Waive> {
         match self {
             Self::Blocks(_) => None,
-            Self::Warns | Self::Silent | Self::Degrades | Self::WouldBlock(Verdict::Modify) => {
+            Self::Warns | Self::Notes | Self::Silent | Self::Degrades | Self::WouldBlock(Verdict::Modify) => {
                 Some(Waive::Uncovered)
             }
             Self::WouldBlock(_) => Some(Waive::Unfunded),
@@ -61,7 +63,7 @@ impl Effect {
         match self {
             Self::Blocks(verdict) | Self::WouldBlock(verdict) => verdict,
             Self::Degrades => Verdict::Modify,
-            Self::Warns | Self::Silent => Verdict::Allow,
+            Self::Warns | Self::Notes | Self::Silent => Verdict::Allow,
         }
     }
 }
@@ -88,6 +90,17 @@ pub fn under(profile: Profile, verdict: Verdict) -> Effect {
         (_, Verdict::Modify) => Effect::Degrades,
         _ => Effect::Blocks(verdict),
     }
+}
+
+/// That a check could not be made, and what it comes to: STRICT denies, the others allow and say so.
+#[must_use]
+pub fn failed(profile: Profile) -> (Finding, Effect) {
+    let finding = failure_finding(profile);
+    let effect = match finding.verdict {
+        Verdict::Allow => Effect::Notes,
+        verdict => Effect::Blocks(verdict),
+    };
+    (finding, effect)
 }
 
 /// The answer.
@@ -153,7 +166,7 @@ pub fn combine(findings: Vec<(Finding, Effect)>) -> Answer {
     };
     for (finding, effect) in findings {
         match effect {
-            Effect::Blocks(_) | Effect::Degrades => answer.reasons.push(finding),
+            Effect::Blocks(_) | Effect::Degrades | Effect::Notes => answer.reasons.push(finding),
             Effect::WouldBlock(_) => answer.would_block.push(finding),
             Effect::Warns => answer.warnings.push(finding),
             Effect::Silent => {}
@@ -176,7 +189,7 @@ mod tests {
     use super::*;
     use crate::{
         book::Refusal,
-        limit::sample,
+        limit::{self, sample},
         words::{Consequence, Scope},
     };
 
@@ -253,6 +266,25 @@ mod tests {
         let defers = Effect::Blocks(Verdict::Defer);
         let answer = combine(vec![(budget_finding(&limit, &refusal(), defers.verdict()), defers)]);
         assert_eq!((answer.directive, answer.retry_after_ms()), (Directive::Continue, Some(1_000)));
+    }
+
+    /// The first row of the failure table, with and without something that was found all the same.
+    #[test]
+    fn a_check_that_failed_leaves_the_profile_to_decide() {
+        for (profile, expected) in [
+            (Profile::Strict, Verdict::Deny),
+            (Profile::Standard, Verdict::Allow),
+            (Profile::ObserveOnly, Verdict::Allow),
+        ] {
+            let alone = combine(vec![failed(profile)]);
+            assert_eq!((alone.verdict, alone.directive), (expected, Directive::Continue), "{profile:?}");
+            let said: Vec<_> = alone.reasons.iter().map(|r| (r.code, r.verdict)).collect();
+            assert_eq!(said, [(CONTROL_ERROR, expected)], "it says why, whatever it comes to");
+            let blocks = Effect::Blocks(Verdict::Deny);
+            let found = (budget_finding(&limit::sample(1, 10), &refusal(), Verdict::Deny), blocks);
+            let both = combine(vec![failed(profile), found]);
+            assert_eq!((both.verdict, both.reasons[0].code), (Verdict::Deny, BUDGET_EXCEEDED), "{profile:?}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ words! {
 }
 
 /// What a tenant wants of the candidate; the defaults are the specified ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CostSimSettings {
     /// Whether it is compared and used at all.
     pub sandbox_enabled: bool,
@@ -43,6 +43,30 @@ pub struct CostSimSettings {
     pub auto_recover: bool,
     /// How long it is disabled at first, hours.
     pub disable_ttl_hours: u32,
+    /// Whether canaries are run.
+    pub canary_enabled: bool,
+    /// Steps that one canary compares.
+    pub canary_samples: u32,
+    /// Comparisons of a canary at one time.
+    pub canary_parallel: u32,
+    /// After this a canary is given up, seconds.
+    pub canary_timeout_s: u32,
+    /// Above this a comparison is an outlier, per mille.
+    pub outlier_drift_permille: u32,
+    /// Outliers that a canary may have, per mille of its samples.
+    pub max_outlier_permille: u32,
+    /// Divergence that the costs of a canary may have, per mille.
+    pub kl_divergence_max_permille: u32,
+    /// Comparisons of MAJOR drift or worse that a canary may have, per mille of its samples.
+    pub max_major_drift_permille: u32,
+    /// Whether what a comparison was made of is kept.
+    pub provenance_enabled: bool,
+    /// Whether it is kept compressed.
+    pub provenance_compress: bool,
+    /// Version of what turns steps into inputs of the model.
+    pub adapter_version: String,
+    /// Version of the candidate.
+    pub model_version: String,
 }
 
 impl Default for CostSimSettings {
@@ -56,6 +80,18 @@ impl Default for CostSimSettings {
             auto_disable: true,
             auto_recover: true,
             disable_ttl_hours: 24,
+            canary_enabled: true,
+            canary_samples: 100,
+            canary_parallel: 4,
+            canary_timeout_s: 300,
+            outlier_drift_permille: 500,
+            max_outlier_permille: 50,
+            kl_divergence_max_permille: 200,
+            max_major_drift_permille: 100,
+            provenance_enabled: true,
+            provenance_compress: true,
+            adapter_version: "2.0.0".to_owned(),
+            model_version: "2.0.0".to_owned(),
         }
     }
 }
@@ -76,7 +112,31 @@ impl CostSimSettings {
             ),
             ((1..=MOST_HOURS).contains(&self.disable_ttl_hours), "disable_ttl_hours", "must be 1 to 168"),
         ];
-        all.into_iter().filter(|(holds, ..)| !holds).map(|(_, field, what)| (field, what)).collect()
+        let all = all.into_iter().chain(self.of_canaries());
+        all.filter(|(holds, ..)| !holds).map(|(_, field, what)| (field, what)).collect()
+    }
+
+    fn of_canaries(&self) -> [(bool, &'static str, &'static str); 9] {
+        let (version, share) = ("must be three numbers with dots", "must be 0 to 1,000");
+        [
+            ((1..=100_000).contains(&self.canary_samples), "canary_samples", "must be 1 to 100,000"),
+            ((1..=64).contains(&self.canary_parallel), "canary_parallel", "must be 1 to 64"),
+            ((1..=3_600).contains(&self.canary_timeout_s), "canary_timeout_s", "must be 1 to 3,600"),
+            (
+                (1..=10_000).contains(&self.outlier_drift_permille),
+                "outlier_drift_permille",
+                "must be 1 to 10,000",
+            ),
+            (self.max_outlier_permille <= 1_000, "max_outlier_permille", share),
+            (
+                (1..=10_000).contains(&self.kl_divergence_max_permille),
+                "kl_divergence_max_permille",
+                "must be 1 to 10,000",
+            ),
+            (self.max_major_drift_permille <= 1_000, "max_major_drift_permille", share),
+            (is_version(&self.adapter_version), "adapter_version", version),
+            (is_version(&self.model_version), "model_version", version),
+        ]
     }
 
     /// The rules of the candidate's breaker.
@@ -93,6 +153,12 @@ impl CostSimSettings {
             ..Rules::default()
         }
     }
+}
+
+/// Whether a text is three numbers with dots.
+fn is_version(text: &str) -> bool {
+    let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit()) && part.parse::<u32>().is_ok();
+    text.split('.').count() == 3 && text.split('.').all(number)
 }
 
 /// Whether the candidate may be compared and used.
@@ -150,6 +216,23 @@ mod tests {
             (CostSimSettings { disable_ttl_hours: 0, ..usual() }, vec!["disable_ttl_hours"]),
             (CostSimSettings { disable_ttl_hours: 169, ..usual() }, vec!["disable_ttl_hours"]),
             (CostSimSettings { disable_ttl_hours: 168, ..usual() }, vec![]),
+            (CostSimSettings { canary_samples: 0, ..usual() }, vec!["canary_samples"]),
+            (CostSimSettings { canary_parallel: 65, ..usual() }, vec!["canary_parallel"]),
+            (CostSimSettings { canary_timeout_s: 3_601, ..usual() }, vec!["canary_timeout_s"]),
+            (CostSimSettings { outlier_drift_permille: 0, ..usual() }, vec!["outlier_drift_permille"]),
+            (CostSimSettings { max_outlier_permille: 1_001, ..usual() }, vec!["max_outlier_permille"]),
+            (CostSimSettings { max_outlier_permille: 0, max_major_drift_permille: 0, ..usual() }, vec![]),
+            (
+                CostSimSettings { kl_divergence_max_permille: 10_001, ..usual() },
+                vec!["kl_divergence_max_permille"],
+            ),
+            (
+                CostSimSettings { max_major_drift_permille: 1_001, ..usual() },
+                vec!["max_major_drift_permille"],
+            ),
+            (CostSimSettings { adapter_version: "2.0".into(), ..usual() }, vec!["adapter_version"]),
+            (CostSimSettings { model_version: "2.+1.0".into(), ..usual() }, vec!["model_version"]),
+            (CostSimSettings { model_version: "10.2.33".into(), ..usual() }, vec![]),
         ];
         for (settings, expected) in table {
             let fields: Vec<&str> = settings.wrong().iter().map(|w| w.0).collect();

@@ -72,10 +72,11 @@ pub fn default_for(kind: StepKind) -> Amounts {
     }
 }
 
-/// Fills what the client left at 0 with the default of the kind, and says how certain the result is.
+/// Fills what the client left at 0 with what such steps usually use, else with the default of the kind, and says how
+/// certain the result is.
 #[must_use]
-pub fn fill(stated: Amounts, kind: StepKind) -> (Amounts, EstimateSource) {
-    let default = default_for(kind);
+pub fn fill(stated: Amounts, kind: StepKind, usual: Option<&Amounts>) -> (Amounts, EstimateSource) {
+    let default = usual.copied().unwrap_or_else(|| default_for(kind));
     let pick = |stated: i64, default: i64| if stated > 0 { stated } else { default };
     let filled = Amounts {
         cost_microusd: pick(stated.cost_microusd, default.cost_microusd),
@@ -85,7 +86,12 @@ pub fn fill(stated: Amounts, kind: StepKind) -> (Amounts, EstimateSource) {
         count: 1,
     };
     let all_stated = Amounts { count: 1, ..stated } == filled;
-    (filled, if all_stated { EstimateSource::Client } else { EstimateSource::Default })
+    let source = match usual {
+        _ if all_stated => EstimateSource::Client,
+        Some(_) => EstimateSource::History,
+        None => EstimateSource::Default,
+    };
+    (filled, source)
 }
 
 #[cfg(test)]
@@ -94,13 +100,24 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_filled_and_marked() {
-        let (amounts, source) = fill(Amounts { cost_microusd: 5, ..Amounts::default() }, StepKind::LlmCall);
+        let (amounts, source) = fill(of_cost(5), StepKind::LlmCall, None);
         assert_eq!((amounts.cost_microusd, amounts.of(Unit::TokensTotal)), (5, 4_096));
         assert_eq!((amounts.duration_ms, amounts.count), (1_000, 1));
         assert_eq!(source, EstimateSource::Default);
         let stated =
             Amounts { cost_microusd: 1, tokens_input: 2, tokens_output: 3, duration_ms: 4, count: 0 };
-        assert_eq!(fill(stated, StepKind::LlmCall), (Amounts { count: 1, ..stated }, EstimateSource::Client));
+        let whole = Amounts { count: 1, ..stated };
+        let usual =
+            Amounts { cost_microusd: 90, tokens_input: 91, tokens_output: 0, duration_ms: 93, count: 1 };
+        for usual in [None, Some(&usual)] {
+            assert_eq!(fill(stated, StepKind::LlmCall, usual), (whole, EstimateSource::Client));
+        }
+        let (amounts, source) = fill(of_cost(5), StepKind::LlmCall, Some(&usual));
+        assert_eq!((amounts, source), (Amounts { cost_microusd: 5, ..usual }, EstimateSource::History));
+    }
+
+    fn of_cost(cost_microusd: i64) -> Amounts {
+        Amounts { cost_microusd, ..Amounts::default() }
     }
 
     #[test]

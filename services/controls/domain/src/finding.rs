@@ -7,7 +7,7 @@ use crate::{
     limit::Limit,
     rate::{Bucket, Short},
     threshold::Passed,
-    words::{Consequence, Directive, Verdict},
+    words::{Consequence, Directive, Profile, Verdict},
 };
 
 /// A freeze in scope.
@@ -32,6 +32,8 @@ pub const BUDGET_SUSPENDED: &str = "BUDGET_SUSPENDED";
 pub const DEBT_OUTSTANDING: &str = "DEBT_OUTSTANDING";
 /// Use went past the overdraft too.
 pub const OVERDRAFT_LIMIT_EXCEEDED: &str = "OVERDRAFT_LIMIT_EXCEEDED";
+/// A check could not be made.
+pub const CONTROL_ERROR: &str = "CONTROL_ERROR";
 
 /// The check that found something, in the order of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +50,8 @@ pub enum Check {
     Threshold,
     /// A budget.
     Budget,
+    /// Not one of them: that they could not all be made.
+    Failure,
 }
 
 impl Check {
@@ -57,7 +61,7 @@ impl Check {
         match self {
             Self::Freeze => ("FREEZE", -4),
             Self::Lease => ("LEASE", -2),
-            Self::Breaker | Self::Rate | Self::Threshold | Self::Budget => ("LIMITS", -1),
+            Self::Breaker | Self::Rate | Self::Threshold | Self::Budget | Self::Failure => ("LIMITS", -1),
         }
     }
 }
@@ -268,4 +272,12 @@ pub fn freeze_order(id: &str, effect: FreezeEffect, message: String) -> Finding 
 pub fn lapse_finding() -> Finding {
     let message = "the lease of the run has lapsed or its account is ended".to_owned();
     Finding::order(Check::Lease, LEASE_LAPSED, "", Directive::Terminate, message)
+}
+
+/// What a check that could not be made says: nothing was found against it, but under STRICT that is not enough.
+#[must_use]
+pub fn failure_finding(profile: Profile) -> Finding {
+    let message = "a check could not be made, and the profile decided".to_owned();
+    let verdict = if profile == Profile::Strict { Verdict::Deny } else { Verdict::Allow };
+    Finding { verdict, ..Finding::order(Check::Failure, CONTROL_ERROR, "", Directive::Continue, message) }
 }

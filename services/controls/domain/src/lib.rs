@@ -18,6 +18,7 @@ pub mod execution;
 pub mod finding;
 pub mod freeze;
 pub mod guardrail;
+pub mod history;
 pub mod hold;
 pub mod limit;
 pub mod overrides;

@@ -17,6 +17,8 @@ runspine_errors::reasons! { "controls.runspine";
     Invalid: THRESHOLD_OUT_OF_RANGE;
     /// An amount is out of its range.
     Invalid: AMOUNT_INVALID;
+    /// The reason is missing, or too short to be one.
+    Invalid: REASON_REQUIRED;
     /// No limit with this id.
     NotFound: LIMIT_NOT_FOUND;
     /// The tenant has a limit with this name.
@@ -31,6 +33,8 @@ runspine_errors::reasons! { "controls.runspine";
     Aborted: VERSION_CONFLICT;
     /// No envelope with this id.
     NotFound: ENVELOPE_NOT_FOUND;
+    /// The limit behind the envelope was disabled 90 days ago or more: it is read only.
+    Precondition: BUDGET_ARCHIVED;
     /// No hold with this id or for this step.
     NotFound: HOLD_NOT_FOUND;
     /// The hold is settled or released.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use runspine_types::Micros;
 
 use crate::{
-    admission::{Answer, Effect, Finding, Phase, combine, effect, under},
+    admission::{Answer, Effect, Finding, Phase, combine, effect, failed, under},
     finding::{
         BUDGET_EXCEEDED, Check, DEBT_OUTSTANDING, ShutBreaker, breaker_finding, freeze_order, lapse_finding,
         rate_finding, slot_finding, suspended_finding, threshold_finding,
@@ -53,6 +53,8 @@ pub struct Readings {
     pub waited_ms: i64,
     /// Whether the run's account stood in the way: a lapsed lease, or an account that is ended.
     pub lapsed: bool,
+    /// Whether a check could not be made.
+    pub failed: bool,
     /// Freezes in scope: id and effect.
     pub freezes: Vec<(String, FreezeEffect)>,
     /// Breakers that did not let it pass.
@@ -91,6 +93,9 @@ pub fn resolve(readings: &Readings, known: Known<'_>) -> Option<Answer> {
         };
         let effect = effect(&limit, phase, readings.profile, readings.waited_ms);
         findings.extend(findings_of(readings, reading, &limit, effect));
+    }
+    if readings.failed {
+        findings.push(failed(readings.profile));
     }
     Some(combine(findings))
 }

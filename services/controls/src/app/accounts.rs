@@ -1,7 +1,7 @@
 //! Everything that moves amounts goes through one batch: all waiting calls are done on one desk, in the order in which
 //! they came, with the statements of one.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, error::Error as _, sync::Arc};
 
 use contracts_common::common::v1 as common;
 use contracts_controls::v1 as pb;
@@ -9,16 +9,17 @@ use runspine_controls_domain::{
     book::{Book, Missing},
     guardrail::Defaults,
     limit::Key,
-    words::StepKind,
+    words::{EstimateSource, StepKind},
 };
 use runspine_db::{Answers, Batch, BoxFuture, DbError, Tx};
 use runspine_errors::{Fault, mesh};
 use runspine_types::{Clock, Digest, Micros};
 
-use super::{charge::StepEnd, records::Caller};
+use super::{charge::StepEnd, estimates::Did, records::Caller};
 use crate::store::{
     caches::Caches,
     desk::{Desk, RunRef},
+    histories::Histories,
     locks::Locking,
 };
 
@@ -45,8 +46,12 @@ pub struct Ask {
     pub expires_at: Option<Micros>,
     /// The amounts asked for, as stated.
     pub amounts: Option<common::Amounts>,
+    /// Where they come from.
+    pub source: EstimateSource,
     /// What kind of step, for the defaults.
     pub kind: StepKind,
+    /// What the step is about; empty: not known.
+    pub resource: String,
     /// Provider, model and tool of the step; empty: none.
     pub place: [String; 3],
     /// What the attempt has used.
@@ -79,7 +84,9 @@ pub enum Target {
 #[allow(missing_docs)]
 pub enum Call {
     /// AdmitRun, AdmitStep, Reserve.
-    Ask(Box<Ask>),
+    Ask(Arc<Ask>),
+    /// The same where its checks could not be made.
+    Undecided(Arc<Ask>),
     /// RenewRunLease.
     Renew { caller: Caller, run: RunRef, fence: u64, expires_at: Option<Micros>, epoch_seen: u64 },
     /// Extend.
@@ -91,6 +98,7 @@ pub enum Call {
         actual: common::Amounts,
         outcome: common::StepOutcome,
         totals: Option<common::Totals>,
+        did: Option<Did>,
         digest: Digest,
     },
     /// Release.
@@ -124,7 +132,7 @@ pub enum Out {
 impl Call {
     fn tenant(&self) -> &str {
         match self {
-            Self::Ask(ask) => &ask.caller.tenant_id,
+            Self::Ask(ask) | Self::Undecided(ask) => &ask.caller.tenant_id,
             Self::Renew { caller, .. }
             | Self::Extend { caller, .. }
             | Self::Settle { caller, .. }
@@ -147,7 +155,7 @@ impl Call {
 
     pub(super) fn run(&self) -> Option<&RunRef> {
         match self {
-            Self::Ask(ask) => Some(&ask.run),
+            Self::Ask(ask) | Self::Undecided(ask) => Some(&ask.run),
             Self::Renew { run, .. } | Self::SettleRun { run, .. } | Self::Evaluate { run, .. } => Some(run),
             _ => match self.target()? {
                 Target::Step(run, _) | Target::Run(run) => Some(run),
@@ -160,7 +168,7 @@ impl Call {
     pub(super) fn interned(&self) -> Option<(&RunRef, Vec<u8>)> {
         use prost::Message as _;
         match self {
-            Self::Ask(ask) => Some((&ask.run, ask.scope.as_ref()?.encode_to_vec())),
+            Self::Ask(ask) | Self::Undecided(ask) => Some((&ask.run, ask.scope.as_ref()?.encode_to_vec())),
             Self::SettleRun { run, .. } => Some((run, Vec::new())),
             _ => None,
         }
@@ -176,8 +184,8 @@ pub struct Accounts {
 impl Accounts {
     /// With an empty memory.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, guardrails: Option<Defaults>) -> Self {
-        Self { caches: Caches::guarding(guardrails), clock }
+    pub fn new(clock: Arc<dyn Clock>, guardrails: Option<Defaults>, histories: Arc<Histories>) -> Self {
+        Self { caches: Caches::guarding(guardrails).learning(histories), clock }
     }
 
     /// On PostgreSQL the envelopes are locked before anything below them. Where one turns out to be needed that was not
@@ -209,19 +217,30 @@ impl Accounts {
         wanted: &mut BTreeSet<Key>,
         now: Micros,
     ) -> Result<Option<Vec<Result<Out, Fault>>>, DbError> {
-        let tenants: BTreeSet<&str> = calls.iter().map(Call::tenant).collect();
+        let decided = calls.iter().filter(|call| !matches!(call, Call::Undecided(_)));
+        let tenants: BTreeSet<&str> = decided.map(Call::tenant).collect();
         let tenants: Vec<&str> = tenants.into_iter().collect();
         let mut desk = Desk::open(tx, &self.caches, &tenants, Locking::Ahead, now).await?;
         desk.prepare(calls, wanted, now).await?;
         let mut answers = Vec::with_capacity(calls.len());
         for call in calls {
-            answers.push(desk.serve(call, now).await);
+            let answer = desk.serve(call, now).await;
+            if let Err(fault) = &answer
+                && fault.is(&mesh::INTERNAL)
+            {
+                // Half of the call lies on the desk.
+                tracing::error!(%fault, cause = fault.source(), "a call could not be done, and its group is undone");
+                return Err(DbError::Argument("a call could not be done"));
+            }
+            answers.push(answer);
         }
         if !desk.unlocked().is_empty() {
             wanted.extend(desk.unlocked());
             return Ok(None);
         }
+        let learned = std::mem::take(&mut desk.learned);
         desk.flush(now).await?;
+        self.caches.histories.learn(learned);
         Ok(Some(answers))
     }
 }
@@ -235,8 +254,13 @@ impl Batch for Accounts {
         Box::pin(self.run(tx, items))
     }
 
+    fn committed(&self) {
+        self.caches.histories.committed();
+    }
+
     fn undone(&self) {
         self.caches.clear();
+        self.caches.histories.undone();
     }
 }
 
@@ -245,14 +269,16 @@ impl Desk<'_> {
         self.at = now;
         match call {
             Call::Ask(ask) => self.answer(ask, now).await,
+            Call::Undecided(ask) => self.answer_undecided(ask, now).await,
             Call::Renew { run, fence, expires_at, epoch_seen, .. } => {
                 self.renew(run, *fence, *expires_at, *epoch_seen, now).await.map(Out::Renew)
             }
             Call::Extend { caller, target, ask, extra, digest } => {
                 self.extend(caller, target, *ask, extra, *digest, now).await.map(Out::Extend)
             }
-            Call::Settle { caller, target, actual, outcome, totals, digest } => {
-                let end = StepEnd { actual: *actual, outcome: *outcome, totals: *totals, digest: *digest };
+            Call::Settle { caller, target, actual, outcome, totals, did, digest } => {
+                let (actual, outcome, totals, did) = (*actual, *outcome, *totals, did.as_ref());
+                let end = StepEnd { actual, outcome, totals, did, digest: *digest };
                 self.settle(caller, target, &end, now).await.map(Out::Settle)
             }
             Call::Release { caller, target, reason } => {

@@ -7,7 +7,11 @@ use runspine_errors::Fault;
 use runspine_rpc::timestamp;
 use runspine_types::{Micros, new_id};
 
-use super::{App, defect, limits::Keyed, present::envelope_to};
+use super::{
+    App, defect,
+    limits::Keyed,
+    present::{envelope_to, is_archived},
+};
 use crate::store::{
     adjustments::{self, AdjustmentRow},
     caches::Caches,
@@ -26,7 +30,7 @@ impl App {
     /// Adjusts the current period of an envelope, or notes the wish where a second person has to approve.
     ///
     /// # Errors
-    /// `ENVELOPE_NOT_FOUND`, `IDEMPOTENCY_MISMATCH`.
+    /// `ENVELOPE_NOT_FOUND`, `BUDGET_ARCHIVED`, `IDEMPOTENCY_MISMATCH`.
     pub async fn adjust_envelope(
         &self,
         keyed: Keyed,
@@ -43,7 +47,7 @@ impl App {
     /// The second person applies an adjustment.
     ///
     /// # Errors
-    /// `ENVELOPE_NOT_FOUND`, `SELF_APPROVAL`, `SECOND_PERSON_REQUIRED`, `IDEMPOTENCY_MISMATCH`.
+    /// `ENVELOPE_NOT_FOUND`, `BUDGET_ARCHIVED`, `SELF_APPROVAL`, `SECOND_PERSON_REQUIRED`, `IDEMPOTENCY_MISMATCH`.
     pub async fn approve_adjustment(
         &self,
         keyed: Keyed,
@@ -56,7 +60,7 @@ impl App {
     /// Suspends an envelope, or lets it give again.
     ///
     /// # Errors
-    /// `ENVELOPE_NOT_FOUND`, `IDEMPOTENCY_MISMATCH`.
+    /// `ENVELOPE_NOT_FOUND`, `BUDGET_ARCHIVED`, `IDEMPOTENCY_MISMATCH`.
     pub async fn suspend_envelope(
         &self,
         keyed: Keyed,
@@ -90,6 +94,13 @@ async fn open<'a>(
     let mut desk = Desk::open(tx, caches, &[&row.tenant_id], Locking::AsNeeded, now).await?;
     desk.load_envelopes(&[row.envelope_key]).await?;
     let (limit, _) = desk.envelope(row.envelope_key).ok_or_else(|| defect("an envelope without a limit"))?;
+    if is_archived(&limit, now) {
+        let text =
+            "the limit behind the envelope was disabled 90 days ago or more; the envelope is read only";
+        return Err(Fault::new(&reasons::BUDGET_ARCHIVED, text)
+            .with("limit_id", &limit.id)
+            .precondition(format!("envelopes/{}", row.envelope_id), "the limit is enabled"));
+    }
     let key = row.envelope_key;
     let period = desk.with_book(|book| book.current(key, now)).await?;
     Ok(Case { desk, row, limit: limit.as_ref().clone(), period })

@@ -10,7 +10,7 @@ use runspine_controls_domain::{
     },
     book::{Need, Refusal, Reserved, Waive},
     bypass::{Bypass, BypassState},
-    estimate::{Amounts, fill},
+    estimate::Amounts,
     freeze::FreezeState,
     hold::{Hold, HoldKey, Line},
     limit::{Key, RunScope},
@@ -30,10 +30,10 @@ use crate::{
     store::{
         desk::Desk,
         envelopes::Applicable,
-        events::publish,
+        events::{About, publish},
         rows::{LeaseRow, lease_state},
     },
-    words::{admission_to, amounts_from, amounts_to, reason_to},
+    words::{admission_to, amounts_to, reason_to},
 };
 
 /// A question while it is being answered.
@@ -44,7 +44,7 @@ pub(super) struct Case<'a> {
     lease: LeaseRow,
     pub(super) scope: RunScope,
     pub(super) amounts: Amounts,
-    source: EstimateSource,
+    pub(super) source: EstimateSource,
     /// Every limit that is looked at, in the order of the envelopes.
     pub(super) limits: Vec<Applicable>,
     /// How long this question has been deferred already.
@@ -72,7 +72,26 @@ pub(super) struct Decided {
     pub(super) lines: Option<Vec<Line>>,
     pub(super) takings: Takings,
     /// Whether the limits were looked at.
-    looked: bool,
+    pub(super) looked: bool,
+    /// Whether a check could not be made.
+    pub(super) degraded: bool,
+}
+
+impl Decided {
+    /// An order or a fact refuses, and nothing else was asked.
+    pub(super) fn ordered(orders: Vec<Finding>) -> Self {
+        let all = orders.into_iter().map(|f| (f, Effect::Blocks(Verdict::Deny))).collect();
+        let (answer, takings) = (combine(all), Takings::default());
+        Self { answer, lines: None, takings, looked: false, degraded: false }
+    }
+}
+
+/// How a question begins.
+pub(super) enum Begun {
+    /// It was answered before.
+    Answered(Out),
+    /// It is new: its key, and the lease of its run.
+    New(HoldKey, LeaseRow),
 }
 
 impl Desk<'_> {
@@ -80,15 +99,10 @@ impl Desk<'_> {
     pub(super) async fn answer(&mut self, ask: &Ask, now: Micros) -> Result<Out, Fault> {
         let now = ask.now.unwrap_or(now);
         self.at = now;
-        let Some(lease) = self.run(&ask.run).cloned() else { return Err(unknown_run(&ask.run.run_id)) };
-        if ask.step.is_some() && lease.state == lease_state::SEEN && lease.fence == 0 {
-            return Err(unknown_run(&ask.run.run_id));
-        }
-        let key = (lease.run_key, ask.step.map_or(-1, i64::from), i64::from(ask.ask));
-        if let Some(kept) = self.ask(key) {
-            return replay(ask, kept.request_digest == ask.digest, kept.answer.clone());
-        }
-        expect_fence(ask.fence, lease.fence)?;
+        let (key, lease) = match self.begin(ask)? {
+            Begun::Answered(out) => return Ok(out),
+            Begun::New(key, lease) => (key, lease),
+        };
         let case = self.case(ask, key, lease, now)?;
         let decided = self.decide(&case).await?;
         if decided.looked {
@@ -96,6 +110,21 @@ impl Desk<'_> {
         }
         let hold = self.take(&case, &decided).await?;
         self.report(&case, decided, hold)
+    }
+
+    /// The first answer again, or what a new question is about.
+    pub(super) fn begin(&mut self, ask: &Ask) -> Result<Begun, Fault> {
+        let Some(lease) = self.run(&ask.run).cloned() else { return Err(unknown_run(&ask.run.run_id)) };
+        if ask.step.is_some() && lease.state == lease_state::SEEN && lease.fence == 0 {
+            return Err(unknown_run(&ask.run.run_id));
+        }
+        let key = (lease.run_key, ask.step.map_or(-1, i64::from), i64::from(ask.ask));
+        if let Some(kept) = self.ask(key) {
+            let first = replay(ask, kept.request_digest == ask.digest, kept.answer.clone())?;
+            return Ok(Begun::Answered(first));
+        }
+        expect_fence(ask.fence, lease.fence)?;
+        Ok(Begun::New(key, lease))
     }
 
     fn case<'a>(
@@ -111,9 +140,21 @@ impl Desk<'_> {
         }
         let (scope, at_start) = ask.counted(&lease)?;
         let limits = self.applicable(&scope, at_start);
+        self.case_of(ask, key, lease, (scope, limits), now)
+    }
+
+    /// What a question is about, with the limits that it looks at.
+    pub(super) fn case_of<'a>(
+        &self,
+        ask: &'a Ask,
+        key: HoldKey,
+        lease: LeaseRow,
+        (scope, limits): (RunScope, Vec<Applicable>),
+        now: Micros,
+    ) -> Result<Case<'a>, Fault> {
         let first = self.first_answered(key.0, key.1, Verdict::Defer.code());
         let waited_ms = first.map_or(0, |first| now.millis_since(first).max(0));
-        let (amounts, source) = fill(amounts_from(ask.amounts.as_ref(), 0), ask.kind);
+        let (amounts, source) = self.filled(ask, &scope.agent_id);
         let inputs = pb::ControlInputs {
             scope: Some(lease.tuple()?),
             amounts: Some(amounts_to(&amounts)),
@@ -136,6 +177,7 @@ impl Desk<'_> {
             tool: scope.tool.clone(),
             breakers: Vec::new(),
             repeats: ask.repeats,
+            failed: false,
         };
         Ok(Case { ask, now, key, lease, scope, amounts, source, limits, waited_ms, inputs })
     }
@@ -143,17 +185,9 @@ impl Desk<'_> {
     /// The checks in their order. A freeze or a lapsed lease leaves the limits unasked; of the limits all are asked, so
     /// that one more never loosens the answer, and nothing is taken when one refuses.
     async fn decide(&mut self, case: &Case<'_>) -> Result<Decided, Fault> {
-        let mut orders = Vec::new();
-        if case.ask.full {
-            orders.extend(self.freeze_findings(&case.scope, case.now));
-        }
-        if case.lapsed() {
-            orders.push(lapse_finding());
-        }
+        let orders = self.orders(case);
         if !orders.is_empty() {
-            let all = orders.into_iter().map(|f| (f, Effect::Blocks(Verdict::Deny))).collect();
-            let answer = combine(all);
-            return Ok(Decided { answer, lines: None, takings: Takings::default(), looked: false });
+            return Ok(Decided::ordered(orders));
         }
         let mut findings: Vec<(Finding, Effect)> = Vec::new();
         let mut takings = Takings::default();
@@ -164,7 +198,19 @@ impl Desk<'_> {
         }
         self.repay_overridden(case).await?;
         let lines = self.decide_budget(case, &mut findings, &mut takings).await?;
-        Ok(Decided { answer: combine(findings), lines, takings, looked: true })
+        Ok(Decided { answer: combine(findings), lines, takings, looked: true, degraded: false })
+    }
+
+    /// Freezes, and a lapsed lease: they hold in every profile, and whatever else can be read.
+    pub(super) fn orders(&self, case: &Case<'_>) -> Vec<Finding> {
+        let mut orders = Vec::new();
+        if case.ask.full {
+            orders.extend(self.freeze_findings(&case.scope, case.now));
+        }
+        if case.lapsed() {
+            orders.push(lapse_finding());
+        }
+        orders
     }
 
     /// Whether the bypass that is named holds for the run. What is not among the approved ones of this epoch does not.
@@ -274,23 +320,9 @@ impl Desk<'_> {
         let Some(lines) = &decided.lines else { return Ok(None) };
         self.take_gates(case, &decided.takings);
         self.take_probes(case, &decided.takings).await?;
-        let (fence, expires_at, scope) = (case.ask.fence, case.ask.expires_at, case.lease.scope.clone());
-        let epoch = self.epoch;
+        self.let_pass(case);
         if case.ask.step.is_none() {
-            self.change_run(case.key.0, |row| {
-                row.state = lease_state::OPEN;
-                row.fence = fence;
-                row.expires_at = expires_at;
-                row.scope = scope;
-                row.allowed_epoch = epoch;
-            });
             return Ok(None);
-        }
-        if fence > case.lease.fence || epoch > case.lease.allowed_epoch {
-            self.change_run(case.key.0, |row| {
-                row.fence = fence;
-                row.allowed_epoch = epoch;
-            });
         }
         let hold = Hold {
             key: case.key,
@@ -307,15 +339,44 @@ impl Desk<'_> {
         Ok(Some(hold))
     }
 
-    /// The response, its evidence and, when it refuses, its event.
-    fn report(&mut self, case: &Case<'_>, decided: Decided, hold: Option<Hold>) -> Result<Out, Fault> {
+    /// Opens the account of a run that may start; of a step notes the fence and the epoch that it was allowed under.
+    pub(super) fn let_pass(&mut self, case: &Case<'_>) {
+        let (fence, expires_at, scope) = (case.ask.fence, case.ask.expires_at, case.lease.scope.clone());
+        let epoch = self.epoch;
+        if case.ask.step.is_none() {
+            self.change_run(case.key.0, |row| {
+                row.state = lease_state::OPEN;
+                row.fence = fence;
+                row.expires_at = expires_at;
+                row.scope = scope;
+                row.allowed_epoch = epoch;
+            });
+        } else if fence > case.lease.fence || epoch > case.lease.allowed_epoch {
+            self.change_run(case.key.0, |row| {
+                row.fence = fence;
+                row.allowed_epoch = epoch;
+            });
+        }
+    }
+
+    /// The response, its evidence and, when it refuses or could not be checked, its event.
+    pub(super) fn report(
+        &mut self,
+        case: &Case<'_>,
+        decided: Decided,
+        hold: Option<Hold>,
+    ) -> Result<Out, Fault> {
         self.compare_budgets(case);
         let evidence_id = new_id();
         let set = self.set(&case.scope.tenant_id);
         let answer = &decided.answer;
         let mut admission = admission_to(answer, self.epoch, &set.digest, evidence_id.clone());
         admission.override_ids = self.override_ids(case);
-        admission.bypass_confirmed = self.confirms_bypass(case);
+        admission.bypass_confirmed = !case.inputs.failed && self.confirms_bypass(case);
+        admission.degraded = decided.degraded;
+        if case.inputs.failed {
+            admission.control_set_digest.clear();
+        }
         let out = if case.ask.step.is_some() {
             let hold = hold.as_ref().map(|h| self.hold_to(h));
             Out::Step(pb::AdmitStepResponse { admission: Some(admission), hold })
@@ -328,14 +389,34 @@ impl Desk<'_> {
         if !answer.admits() {
             self.publish_denied(case, answer, &evidence_id);
         }
+        if decided.degraded {
+            self.publish_degraded(case, answer, &evidence_id);
+        }
         self.record_evidence(case, &decided, &out, evidence_id);
         Ok(out)
     }
 
-    fn publish_denied(&mut self, case: &Case<'_>, answer: &Answer, evidence_id: &str) {
+    fn about_admission(&self, case: &Case<'_>, answer: &Answer, evidence_id: &str) -> About {
         let mut about = self.about_run(case.key.0, "admission", evidence_id.to_owned());
         about.step_index = case.ask.step;
         about.reason = answer.reasons.first().map_or("", |r| r.code).to_owned();
+        about
+    }
+
+    fn publish_degraded(&mut self, case: &Case<'_>, answer: &Answer, evidence_id: &str) {
+        let about = self.about_admission(case, answer, evidence_id);
+        let data = pb::AdmissionDegraded {
+            evidence_id: evidence_id.to_owned(),
+            step_index: case.ask.step,
+            profile: case.ask.profile.code(),
+            verdict: answer.verdict.code(),
+            reasons: answer.reasons.iter().map(reason_to).collect(),
+        };
+        publish(self.tx, &case.ask.caller, "AdmissionDegraded", about, &data, case.now);
+    }
+
+    fn publish_denied(&mut self, case: &Case<'_>, answer: &Answer, evidence_id: &str) {
+        let about = self.about_admission(case, answer, evidence_id);
         let data = pb::AdmissionDenied {
             evidence_id: evidence_id.to_owned(),
             step_index: case.ask.step,

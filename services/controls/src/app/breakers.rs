@@ -49,7 +49,7 @@ impl App {
         name: BreakerName,
         report: Report,
     ) -> Result<pb::ReportOutcomeResponse, Fault> {
-        let (now, defaults) = (self.clock.now(), self.costsim);
+        let (now, defaults) = (self.clock.now(), self.costsim.clone());
         self.db
             .write("report_outcome", move |tx| Box::pin(count(tx, keyed, name, report, defaults, now)))
             .await

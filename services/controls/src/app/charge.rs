@@ -25,6 +25,7 @@ use runspine_types::{Digest, Micros, new_id};
 use super::{
     accounts::Target,
     admit::{observes, unknown_run},
+    estimates::Did,
     records::{Caller, NewBreach},
     signals::{Moment, used},
 };
@@ -38,13 +39,15 @@ const AMBIGUOUS: &str = "runspine.controls.v1.BudgetService/Settle#AMBIGUOUS";
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy)]
-pub struct StepEnd {
+pub struct StepEnd<'a> {
     /// What it really used.
     pub actual: common::Amounts,
     /// How.
     pub outcome: common::StepOutcome,
     /// What the attempt has used with it.
     pub totals: Option<common::Totals>,
+    /// What the step did; none: its use teaches nothing.
+    pub did: Option<&'a Did>,
     /// Digest of the request.
     pub digest: Digest,
 }
@@ -55,6 +58,7 @@ struct Settling<'a> {
     actual: Amounts,
     outcome: common::StepOutcome,
     totals: Option<common::Totals>,
+    did: Option<&'a Did>,
     digest: Digest,
     now: Micros,
 }
@@ -65,14 +69,14 @@ impl Desk<'_> {
         &mut self,
         caller: &Caller,
         target: &Target,
-        end: &StepEnd,
+        end: &StepEnd<'_>,
         now: Micros,
     ) -> Result<pb::SettleResponse, Fault> {
-        let StepEnd { outcome, digest, totals, .. } = *end;
+        let StepEnd { outcome, digest, totals, did, .. } = *end;
         // A step that did not begin counts as none; an unknown one is counted when its outcome is known.
         let count = i64::from(outcome != common::StepOutcome::Skipped);
         let actual = amounts_from(Some(&end.actual), count);
-        let work = Settling { caller, actual, outcome, totals, digest, now };
+        let work = Settling { caller, actual, outcome, totals, did, digest, now };
         let Some(key) = self.find(caller, target)? else {
             let Target::Step(run, step) = target else { return Err(no_hold()) };
             return self.settle_unreserved(&work, run, *step).await;
@@ -165,6 +169,10 @@ impl Desk<'_> {
         charged: &[Charged],
     ) -> Result<pb::SettleResponse, Fault> {
         self.watch_step(work, &hold, charged)?;
+        let ran = matches!(work.outcome, common::StepOutcome::Success | common::StepOutcome::Failure);
+        if let Some(did) = work.did.filter(|_| ran) {
+            self.learn(hold.key.0, did, &work.actual)?;
+        }
         let findings = self.violations(work, &hold, charged);
         let answer = combine(findings);
         let near: Vec<pb::LimitProximity> = charged.iter().filter_map(|c| self.proximity(c)).collect();

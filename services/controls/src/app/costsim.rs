@@ -29,7 +29,10 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub async fn costsim_settings(&self, tenant: &str) -> Result<pb::CostSimSettings, Fault> {
-        settings::in_force(self.db.read(), tenant, settings_to(&self.costsim)).await
+        let kept = settings::in_force(self.db.read(), tenant, settings_to(&self.costsim)).await?;
+        // What was kept before a setting existed has its default.
+        let whole = settings_to(&settings_from(&kept, &self.costsim));
+        Ok(whole.versioned(kept.version))
     }
 
     /// Changes it. An open breaker recovers by itself from now on, or does not.
@@ -107,7 +110,7 @@ pub(super) async fn rules_of(
         return Ok(Rules::default());
     }
     let kept = settings::locked(tx, &name.tenant_id, settings_to(defaults)).await?;
-    Ok(settings_from(&kept).rules())
+    Ok(settings_from(&kept, defaults).rules())
 }
 
 async fn set(
@@ -148,10 +151,22 @@ impl Settings for pb::CostSimSettings {
         serde_json::json!({
             "auto_disable": self.auto_disable,
             "auto_recover": self.auto_recover,
+            "adapter_version": self.adapter_version,
+            "canary_enabled": self.canary_enabled,
+            "canary_samples": self.canary_samples,
+            "canary_parallel": self.canary_parallel,
+            "canary_timeout_s": self.canary_timeout_s,
             "disable_ttl_hours": self.disable_ttl_hours,
             "drift_permille": self.drift_permille,
             "drift_warning_permille": self.drift_warning_permille,
             "failure_threshold": self.failure_threshold,
+            "kl_divergence_max_permille": self.kl_divergence_max_permille,
+            "max_major_drift_permille": self.max_major_drift_permille,
+            "max_outlier_permille": self.max_outlier_permille,
+            "model_version": self.model_version,
+            "outlier_drift_permille": self.outlier_drift_permille,
+            "provenance_compress": self.provenance_compress,
+            "provenance_enabled": self.provenance_enabled,
             "sandbox_enabled": self.sandbox_enabled,
             "schema_error_threshold": self.schema_error_threshold,
             "version": self.version,
@@ -164,9 +179,9 @@ impl Settings for pb::CostSimSettings {
     }
 }
 
-/// Settings as the rules want them.
+/// Settings as the rules want them; what is absent takes its default.
 #[must_use]
-pub fn settings_from(settings: &pb::CostSimSettings) -> CostSimSettings {
+pub fn settings_from(settings: &pb::CostSimSettings, defaults: &CostSimSettings) -> CostSimSettings {
     CostSimSettings {
         sandbox_enabled: settings.sandbox_enabled,
         drift_permille: settings.drift_permille,
@@ -176,10 +191,28 @@ pub fn settings_from(settings: &pb::CostSimSettings) -> CostSimSettings {
         auto_disable: settings.auto_disable,
         auto_recover: settings.auto_recover,
         disable_ttl_hours: settings.disable_ttl_hours,
+        canary_enabled: settings.canary_enabled.unwrap_or(defaults.canary_enabled),
+        canary_samples: settings.canary_samples.unwrap_or(defaults.canary_samples),
+        canary_parallel: settings.canary_parallel.unwrap_or(defaults.canary_parallel),
+        canary_timeout_s: settings.canary_timeout_s.unwrap_or(defaults.canary_timeout_s),
+        outlier_drift_permille: settings.outlier_drift_permille.unwrap_or(defaults.outlier_drift_permille),
+        max_outlier_permille: settings.max_outlier_permille.unwrap_or(defaults.max_outlier_permille),
+        kl_divergence_max_permille: settings
+            .kl_divergence_max_permille
+            .unwrap_or(defaults.kl_divergence_max_permille),
+        max_major_drift_permille: settings
+            .max_major_drift_permille
+            .unwrap_or(defaults.max_major_drift_permille),
+        provenance_enabled: settings.provenance_enabled.unwrap_or(defaults.provenance_enabled),
+        provenance_compress: settings.provenance_compress.unwrap_or(defaults.provenance_compress),
+        adapter_version: settings.adapter_version.clone().unwrap_or_else(|| defaults.adapter_version.clone()),
+        model_version: settings.model_version.clone().unwrap_or_else(|| defaults.model_version.clone()),
     }
 }
 
-fn settings_to(settings: &CostSimSettings) -> pb::CostSimSettings {
+/// Settings as they travel.
+#[must_use]
+pub fn settings_to(settings: &CostSimSettings) -> pb::CostSimSettings {
     pb::CostSimSettings {
         version: 0,
         sandbox_enabled: settings.sandbox_enabled,
@@ -190,5 +223,17 @@ fn settings_to(settings: &CostSimSettings) -> pb::CostSimSettings {
         auto_disable: settings.auto_disable,
         auto_recover: settings.auto_recover,
         disable_ttl_hours: settings.disable_ttl_hours,
+        canary_enabled: Some(settings.canary_enabled),
+        canary_samples: Some(settings.canary_samples),
+        canary_parallel: Some(settings.canary_parallel),
+        canary_timeout_s: Some(settings.canary_timeout_s),
+        outlier_drift_permille: Some(settings.outlier_drift_permille),
+        max_outlier_permille: Some(settings.max_outlier_permille),
+        kl_divergence_max_permille: Some(settings.kl_divergence_max_permille),
+        max_major_drift_permille: Some(settings.max_major_drift_permille),
+        provenance_enabled: Some(settings.provenance_enabled),
+        provenance_compress: Some(settings.provenance_compress),
+        adapter_version: Some(settings.adapter_version.clone()),
+        model_version: Some(settings.model_version.clone()),
     }
 }

@@ -36,12 +36,15 @@ impl Desk<'_> {
             let met = found.filter(|f| f.covers(&case.scope));
             inputs.freezes =
                 met.map(|f| pb::FreezeMet { freeze_id: f.id.clone(), effect: f.effect.code() }).collect();
-            inputs.thresholds = thresholds(case);
+            // Where a check could not be made they are those that were read before.
+            if !case.inputs.failed {
+                inputs.thresholds = thresholds(case);
+            }
         }
         inputs.gates.clone_from(&takings.numbers);
         inputs.breakers.clone_from(&takings.breakers);
         inputs.overrides = self.overrides_of(case);
-        if self.confirms_bypass(case) {
+        if !case.inputs.failed && self.confirms_bypass(case) {
             inputs.bypass_id.clone_from(&case.ask.bypass_id);
         }
         let freezes = answer.reasons.iter().filter(|r| r.code == admission::FROZEN);
@@ -52,8 +55,8 @@ impl Desk<'_> {
             Out::Run(run) => run.encode_to_vec(),
             _ => Vec::new(),
         };
-        let plain =
-            answer.verdict == Verdict::Allow && answer.would_block.is_empty() && answer.warnings.is_empty();
+        let silent = answer.reasons.is_empty() && answer.would_block.is_empty() && answer.warnings.is_empty();
+        let plain = answer.verdict == Verdict::Allow && silent;
         let evidence = Evidence {
             key: case.key,
             evidence_id,

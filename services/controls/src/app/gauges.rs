@@ -1,13 +1,18 @@
 //! What is looked at from time to time for whoever reads metrics.
 
-use runspine_controls_domain::freeze::{FreezeScope, FreezeState};
+use runspine_controls_domain::{
+    breaker::BreakerState,
+    costsim::CANDIDATE,
+    freeze::{FreezeScope, FreezeState},
+};
 use runspine_errors::Fault;
 use runspine_telemetry::is_read;
+use runspine_types::Micros;
 
 use super::App;
 use crate::{
     metrics,
-    store::{health, views},
+    store::{breakers, health, views},
 };
 
 impl App {
@@ -31,6 +36,20 @@ impl App {
         for scope in FreezeScope::ALL {
             let holding = freezes.iter().filter(|f| f.scope == *scope && f.state(now) == FreezeState::Active);
             metrics::FREEZES_ACTIVE.set(holding.count() as f64, &[("scope", scope.name())]);
+        }
+        self.sample_candidates(now).await
+    }
+
+    /// Where the candidates of all tenants stand.
+    async fn sample_candidates(&self, now: Micros) -> Result<(), Fault> {
+        let rows = breakers::of_feature(self.db.read(), CANDIDATE).await?;
+        let mut states = Vec::with_capacity(rows.len());
+        for row in &rows {
+            states.push(row.subject()?.state(now));
+        }
+        for state in BreakerState::ALL {
+            let there = states.iter().filter(|found| *found == state).count();
+            metrics::COSTSIM_BREAKER_STATE.set(there as f64, &[("state", state.name())]);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod coordination;
 pub mod costsim;
 mod ends;
 pub mod epochs;
+pub mod estimates;
 mod evaluations;
 mod evidence;
 pub mod freezes;
@@ -31,6 +32,7 @@ pub mod settings;
 mod shut;
 pub mod signals;
 mod simulate;
+mod undecided;
 mod watchers;
 
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use runspine_db::{Batcher, Db};
 use runspine_errors::{Fault, mesh};
 use runspine_types::Clock;
 
+use crate::store::histories::Histories;
 use accounts::Accounts;
 pub use ends::EXPIRY_MS;
 pub use watchers::Watchers;
@@ -56,6 +59,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Replicas of the spine that follow the epoch here.
     pub watchers: Watchers,
+    /// What steps used, for the estimates of later ones.
+    pub histories: Arc<Histories>,
     /// When each part of the domain worked last.
     pub parts: Arc<Parts>,
     /// What is wanted of the candidate for the next cost model while a tenant has set nothing.
@@ -68,12 +73,14 @@ impl App {
     /// Over a store.
     #[must_use]
     pub fn new(db: Db, clock: Arc<dyn Clock>, guardrails: Option<Defaults>) -> Self {
-        let accounts = db.batcher(Accounts::new(clock.clone(), guardrails));
+        let histories = Arc::new(Histories::default());
+        let accounts = db.batcher(Accounts::new(clock.clone(), guardrails, Arc::clone(&histories)));
         Self {
             db,
             accounts,
             clock,
             watchers: Watchers::default(),
+            histories,
             parts: Arc::default(),
             costsim: CostSimSettings::default(),
             guardrails,

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use runspine_controls_domain::{
-    estimate::fill,
     limit::{Key, RunScope},
     words::{Category, Unit},
 };
@@ -11,13 +10,10 @@ use runspine_db::DbError;
 use runspine_types::Micros;
 
 use super::accounts::{Ask, Call, Target};
-use crate::{
-    store::{
-        desk::{Desk, RunRef},
-        met,
-        rows::{LeaseRow, scope_in},
-    },
-    words::amounts_from,
+use crate::store::{
+    desk::{Desk, RunRef},
+    met,
+    rows::{LeaseRow, scope_in},
 };
 
 /// The units of tokens.
@@ -68,11 +64,13 @@ impl Desk<'_> {
         self.load_hold_ids(&ids).await?;
         let fresh: Vec<(&RunRef, Vec<u8>)> = calls.iter().filter_map(Call::interned).collect();
         self.intern_runs(&fresh, now).await?;
-        let mut runs: Vec<Key> = named.iter().filter_map(|r| self.run(r)).map(|r| r.run_key).collect();
+        let decided = calls.iter().filter(|call| !matches!(call, Call::Undecided(_))).filter_map(Call::run);
+        let mut runs: Vec<Key> = decided.filter_map(|r| self.run(r)).map(|r| r.run_key).collect();
         runs.extend(by_key);
         runs.sort_unstable();
         runs.dedup();
         let scopes = self.scopes_of(calls)?;
+        self.prepare_estimates(calls).await?;
         self.ensure_envelopes(&scopes, now).await?;
         self.prepare_gates(calls, &scopes, &runs, wanted).await?;
         self.prepare_breakers(calls, &scopes, now).await?;
@@ -216,7 +214,7 @@ impl Desk<'_> {
     ) -> Result<(), DbError> {
         let Some(lease) = self.run(&ask.run).cloned() else { return Ok(()) };
         let (scope, at_start) = ask.counted(&lease)?;
-        let (amounts, _) = fill(amounts_from(ask.amounts.as_ref(), 0), ask.kind);
+        let (amounts, _) = self.filled(ask, &scope.agent_id);
         for (limit, row) in self.applicable(&scope, at_start) {
             if limit.spec.category != Category::Budget {
                 continue;
@@ -236,7 +234,7 @@ impl Desk<'_> {
         for call in calls {
             let key = call.run().and_then(|r| self.run(r)).map(|r| r.run_key);
             match (call, key) {
-                (Call::Ask(ask), Some(run)) => {
+                (Call::Ask(ask) | Call::Undecided(ask), Some(run)) => {
                     asks.insert((run, ask.step.map_or(-1, i64::from)));
                 }
                 (Call::SettleRun { .. }, Some(run)) => {

@@ -4,7 +4,7 @@ use contracts_controls::v1 as pb;
 use runspine_controls_domain::{
     book::Charged,
     hold::Hold,
-    limit::{Key, permille},
+    limit::{Key, Limit, permille},
     words::LimitState,
 };
 use runspine_rpc::timestamp;
@@ -18,6 +18,11 @@ use crate::{
 /// An envelope is archived when its limit is disabled for 90 days.
 const ARCHIVED_AFTER_MS: i64 = 90 * 86_400_000;
 
+/// Whether the envelopes of a limit are read only.
+pub(super) fn is_archived(limit: &Limit, now: Micros) -> bool {
+    limit.state == LimitState::Disabled && now.millis_since(limit.updated_at) >= ARCHIVED_AFTER_MS
+}
+
 /// An envelope as it travels.
 #[must_use]
 pub fn envelope_to(view: &EnvelopeView, now: Micros) -> pb::Envelope {
@@ -26,11 +31,7 @@ pub fn envelope_to(view: &EnvelopeView, now: Micros) -> pb::Envelope {
     let used_permille = permille(view.usage(), limit_value);
     let spent_out = used_permille >= limit.spec.block_permille || view.headroom() == 0;
     let state = match () {
-        () if limit.state == LimitState::Disabled
-            && now.millis_since(limit.updated_at) >= ARCHIVED_AFTER_MS =>
-        {
-            pb::EnvelopeState::Archived
-        }
+        () if is_archived(limit, now) => pb::EnvelopeState::Archived,
         () if view.suspended => pb::EnvelopeState::Suspended,
         () if spent_out => pb::EnvelopeState::Blocked,
         () if used_permille >= limit.spec.warn_permille => pb::EnvelopeState::Warned,

@@ -1,11 +1,11 @@
 //! The admission that AdmitRun would give: it is given, read, and undone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use contracts_controls::v1 as pb;
 use runspine_controls_domain::{guardrail::Defaults, limit::RunScope, words::Category};
 use runspine_db::{DbError, Tx};
-use runspine_errors::Fault;
+use runspine_errors::{Fault, mesh};
 use runspine_types::Micros;
 
 use super::{
@@ -39,13 +39,21 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub async fn simulate(&self, ask: Ask) -> Result<pb::SimulateAdmissionResponse, Fault> {
+        let ask = Arc::new(ask);
+        match self.tried(Call::Ask(Arc::clone(&ask))).await {
+            Err(fault) if fault.is(&mesh::INTERNAL) => self.tried(Call::Undecided(ask)).await,
+            answer => answer,
+        }
+    }
+
+    async fn tried(&self, call: Call) -> Result<pb::SimulateAdmissionResponse, Fault> {
         let (now, guardrails) = (self.clock.now(), self.guardrails);
         self.db
             .write("simulate_admission", move |tx| {
                 Box::pin(async move {
                     let tried: Result<(), Undone> = tx
                         .nested(move |tx| {
-                            Box::pin(async move { Err(attempt(tx, ask, guardrails, now).await) })
+                            Box::pin(async move { Err(attempt(tx, call, guardrails, now).await) })
                         })
                         .await;
                     match tried {
@@ -59,8 +67,8 @@ impl App {
     }
 }
 
-async fn attempt(tx: &mut Tx, ask: Ask, guardrails: Option<Defaults>, now: Micros) -> Undone {
-    match answer(tx, ask, guardrails, now).await {
+async fn attempt(tx: &mut Tx, call: Call, guardrails: Option<Defaults>, now: Micros) -> Undone {
+    match answer(tx, call, guardrails, now).await {
         Ok(response) => Undone::Answered(Box::new(response)),
         Err(fault) => Undone::Failed(fault),
     }
@@ -68,18 +76,29 @@ async fn attempt(tx: &mut Tx, ask: Ask, guardrails: Option<Defaults>, now: Micro
 
 async fn answer(
     tx: &mut Tx,
-    ask: Ask,
+    call: Call,
     guardrails: Option<Defaults>,
     now: Micros,
 ) -> Result<pb::SimulateAdmissionResponse, Fault> {
+    let (ask, decides) = match &call {
+        Call::Ask(ask) => (Arc::clone(ask), true),
+        Call::Undecided(ask) => (Arc::clone(ask), false),
+        _ => return Err(defect("only a question is simulated")),
+    };
     let caches = Caches::guarding(guardrails);
     let at = ask.now.unwrap_or(now);
-    let mut desk = Desk::open(tx, &caches, &[ask.caller.tenant_id.as_str()], Locking::Nothing, at).await?;
-    desk.prepare(&[Call::Ask(Box::new(ask.clone()))], &BTreeSet::new(), at).await?;
+    let tenants = [ask.caller.tenant_id.as_str()];
+    let tenants = if decides { &tenants[..] } else { &[] };
+    let mut desk = Desk::open(tx, &caches, tenants, Locking::Nothing, at).await?;
+    desk.prepare(&[call], &BTreeSet::new(), at).await?;
     let lease = desk.run(&ask.run).cloned().ok_or_else(|| defect("a run was not made"))?;
-    let (scope, _) = ask.counted(&lease)?;
-    let headroom = headroom(&mut desk, &scope, at).await?;
-    let Out::Run(response) = desk.answer(&ask, at).await? else {
+    let (headroom, out) = if decides {
+        let (scope, _) = ask.counted(&lease)?;
+        (headroom(&mut desk, &scope, at).await?, desk.answer(&ask, at).await?)
+    } else {
+        (Vec::new(), desk.answer_undecided(&ask, at).await?)
+    };
+    let Out::Run(response) = out else {
         return Err(defect("the answer is of another call"));
     };
     // There is no row of evidence: nothing of this stays.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use contracts_controls::v1::{self as pb, admission_service_server::AdmissionService};
-use runspine_controls_domain::words::{Profile, StepKind};
+use runspine_controls_domain::words::{EstimateSource, Profile, StepKind};
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{Context, context, status};
 use tonic::{Request, Response, Status};
@@ -28,7 +28,7 @@ impl AdmissionService for Rpc {
         let context = context(&request)?;
         let ask = parse_run(&context, request.into_inner()).map_err(status)?;
         let begun = Instant::now();
-        let out = self.app.accounts.submit(Call::Ask(Box::new(ask))).await.map_err(status)?;
+        let out = self.app.ask(ask).await.map_err(status)?;
         ADMISSION.since(begun, &[("what", RUN)]);
         match out {
             Out::Run(response) => Ok(Response::new(response)),
@@ -43,7 +43,7 @@ impl AdmissionService for Rpc {
         let context = context(&request)?;
         let ask = parse_step(&context, request.into_inner()).map_err(status)?;
         let begun = Instant::now();
-        let out = self.app.accounts.submit(Call::Ask(Box::new(ask))).await.map_err(status)?;
+        let out = self.app.ask(ask).await.map_err(status)?;
         ADMISSION.since(begun, &[("what", STEP)]);
         match out {
             Out::Step(response) => Ok(Response::new(response)),
@@ -117,7 +117,9 @@ fn parse_run(context: &Context, request: pb::AdmitRunRequest) -> Result<Ask, Fau
         fence: lease.fence,
         expires_at,
         amounts: request.requested,
+        source: EstimateSource::Client,
         kind: StepKind::LlmCall,
+        resource: String::new(),
         place: Default::default(),
         totals: None,
         repeats: 0,
@@ -170,7 +172,9 @@ fn parse_step(context: &Context, request: pb::AdmitStepRequest) -> Result<Ask, F
         fence: request.fence,
         expires_at: None,
         amounts: request.estimate,
+        source: EstimateSource::Client,
         kind,
+        resource: request.resource,
         place: [request.provider, request.model, request.tool],
         totals: request.totals,
         repeats: request.repeats,
@@ -204,7 +208,9 @@ fn parse_simulation(context: &Context, request: pb::SimulateAdmissionRequest) ->
         fence: 1,
         expires_at: None,
         amounts: request.amounts,
+        source: EstimateSource::Client,
         kind: StepKind::LlmCall,
+        resource: String::new(),
         place: Default::default(),
         totals: None,
         repeats: 0,

@@ -126,7 +126,7 @@ fn parse(request: &pb::DecideAlertRequest) -> Result<Alert, Fault> {
 fn parse_change(request: &pb::SetAlertSettingsRequest) -> Result<Change<pb::AlertSettings>, Fault> {
     let mut checks = Checks::default();
     checks.request_id(&request.request_id);
-    checks.words_of("reason", &request.reason, 10, 500);
+    checks.reason(&request.reason, 10);
     let settings = request.settings.clone().unwrap_or_default();
     let mode = checks.word("settings.mode", settings.mode, AlertMode::from_code);
     checks.filter("settings.channels", &settings.channels, AlertChannel::from_code);

@@ -70,7 +70,7 @@ impl BreakerService for Rpc {
         checks.request_id(&request.request_id);
         let target = (request.target_type, request.target_id.as_str());
         let name = named(&mut checks, &context.tenant_id, request.kind, target);
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         let name = checks.done(name).map_err(status)?;
         let keyed = keyed(&context, CLOSE, &request.request_id, &request);
         self.app.close_breaker(keyed, name, request.reason).await.map(Response::new).map_err(status)
@@ -207,7 +207,7 @@ fn parse_opening(
         "kind",
         "must be MANUAL: the others open by what is reported",
     );
-    checks.words_of("reason", &request.reason, 10, 500);
+    checks.reason(&request.reason, 10);
     let until = checks.time("open_until", request.open_until.as_ref());
     let future = until.is_none_or(|at| at > now);
     checks.require(future, &mesh::FIELD_INVALID, "open_until", "must be in the future");

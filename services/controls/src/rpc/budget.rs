@@ -1,10 +1,12 @@
 //! BudgetService: the part that moves amounts parses here; what looks on is in `budget_views`.
 
+use std::sync::Arc;
+
 use contracts_common::common::v1 as common;
 use contracts_controls::v1::{self as pb, budget_service_server::BudgetService};
 use runspine_controls_domain::{
     reasons,
-    words::{Profile, ReleaseReason, StepKind},
+    words::{EstimateSource, Profile, ReleaseReason, StepKind},
 };
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{Context, context, status};
@@ -127,7 +129,7 @@ impl BudgetService for Rpc {
         checks.id("envelope_id", &request.envelope_id);
         let fits = request.amount != 0 && request.amount.unsigned_abs() <= 1_000_000_000_000_000;
         checks.require(fits, &reasons::AMOUNT_INVALID, "amount", "is not 0, and at most 10^15 either way");
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         checks.done(Some(())).map_err(status)?;
         let keyed = keyed(&context, ADJUST, &request.request_id, &request);
         let (id, amount, reason) = (request.envelope_id, request.amount, request.reason);
@@ -185,7 +187,7 @@ fn check_order(request_id: &str, envelope_id: &str, reason: &str) -> Result<(), 
     let mut checks = Checks::default();
     checks.request_id(request_id);
     checks.id("envelope_id", envelope_id);
-    checks.words_of("reason", reason, 10, 500);
+    checks.reason(reason, 10);
     checks.done(Some(()))
 }
 
@@ -195,6 +197,7 @@ fn parse_reserve(context: &Context, request: pb::ReserveRequest) -> Result<Call,
     checks.require(request.fence > 0, &mesh::FIELD_INVALID, "fence", "must be 1 or more");
     let kind = checks.word("kind", request.kind, StepKind::from_code);
     checks.amounts("amounts", request.amounts.as_ref());
+    let source = checks.optional_word("estimate_source", request.estimate_source, EstimateSource::from_code);
     let profile = checks.word("profile", request.profile, Profile::from_code);
     let now = checks.time("now", request.now.as_ref());
     let body = pb::ReserveRequest { fence: 0, profile: 0, now: None, ..request.clone() };
@@ -209,7 +212,9 @@ fn parse_reserve(context: &Context, request: pb::ReserveRequest) -> Result<Call,
         fence: request.fence,
         expires_at: None,
         amounts: request.amounts,
+        source: source.unwrap_or(EstimateSource::Client),
         kind,
+        resource: String::new(),
         place: Default::default(),
         totals: None,
         repeats: 0,
@@ -218,7 +223,7 @@ fn parse_reserve(context: &Context, request: pb::ReserveRequest) -> Result<Call,
         bypass_id: String::new(),
         full: false,
     });
-    Ok(Call::Ask(Box::new(checks.done(ask)?)))
+    Ok(Call::Ask(Arc::new(checks.done(ask)?)))
 }
 
 fn parse_extend(context: &Context, request: pb::ExtendRequest) -> Result<Call, Fault> {
@@ -243,14 +248,18 @@ fn parse_settle(context: &Context, request: pb::SettleRequest) -> Result<Call, F
     let retried = outcome == Some(common::StepOutcome::Retried);
     let what = "a try that another one follows is booked by Extend";
     checks.require(!retried, &mesh::FIELD_INVALID, "outcome", what);
+    let kind = checks.optional_word("kind", request.kind, StepKind::from_code);
+    checks.text("resource", &request.resource, 256);
     // The same step named by id or by place is the same request.
-    let digest = digest_of(&pb::SettleRequest { hold: None, totals: None, ..request });
+    let body = pb::SettleRequest { actual: request.actual, outcome: request.outcome, ..Default::default() };
+    let digest = digest_of(&body);
     let call = target.zip(outcome).map(|(target, outcome)| Call::Settle {
         caller: context.into(),
         target,
         actual: request.actual.unwrap_or_default(),
         outcome,
         totals: request.totals,
+        did: kind.map(|kind| (kind, request.resource)),
         digest,
     });
     checks.done(call)
@@ -284,7 +293,7 @@ fn parse_reverse(context: &Context, request: pb::ReverseSettlementRequest) -> Re
     let mut checks = Checks::default();
     checks.id("settlement_id", &request.settlement_id);
     checks.words_of("saga_id", &request.saga_id, 1, 128);
-    checks.words_of("reason", &request.reason, 10, 500);
+    checks.reason(&request.reason, 10);
     checks.done(Some(Call::Reverse {
         caller: context.into(),
         settlement_id: request.settlement_id,

@@ -58,7 +58,7 @@ impl BypassService for Rpc {
         let context = context(&request)?;
         let request = request.into_inner();
         let mut checks = named(&request.request_id, &request.bypass_id);
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         checks.done(Some(())).map_err(status)?;
         let keyed = keyed(&context, REJECT, &request.request_id, &request);
         let answer = |bypass| pb::RejectBypassResponse { bypass: Some(bypass) };
@@ -74,7 +74,7 @@ impl BypassService for Rpc {
         let context = context(&request)?;
         let request = request.into_inner();
         let mut checks = named(&request.request_id, &request.bypass_id);
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         checks.done(Some(())).map_err(status)?;
         let keyed = keyed(&context, REVOKE, &request.request_id, &request);
         let answer = |bypass| pb::RevokeBypassResponse { bypass: Some(bypass) };
@@ -198,7 +198,7 @@ fn parse(request: &pb::RequestBypassRequest) -> Result<NewBypass, Fault> {
         "duration_s",
         "must be 60 to 900",
     );
-    checks.words_of("reason", &request.reason, 20, 500);
+    checks.reason(&request.reason, 20);
     checks.words_of("ticket", &request.ticket, 1, 128);
     let new = scope.map(|scope| NewBypass {
         scope,

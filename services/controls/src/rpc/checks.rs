@@ -2,6 +2,7 @@
 
 use contracts_common::common::v1 as common;
 use prost_types::Timestamp;
+use runspine_controls_domain::reasons;
 use runspine_errors::{Fault, Reason, Violations, mesh};
 use runspine_rpc::micros;
 use runspine_types::{Micros, PageSize, is_uuid, is_uuid_v7};
@@ -60,6 +61,18 @@ impl Checks {
     pub fn words_of(&mut self, field: &str, value: &str, least: usize, most: usize) {
         let fits = (least..=most).contains(&value.trim().chars().count());
         self.field(fits, field, &format!("has {least} to {most} characters"));
+    }
+
+    /// Why, in `least` to 500 characters.
+    pub fn reason(&mut self, value: &str, least: usize) {
+        let length = value.trim().chars().count();
+        self.require(
+            length >= least,
+            &reasons::REASON_REQUIRED,
+            "reason",
+            &format!("has {least} to 500 characters"),
+        );
+        self.field(length <= 500, "reason", "has at most 500 characters");
     }
 
     /// Amounts that are not negative.

@@ -1,12 +1,16 @@
 //! CostSimService.
 
 use contracts_controls::v1::{self as pb, cost_sim_service_server::CostSimService};
+use runspine_controls_domain::costsim::CostSimSettings;
 use runspine_errors::{Fault, mesh};
 use runspine_rpc::{context, status};
 use tonic::{Request, Response, Status};
 
 use super::{Rpc, checks::Checks, keyed};
-use crate::app::{costsim::settings_from, settings::Change};
+use crate::app::{
+    costsim::{settings_from, settings_to},
+    settings::Change,
+};
 
 const SET: &str = "runspine.controls.v1.CostSimService/SetCostSimSettings";
 
@@ -27,7 +31,7 @@ impl CostSimService for Rpc {
     ) -> Result<Response<pb::SetCostSimSettingsResponse>, Status> {
         let context = context(&request)?;
         let request = request.into_inner();
-        let change = parse(&request).map_err(status)?;
+        let change = parse(&request, &self.app.costsim).map_err(status)?;
         let keyed = keyed(&context, SET, &request.request_id, &request);
         self.app.set_costsim_settings(keyed, change).await.map(Response::new).map_err(status)
     }
@@ -41,14 +45,17 @@ impl CostSimService for Rpc {
     }
 }
 
-fn parse(request: &pb::SetCostSimSettingsRequest) -> Result<Change<pb::CostSimSettings>, Fault> {
+fn parse(
+    request: &pb::SetCostSimSettingsRequest,
+    defaults: &CostSimSettings,
+) -> Result<Change<pb::CostSimSettings>, Fault> {
     let mut checks = Checks::default();
     checks.request_id(&request.request_id);
-    checks.words_of("reason", &request.reason, 10, 500);
-    let settings = request.settings.unwrap_or_default();
-    for (field, what) in settings_from(&settings).wrong() {
+    checks.reason(&request.reason, 10);
+    let settings = settings_from(&request.settings.clone().unwrap_or_default(), defaults);
+    for (field, what) in settings.wrong() {
         checks.require(false, &mesh::FIELD_INVALID, &format!("settings.{field}"), what);
     }
     let (expected, reason) = (request.expected_version, request.reason.clone());
-    checks.done(Some(Change { expected, settings, reason }))
+    checks.done(Some(Change { expected, settings: settings_to(&settings), reason }))
 }

@@ -247,6 +247,7 @@ fn readings(inputs: &pb::ControlInputs, at_start: bool) -> Option<Readings> {
         now: Micros(inputs.now_us),
         waited_ms: inputs.waited_ms,
         lapsed: inputs.lapsed,
+        failed: inputs.failed,
         freezes: effects.collect::<Option<_>>()?,
         breakers: shut.collect::<Option<_>>()?,
         used: Used { repeats: i64::from(inputs.repeats), ..used(&inputs.totals.unwrap_or_default()) },

@@ -44,7 +44,7 @@ impl FreezeService for Rpc {
         let mut checks = Checks::default();
         checks.request_id(&request.request_id);
         checks.id("freeze_id", &request.freeze_id);
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         checks.done(Some(())).map_err(status)?;
         let keyed = keyed(&context, REQUEST, &request.request_id, &request);
         let lifted = self.app.request_unfreeze(keyed, request.freeze_id, request.reason).await;

@@ -87,7 +87,7 @@ fn parse_set(context: &Context, request: &pb::SetGuardrailRequest) -> Result<Wis
     let state = checks.optional_word("state", request.state, LimitState::from_code);
     let stated = request.value.is_some() || request.state != 0;
     checks.require(stated, &mesh::FIELD_INVALID, "value", "nothing is changed");
-    checks.words_of("reason", &request.reason, 10, 500);
+    checks.reason(&request.reason, 10);
     checks.text("tenant_id", &request.tenant_id, 128);
     let named = context.tenant_id != PLATFORM_TENANT || !request.tenant_id.is_empty();
     checks.require(named, &mesh::FIELD_INVALID, "tenant_id", "an operator names the tenant");

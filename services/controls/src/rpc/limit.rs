@@ -271,7 +271,7 @@ fn parse_update(request: &pb::UpdateLimitRequest) -> Result<LimitChange, Fault> 
     let mut checks = Checks::default();
     checks.request_id(&request.request_id);
     checks.id("limit_id", &request.limit_id);
-    checks.words_of("reason", &request.reason, 10, 500);
+    checks.reason(&request.reason, 10);
     let (params, wrong) = params_from(&request.params, "params");
     for (field, reason, what) in wrong {
         checks.require(false, reason, &field, &what);
@@ -301,6 +301,6 @@ fn check_turn(request_id: &str, limit_id: &str, reason: &str) -> Result<(), Faul
     let mut checks = Checks::default();
     checks.request_id(request_id);
     checks.id("limit_id", limit_id);
-    checks.words_of("reason", reason, 10, 500);
+    checks.reason(reason, 10);
     checks.done(Some(()))
 }

@@ -56,7 +56,7 @@ impl OverrideService for Rpc {
         let request = request.into_inner();
         let mut checks = named(&request.request_id, &request.override_id);
         expect_version(&mut checks, request.expected_version);
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         checks.done(Some(())).map_err(status)?;
         let keyed = keyed(&context, REJECT, &request.request_id, &request);
         let act = Act::Reject { seen: request.expected_version, reason: request.reason };
@@ -72,7 +72,7 @@ impl OverrideService for Rpc {
         let context = context(&request)?;
         let request = request.into_inner();
         let mut checks = named(&request.request_id, &request.override_id);
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         checks.done(Some(())).map_err(status)?;
         let keyed = keyed(&context, CANCEL, &request.request_id, &request);
         let act = Act::Cancel { reason: request.reason };
@@ -151,7 +151,7 @@ fn parse(request: &pb::RequestOverrideRequest) -> Result<Wanted, Fault> {
     checks.request_id(&request.request_id);
     checks.id("limit_id", &request.limit_id);
     checks.text("scope_id", &request.scope_id, 128);
-    checks.words_of("reason", &request.reason, 10, 500);
+    checks.reason(&request.reason, 10);
     let starts_at = checks.time("starts_at", request.starts_at.as_ref());
     let ends_at = checks.time("ends_at", request.ends_at.as_ref());
     checks.require(request.ends_at.is_some(), &mesh::FIELD_INVALID, "ends_at", "is required");

@@ -31,7 +31,7 @@ impl RateService for Rpc {
         checks.request_id(&request.request_id);
         checks.id("limit_id", &request.limit_id);
         checks.text("scope_id", &request.scope_id, 128);
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         checks.done(Some(())).map_err(status)?;
         let keyed = keyed(&context, RESET, &request.request_id, &request);
         let reset = self.app.reset_bucket(keyed, request.limit_id, request.scope_id, request.reason).await;

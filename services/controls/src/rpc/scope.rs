@@ -79,7 +79,7 @@ impl ScopeService for Rpc {
         let mut checks = Checks::default();
         checks.request_id(&request.request_id);
         checks.id("scope_id", &request.scope_id);
-        checks.words_of("reason", &request.reason, 10, 500);
+        checks.reason(&request.reason, 10);
         checks.done(Some(())).map_err(status)?;
         let keyed = keyed(&context, REVOKE, &request.request_id, &request);
         let revoked = self.app.revoke_scope(keyed, request.scope_id, request.reason).await;

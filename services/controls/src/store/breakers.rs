@@ -140,6 +140,19 @@ impl BreakerRow {
     }
 }
 
+/// The DRIFT breakers of a feature, of all tenants.
+///
+/// # Errors
+/// When the store fails.
+pub async fn of_feature(read: &Read, feature: &str) -> Result<Vec<BreakerRow>, DbError> {
+    let sql = format!(
+        "SELECT {} FROM breakers WHERE kind = $1 AND target_type = $2 AND target_id = $3",
+        BreakerRow::COLUMNS
+    );
+    let (kind, target) = (BreakerKind::Drift.code(), BreakerTarget::Feature.code());
+    read.fetch_all(AssertSqlSafe(sql), args![kind, target, feature]).await
+}
+
 runspine_db::row! {
     /// What happened to a breaker.
     #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use runspine_controls_domain::{
 };
 use runspine_types::{Micros, PLATFORM_TENANT, hash};
 
-use super::rows::EnvelopeRow;
+use super::{histories::Histories, rows::EnvelopeRow};
 use crate::words::spec_to;
 
 /// Beyond this many envelopes the memory of them is begun anew.
@@ -78,6 +78,8 @@ pub struct Caches {
     inner: Mutex<Inner>,
     /// What tenants are given that have no guardrails yet. None: nothing.
     guardrails: Option<Defaults>,
+    /// What steps used.
+    pub histories: Arc<Histories>,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +96,13 @@ impl Caches {
     /// An empty memory, for admissions: a tenant that is seen the first time is given its guardrails.
     #[must_use]
     pub fn guarding(guardrails: Option<Defaults>) -> Self {
-        Self { inner: Mutex::default(), guardrails }
+        Self { guardrails, ..Self::default() }
+    }
+
+    /// With a memory of steps that others look into too.
+    #[must_use]
+    pub fn learning(self, histories: Arc<Histories>) -> Self {
+        Self { histories, ..self }
     }
 
     /// The guardrails that a tenant with these limits lacks.

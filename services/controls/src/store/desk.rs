@@ -10,7 +10,9 @@ use runspine_controls_domain::{
     account::PeriodKey,
     book::{Book, Missing},
     bypass::Bypass,
+    estimate::Amounts,
     freeze::Freeze,
+    history::StepName,
     hold::{Hold, HoldKey},
     limit::{Key, Limit},
 };
@@ -22,6 +24,7 @@ use super::{
     caches::{Caches, ControlSet, SetVersion},
     evaluations::Evaluated,
     gates::Gates,
+    histories::Recorded,
     lists::{CHUNK, list},
     locks::Locking,
     overrides::NewUse,
@@ -99,6 +102,10 @@ pub struct Desk<'a> {
     /// Envelopes whose limit has another value for now.
     pub(crate) overridden: HashMap<Key, Overridden>,
     pub(crate) uses: Vec<NewUse>,
+    /// What steps of these names usually use.
+    pub(crate) usual: HashMap<StepName, Amounts>,
+    /// Steps that were recorded.
+    pub(crate) learned: Vec<Recorded>,
     /// Who adjusts.
     pub(crate) actor: Option<String>,
     /// Runs that end with this transaction: their breaches are over.
@@ -112,7 +119,8 @@ pub struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    /// A desk with the epoch, the freezes and the limits of `tenants` on it, with the overrides that hold at `at`. On PostgreSQL the epoch is locked shared,
+    /// A desk with the epoch, the freezes and the limits of `tenants` on it (without tenants: no limits, and of the
+    /// freezes those that can be read), with the overrides that hold at `at`. On PostgreSQL the epoch is locked shared,
     /// so that a freeze either was seen or comes after this commit.
     ///
     /// # Errors
@@ -148,6 +156,8 @@ impl<'a> Desk<'a> {
             at,
             overridden: HashMap::new(),
             uses: Vec::new(),
+            usual: HashMap::new(),
+            learned: Vec::new(),
             actor: None,
             ended_runs: Vec::new(),
             gates: Gates::default(),
@@ -175,6 +185,10 @@ impl<'a> Desk<'a> {
         let rows: Vec<(String, i64)> = self.tx.fetch_all(AssertSqlSafe(sql), keys.args).await?;
         let marks: HashMap<String, i64> = rows.into_iter().collect();
         self.epoch = u64::try_from(marks.get("epoch").copied().unwrap_or(0)).unwrap_or(0);
+        if tenants.is_empty() {
+            self.freezes = Arc::new(super::undecided::readable_freezes(self.tx).await?);
+            return Ok(());
+        }
         self.freezes = match self.caches.freezes(self.epoch) {
             Some(known) => known,
             None => {

@@ -16,6 +16,7 @@ mod flush;
 pub mod gates;
 pub mod guardrails;
 pub mod health;
+pub mod histories;
 
 pub mod freezes;
 mod holds;
@@ -30,6 +31,7 @@ pub mod scopes;
 pub mod settings;
 pub mod signals;
 mod tally;
+mod undecided;
 pub mod views;
 
 use runspine_db::Migrations;
@@ -41,7 +43,7 @@ pub const MIGRATIONS: Migrations = runspine_db::migrations! {
         6 => "0006_containment", 7 => "0007_overrides", 8 => "0008_named_leases", 9 => "0009_bypasses", 10 => "0010_evidence_of_tenant",
         11 => "0011_breakers", 12 => "0012_scopes", 13 => "0013_alerts", 14 => "0014_costsim", 15 => "0015_health",
         16 => "0016_guardrails", 17 => "0017_evaluations", 18 => "0018_holds_in_order",
-        19 => "0019_one_index_by_run",
+        19 => "0019_one_index_by_run", 20 => "0020_step_histories",
     ],
     append_only: [
         "limit_versions", "hold_transitions", "budget_entries", "settlements", "settlement_reversals", "evidence",

@@ -40,6 +40,37 @@ impl House {
 }
 
 on_both_engines! {
+    /// 90 days after its limit was disabled an envelope is read only: nobody adjusts, suspends or resumes it any more.
+    async fn an_archived_envelope_is_read_only(store: TestStore) {
+        let house = House::over(store).await;
+        let limit = house.create(1, daily("day", 1_000)).await;
+        let id = house.envelope(&limit.limit_id).await.envelope_id;
+        let wish = house.adjust(2, &id, 500).await.adjustment.unwrap();
+        let disable = pb::DisableLimitRequest {
+            request_id: test_id(7, 3), limit_id: limit.limit_id.clone(), expected_version: 1, reason: "it is not needed".into(),
+        };
+        call!(house, limits.disable_limit, "LimitService/DisableLimit", disable).unwrap();
+        let adjust = |number| pb::AdjustEnvelopeRequest {
+            request_id: test_id(7, number), envelope_id: id.clone(), amount: 1, reason: "the campaign goes on".into(),
+        };
+        house.clock.advance(std::time::Duration::from_secs(90 * 86_400 - 1));
+        call!(house, budgets.adjust_envelope, "BudgetService/AdjustEnvelope", adjust(4)).unwrap();
+        house.clock.advance(std::time::Duration::from_secs(1));
+        assert_eq!(house.envelope(&limit.limit_id).await.state(), pb::EnvelopeState::Archived);
+        let archived = &reasons::BUDGET_ARCHIVED;
+        refused(call!(house, budgets.adjust_envelope, "BudgetService/AdjustEnvelope", adjust(5)), archived);
+        refused(house.approve(6, "lee", &wish.adjustment_id).await, &reasons::SECOND_PERSON_REQUIRED);
+        let suspend = pb::SuspendEnvelopeRequest {
+            request_id: test_id(7, 7), envelope_id: id.clone(), reason: "it is looked into".into(),
+        };
+        refused(call!(house, budgets.suspend_envelope, "BudgetService/SuspendEnvelope", suspend), archived);
+        let resume = pb::ResumeEnvelopeRequest {
+            request_id: test_id(7, 8), envelope_id: id.clone(), reason: "it is looked into".into(),
+        };
+        refused(call!(house, budgets.resume_envelope, "BudgetService/ResumeEnvelope", resume), archived);
+        assert!(house.verify(&id).await.equal, "it can still be read");
+    }
+
     /// Up to 20 % of the limit one person adjusts, above it a second one has to approve within 24 hours, and the entries
     /// explain every number.
     async fn small_adjustments_by_one_large_ones_by_two(store: TestStore) {

@@ -206,6 +206,8 @@ on_both_engines! {
         }
         let short = pb::RequestBypassRequest { reason: "too short".into(), ticket: String::new(), ..of_agent(3) };
         assert_eq!(details(&refused(request(&house, short).await, &mesh::FIELD_INVALID)).fields.len(), 2);
+        let mute = pb::RequestBypassRequest { reason: "  ".into(), ..of_agent(5) };
+        refused(request(&house, mute).await, &reasons::REASON_REQUIRED);
         let held = active(&house, 4).await;
         let message = pb::GetBypassRequest { bypass_id: held.bypass_id.clone() };
         let stranger = house.ask_as(&tenant(2), "lee", "BypassService/GetBypass", message);

@@ -230,6 +230,7 @@ fn every_reason_has_a_page() {
         "BUDGET_SUSPENDED",
         "DEBT_OUTSTANDING",
         "OVERDRAFT_LIMIT_EXCEEDED",
+        "CONTROL_ERROR",
     ];
     let names = reasons::ALL.iter().map(|r| r.name).chain(results);
     let mut count = 0;

@@ -167,11 +167,20 @@ on_both_engines! {
         assert_eq!(usual, pb::CostSimSettings {
             version: 0, sandbox_enabled: false, drift_permille: 200, drift_warning_permille: 150, failure_threshold: 3,
             schema_error_threshold: 5, auto_disable: true, auto_recover: true, disable_ttl_hours: 24,
+            canary_enabled: Some(true), canary_samples: Some(100), canary_parallel: Some(4), canary_timeout_s: Some(300),
+            outlier_drift_permille: Some(500), max_outlier_permille: Some(50), kl_divergence_max_permille: Some(200),
+            max_major_drift_permille: Some(100), provenance_enabled: Some(true), provenance_compress: Some(true),
+            adapter_version: Some("2.0.0".into()), model_version: Some("2.0.0".into()),
         });
-        let wish = pb::CostSimSettings { sandbox_enabled: true, ..usual };
-        let set = house.set_costsim(1, wish).await.unwrap();
-        assert_eq!(set, pb::CostSimSettings { version: 1, ..wish });
-        assert_eq!(house.set_costsim(1, wish).await.unwrap(), set);
+        let wish = pb::CostSimSettings {
+            sandbox_enabled: true, canary_samples: Some(200), model_version: Some("2.1.0".into()), adapter_version: None,
+            ..usual.clone()
+        };
+        let set = house.set_costsim(1, wish.clone()).await.unwrap();
+        let whole = pb::CostSimSettings { version: 1, adapter_version: usual.adapter_version.clone(), ..wish.clone() };
+        assert_eq!(set, whole, "what is absent has its default");
+        assert_eq!(house.costsim().await, whole);
+        assert_eq!(house.set_costsim(1, wish.clone()).await.unwrap(), set);
         refused(house.set_costsim(2, wish).await, &reasons::VERSION_CONFLICT);
         refused(house.set_costsim(1, usual).await, &mesh::IDEMPOTENCY_MISMATCH);
         let told = house.published().await;
@@ -179,6 +188,9 @@ on_both_engines! {
         assert_eq!(told[0].r#type, "controls.CostSimSettingsChanged");
         assert!(told[0].before_state.contains("\"sandbox_enabled\":false"));
         assert!(told[0].after_state.contains("\"sandbox_enabled\":true"));
+        assert!(told[0].before_state.contains("\"canary_samples\":100"));
+        assert!(told[0].after_state.contains("\"canary_samples\":200"));
+        assert!(told[0].after_state.contains("\"model_version\":\"2.1.0\""));
         let defaults = CostSimSettings { sandbox_enabled: true, drift_permille: 300, ..CostSimSettings::default() };
         let app = App::new(house.db.clone(), house.clock.clone(), None).with_costsim(defaults);
         assert_eq!(app.costsim_settings(&tenant(1)).await.unwrap(), set, "what a tenant has set wins");
@@ -191,7 +203,12 @@ on_both_engines! {
 #[tokio::test]
 async fn wrong_settings_are_told_of_whole() {
     let house = House::over(TestStore::start(runspine_testkit::SQLITE).await).await;
-    let status = house.set_costsim(1, pb::CostSimSettings::default()).await.unwrap_err();
+    let wish = pb::CostSimSettings {
+        canary_parallel: Some(0),
+        model_version: Some("new".into()),
+        ..pb::CostSimSettings::default()
+    };
+    let status = house.set_costsim(1, wish).await.unwrap_err();
     let fields: Vec<String> = details(&status).fields.into_iter().map(|f| f.0).collect();
     let expected = [
         "settings.drift_permille",
@@ -199,6 +216,8 @@ async fn wrong_settings_are_told_of_whole() {
         "settings.failure_threshold",
         "settings.schema_error_threshold",
         "settings.disable_ttl_hours",
+        "settings.canary_parallel",
+        "settings.model_version",
     ];
     assert_eq!(fields, expected);
 }

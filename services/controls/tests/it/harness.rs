@@ -311,7 +311,7 @@ pub fn settled(number: u64, step_index: u32, amount: i64) -> pb::SettleRequest {
         }),
         actual: Some(cost(amount)),
         outcome: 1,
-        totals: None,
+        ..pb::SettleRequest::default()
     }
 }
 

@@ -25,7 +25,7 @@ impl House {
         (found.status(), found.detail)
     }
 
-    async fn by_hand(&self, sql: &'static str) {
+    pub async fn by_hand(&self, sql: &'static str) {
         let sql = AssertSqlSafe(sql);
         let done =
             self.db.write("by_hand", move |tx| Box::pin(async move { Ok(tx.execute(sql, args![]).await?) }));

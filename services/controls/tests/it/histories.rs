@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// A small generator of numbers: the same seed gives the same history on every machine.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -67,7 +67,25 @@ async fn round(house: &House, dice: &mut Dice, next: &mut u32) {
     // A step of another run, or one settled before with other amounts, is refused: that is part of the history.
     join_all(settles.iter().map(|s| house.settle(s.clone()))).await;
     let number = dice.roll(4);
-    match dice.roll(8) {
+    // Of a step that has no hold any more it is refused: that is part of the history too.
+    let place = pb::HoldRef {
+        run_id: run(number),
+        attempt: 1,
+        step_index: Some(u32::try_from(dice.roll(u64::from(*next))).unwrap()),
+        ..pb::HoldRef::default()
+    };
+    match dice.roll(12) {
+        8 => adjust(house, dice).await,
+        9 => {
+            let extra = Some(crate::harness::cost(dice.cost()));
+            let message = pb::ExtendRequest { hold: Some(place), ask: 1, extra };
+            let _ = call!(house, budgets.extend, "BudgetService/Extend", message);
+        }
+        10 => {
+            let message = pb::ReleaseRequest { hold: Some(place), reason: 1 };
+            let _ = call!(house, budgets.release, "BudgetService/Release", message);
+        }
+        11 => cut_off(house, dice, next).await,
         0 => {
             insist(|| house.settle_run(number, 1)).await;
             restart(house, dice, number).await;
@@ -79,6 +97,41 @@ async fn round(house: &House, dice: &mut Dice, next: &mut u32) {
         }
         _ => renew(house, number).await,
     }
+}
+
+/// L of an envelope goes up or down.
+async fn adjust(house: &House, dice: &mut Dice) {
+    let message = pb::ListEnvelopesRequest::default();
+    let list =
+        call!(house, budgets.list_envelopes, "BudgetService/ListEnvelopes", message).unwrap().envelopes;
+    let envelope = &list[usize::try_from(dice.roll(list.len() as u64)).unwrap()];
+    let amount = dice.cost() - 75;
+    let message = pb::AdjustEnvelopeRequest {
+        request_id: runspine_types::new_id(),
+        envelope_id: envelope.envelope_id.clone(),
+        amount: if amount == 0 { 1 } else { amount },
+        reason: "the dice said so".into(),
+    };
+    insist(|| async {
+        call!(house, budgets.adjust_envelope, "BudgetService/AdjustEnvelope", message.clone())
+    })
+    .await;
+}
+
+/// Callers that die with their questions: their answers are lost, and what was done is found by asking again.
+async fn cut_off(house: &House, dice: &mut Dice, next: &mut u32) {
+    let messages: Vec<_> = (0..3).map(|n| step(dice.roll(4), *next + n, dice.cost())).collect();
+    *next += 3;
+    let lost = join_all(messages.iter().map(|s| house.step(s.clone())));
+    let polls = dice.roll(4);
+    tokio::select! {
+        biased;
+        () = async { for _ in 0..polls { tokio::task::yield_now().await; } } => {}
+        _ = lost => {}
+    }
+    let answers = join_all(messages.iter().map(|s| insist(|| house.step(s.clone())))).await;
+    let again = join_all(messages.iter().map(|s| insist(|| house.step(s.clone())))).await;
+    assert_eq!(answers, again);
 }
 
 /// A run that was settled is over; another one takes its place in the dice's hand only by a new attempt, so it is
@@ -127,23 +180,38 @@ async fn check(house: &House) {
 on_both_engines! {
     /// Whatever happens in whatever order, nothing is lost, held for ever, or charged twice.
     async fn histories_keep_the_invariants(store: TestStore) {
-        let house = House::over(store).await;
-        limits(&house).await;
-        let mut dice = Dice(0x5eed_1234_5678_9abc);
-        for number in 0..4 {
-            house.admit(number).await.unwrap();
-        }
-        let mut next = 0;
-        for count in 0..120 {
-            round(&house, &mut dice, &mut next).await;
-            if count % 20 == 0 {
-                check(&house).await;
-            }
-        }
-        house.clock.advance(Duration::from_secs(40));
-        sweep_once(&house.app).await.unwrap();
-        check(&house).await;
-        let left = "SELECT (SELECT COUNT(*) FROM holds WHERE state = 1) + (SELECT COUNT(*) FROM allocations WHERE open = 1)";
-        assert_eq!(house.one::<(i64,)>(left).await.0, 0, "no leak");
+        history(store, 0x5eed_1234_5678_9abc).await;
     }
+
+    /// The same from elsewhere.
+    async fn other_histories_keep_them(store: TestStore) {
+        history(store, 0x0dd5_eed0_0000_0002).await;
+    }
+
+    /// And once more.
+    async fn yet_other_histories_keep_them(store: TestStore) {
+        history(store, 0x7a3b_91c4_0d2e_5f68).await;
+    }
+}
+
+/// One generated history.
+async fn history(store: TestStore, seed: u64) {
+    let house = House::over(store).await;
+    limits(&house).await;
+    let mut dice = Dice(seed);
+    for number in 0..4 {
+        house.admit(number).await.unwrap();
+    }
+    let mut next = 0;
+    for count in 0..120 {
+        round(&house, &mut dice, &mut next).await;
+        if count % 20 == 0 {
+            check(&house).await;
+        }
+    }
+    house.clock.advance(Duration::from_secs(40));
+    sweep_once(&house.app).await.unwrap();
+    check(&house).await;
+    let left = "SELECT (SELECT COUNT(*) FROM holds WHERE state = 1) + (SELECT COUNT(*) FROM allocations WHERE open = 1)";
+    assert_eq!(house.one::<(i64,)>(left).await.0, 0, "no leak");
 }

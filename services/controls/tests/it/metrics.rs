@@ -139,7 +139,10 @@ async fn what_is_counted_is_moved_by_what_it_counts() {
     }
     house.report(drift(4, SCHEMA, None)).await;
     crate::alerts::decided_once(&house).await;
+    house.app.sample().await.unwrap();
     let read = values();
+    assert_eq!(read["costsim_breaker_state{OPEN}"], 1.0);
+    assert_eq!((read["costsim_breaker_state{CLOSED}"], read["costsim_breaker_state{HALF_OPEN}"]), (0.0, 0.0));
     assert_eq!(read["controls_bypass_uses_total{}"], 1.0);
     assert_eq!(read["controls_containment_seconds{}"], 1.0);
     assert_eq!(read["controls_freezes_active{TENANT}"], 1.0);

@@ -4,10 +4,12 @@ use contracts_controls::v1 as pb;
 use futures::future::join_all;
 use runspine_controls_domain::reasons;
 use runspine_testkit::{TestStore, on_both_engines, run, test_id};
+use runspine_types::Clock as _;
 
 use crate::{
     call,
     harness::{House, daily, inner, insist, plain, refused, settled, step},
+    histories::Dice,
 };
 
 fn rate(unit: pb::LimitUnit, max_value: i64, window_s: u32) -> pb::LimitSpec {
@@ -36,7 +38,65 @@ impl House {
     }
 }
 
+/// At most `burst + max_value × w / window` in every window w that begins and ends with an admission.
+fn within_rate(admitted: &[i64], burst: i64, max_value: i64, window_ms: i64) {
+    for (first, begin) in admitted.iter().enumerate() {
+        for (count, end) in (1..).zip(&admitted[first..]) {
+            let most = burst * window_ms + max_value * (end - begin);
+            assert!(count * window_ms <= most, "{count} from {begin} to {end} ms");
+        }
+    }
+}
+
+/// Steps come in generated crowds at generated times, over two processes of which one is begun anew now and then.
+async fn crowds(store: TestStore, seed: u64) {
+    let (burst, max_value, window_s) = (12, 8, 10_u32);
+    let house = House::over(store).await;
+    let spec = pb::LimitSpec { enforcement: 1, burst, ..rate(pb::LimitUnit::Requests, max_value, window_s) };
+    house.create(1, spec).await;
+    for number in 0..4 {
+        house.admit(number).await.unwrap();
+    }
+    let (mut dice, mut other, mut next) = (Dice(seed), house.replica().await.0, 0_u32);
+    let mut admitted = Vec::new();
+    for _ in 0..40 {
+        let waited = dice.roll(3_000);
+        house.clock.advance(std::time::Duration::from_millis(waited));
+        for number in 0..4 {
+            house.renew(number).await;
+        }
+        if dice.roll(4) == 0 {
+            other = house.replica().await.0;
+        }
+        let (at, house) = (house.clock.now().0 / 1_000, &house);
+        let asks = (0..=dice.roll(16)).map(|n| {
+            let client = if n % 2 == 0 { &house.admissions } else { &other };
+            let message = step(n % 4, next + u32::try_from(n).unwrap(), 0);
+            let ask = move || {
+                let request = house.ask("AdmissionService/AdmitStep", message.clone());
+                async move { inner(client.clone().admit_step(request).await) }
+            };
+            async move { insist(ask).await.hold.is_some() }
+        });
+        let held = join_all(asks).await;
+        next += 100;
+        admitted.extend(held.into_iter().filter(|held| *held).map(|_| at));
+    }
+    assert!(admitted.len() > 40, "the bucket fills again: {}", admitted.len());
+    within_rate(&admitted, burst, max_value, i64::from(window_s) * 1_000);
+}
+
 on_both_engines! {
+    /// A5.1 over generated crowds.
+    async fn no_window_has_more_than_its_rate(store: TestStore) {
+        crowds(store, 0x5eed_0000_1111_2222).await;
+    }
+
+    /// The same with others.
+    async fn no_other_window_has_more(store: TestStore) {
+        crowds(store, 0x0bad_cafe_0000_0007).await;
+    }
+
     /// Waiting exactly as long as said admits, a millisecond less does not; after the longest wait it is denied.
     async fn the_wait_is_exact(store: TestStore) {
         let house = House::over(store).await;

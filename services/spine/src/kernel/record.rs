@@ -20,7 +20,7 @@ use super::{
 };
 use super::{
     record_answer::{directive, halted, retry, settlement},
-    report::{Standing, body, item, kept, kind, name, report_digest, stored_occurred},
+    report::{Standing, body, item, kept, kind, name, report_digest, resource, stored_occurred},
 };
 use crate::{metrics, reasons};
 
@@ -183,8 +183,14 @@ impl Kernel {
             _ => {
                 let cost = report.cost_microusd.unwrap_or(0);
                 let used = actual(cost, report.tokens_input, report.tokens_output, report.duration_us);
-                let request =
-                    SettleRequest { hold: Some(hold), actual: Some(used), outcome: report.outcome, totals };
+                let request = SettleRequest {
+                    hold: Some(hold),
+                    actual: Some(used),
+                    outcome: report.outcome,
+                    totals,
+                    kind: kind(report, standing).into(),
+                    resource: resource(report, standing),
+                };
                 self.bridges.controls.settle(context, request).await.map(Some)
             }
         };

@@ -43,10 +43,15 @@ pub(super) fn name(report: &RecordStepRequest, standing: &Standing) -> String {
     decided.map_or_else(|| report.name.clone(), |s| s.name.clone())
 }
 
+/// What a step was about: as it was decided, or the name that a step without a decision has.
+pub(super) fn resource(report: &RecordStepRequest, standing: &Standing) -> String {
+    standing.step.as_ref().map_or_else(|| report.name.clone(), |s| s.resource.clone())
+}
+
 pub(super) fn kept(report: &RecordStepRequest, standing: &Standing) -> KeptStep {
     let step = standing.step.as_ref();
     KeptStep {
-        resource: step.map_or_else(|| report.name.clone(), |s| s.resource.clone()),
+        resource: resource(report, standing),
         output_size: report.output_size,
         output_labels: report.output_labels.clone(),
         obligations_applied: report.obligations_applied.clone(),

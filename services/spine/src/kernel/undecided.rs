@@ -7,6 +7,8 @@ use crate::metrics;
 pub(crate) const FREEZE_STATE_UNKNOWN: &str = "FREEZE_STATE_UNKNOWN";
 /// Controls is silent.
 pub(crate) const CONTROLS_UNAVAILABLE: &str = "CONTROLS_UNAVAILABLE";
+/// Controls could not make a check.
+pub(crate) const CONTROL_ERROR: &str = "CONTROL_ERROR";
 /// Policies is silent.
 pub(crate) const POLICY_UNAVAILABLE: &str = "POLICY_UNAVAILABLE";
 /// The decider answered that it could not decide.
@@ -26,7 +28,7 @@ pub(crate) fn count(findings: &[Finding]) {
 /// Why nobody decided, in one of few words: codes of rules must not become labels.
 fn cause(finding: &Finding) -> Option<&'static str> {
     let said = finding.reasons.first().map_or("", |reason| reason.code.as_str());
-    let known = [FREEZE_STATE_UNKNOWN, CONTROLS_UNAVAILABLE, POLICY_UNAVAILABLE];
+    let known = [FREEZE_STATE_UNKNOWN, CONTROLS_UNAVAILABLE, CONTROL_ERROR, POLICY_UNAVAILABLE];
     let cause = known.into_iter().find(|known| *known == said).unwrap_or(DECIDER_DEGRADED);
     finding.degraded.then_some(cause)
 }
@@ -45,6 +47,7 @@ mod tests {
             for (check, code) in [
                 (Check::Freeze, FREEZE_STATE_UNKNOWN),
                 (Check::Limits, CONTROLS_UNAVAILABLE),
+                (Check::Limits, CONTROL_ERROR),
                 (Check::Policy, POLICY_UNAVAILABLE),
             ] {
                 assert_eq!(cause(&Finding::undecided(check, profile, code)), Some(code), "{profile:?}");

@@ -4,7 +4,10 @@ mod histories;
 mod overage;
 mod periods;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use runspine_types::Micros;
 
@@ -28,6 +31,10 @@ struct World {
     holds: Vec<Hold>,
     period_writes: usize,
     now: Micros,
+    /// Runs whose lease lapsed.
+    lapsed: BTreeSet<Key>,
+    /// By how much each period was past its limit at the last look.
+    deficits: BTreeMap<PeriodKey, i64>,
 }
 
 impl World {
@@ -184,12 +191,19 @@ impl World {
         }
     }
 
+    /// By how much each period is past its limit and its debt.
+    fn overshoot(&self) -> BTreeMap<PeriodKey, i64> {
+        let of = |(key, period): (&PeriodKey, &Period)| {
+            let room = period.limit_value(&self.limits[&key.0]) + period.debt;
+            (*key, (period.settled + period.granted - room).max(0))
+        };
+        self.periods.iter().map(of).collect()
+    }
+
     /// I1 where no limit was lowered.
     fn check_no_overshoot(&self) {
-        for (key, period) in &self.periods {
-            let limit = &self.limits[&key.0];
-            let room = period.limit_value(limit) + period.debt - period.settled - period.granted;
-            assert!(room >= 0, "overshoot of {period:?}");
+        for (key, deficit) in self.overshoot() {
+            assert_eq!(deficit, 0, "overshoot of {key:?}");
         }
     }
 }
