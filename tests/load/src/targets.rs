@@ -23,7 +23,16 @@ fn target(what: &str, aim: String, measured: String, met: bool) -> Target {
 
 /// Judges a report; what was not measured has no line.
 pub fn judge(report: &Report) -> Vec<Target> {
-    [steps(report), lifecycles(report), alone(report), proofs(report), freeze(report), lag(report), process(report)].concat()
+    [
+        steps(report),
+        lifecycles(report),
+        alone(report),
+        proofs(report),
+        freeze(report),
+        lag(report),
+        process(report),
+    ]
+    .concat()
 }
 
 fn steps(report: &Report) -> Vec<Target> {

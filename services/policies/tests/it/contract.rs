@@ -141,9 +141,12 @@ fn every_promised_event_is_published() {
 #[test]
 fn every_reason_has_a_page() {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors/policies");
+    // The codes of results have pages too, which say that they are no errors.
     let found: BTreeSet<String> = std::fs::read_dir(&pages)
         .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .map(|entry| entry.unwrap().path())
+        .filter(|page| !std::fs::read_to_string(page).unwrap().contains("· a result, not an error"))
+        .map(|page| page.file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
     let declared: BTreeSet<String> = reasons::ALL.iter().map(|r| r.name.to_owned()).collect();
     assert_eq!(found, declared);
