@@ -7,7 +7,7 @@ use contracts_spine::v1::{
     self as pb, ReplayLevel as Level, ReplayMatch as Match, ReplayMode as Mode, ReplayResult as Found,
     ReplayState as State, ReplayVerdict as Verdict,
 };
-use runspine_testkit::until_ok;
+use runspine_testkit::{eventually, until_ok};
 
 use super::world::*;
 
@@ -149,7 +149,8 @@ async fn the_rules_of_now_decide() {
     let operation = "spine.v1.ReplayCoordinatorService/FinishReplay";
     assert_eq!(reason(world.once::<_, pb::FinishReplayResponse>(operation, finish).await), "FIELD_INVALID");
     assert_eq!(world.finish(&id, Some(ended(fence))).await.replay.unwrap().result(), Found::Diverged);
-    assert!(world.get_run(&run_id).await.denied_steps >= 1);
+    // Denials are counted behind the decision.
+    eventually(Duration::from_secs(30), || async { world.get_run(&run_id).await.denied_steps >= 1 }).await;
 }
 
 /// Whoever may replay may not by that execute; whoever is denied the run has no replay left.

@@ -19,7 +19,7 @@ async fn stopped() -> (House, StartRunRequest) {
     let request = house.request(1);
     let at = move_number(&house).await;
     house.tap.plan(Plan::Dies { at, done: false });
-    let cut = house.kernel().start_run(&house.hurried(), request.clone()).await;
+    let cut = Box::pin(house.kernel().start_run(&house.hurried(), request.clone())).await;
     assert!(cut.is_err(), "{cut:?}");
     house.tap.plan(Plan::Calm);
     assert_eq!(house.get(&request.run_id).await.run.unwrap().phase(), RunPhase::Created);
@@ -30,7 +30,7 @@ async fn stopped() -> (House, StartRunRequest) {
 /// Which of the calls of a start first moves its run.
 async fn move_number(house: &House) -> usize {
     house.tap.plan(Plan::Calm);
-    let whole = house.kernel().start_run(&house.patient(), house.request(1)).await.unwrap();
+    let whole = Box::pin(house.kernel().start_run(&house.patient(), house.request(1))).await.unwrap();
     assert_eq!(whole.outcome(), StartOutcome::Admitted);
     let calls = house.tap.calls();
     calls.iter().position(|path| path.ends_with("/TransitionRun")).expect("a start moves its run")
