@@ -47,7 +47,9 @@ impl Db {
         Self::open_with(config, domain, migrations, Tuning::default()).await
     }
 
-    /// Gives the space of deleted rows of `tables` back: SQLite rewrites its file, for which nobody else may have it open.
+    /// Gives the space of deleted rows of `tables` back: SQLite rewrites its file, for which nobody else may be in a
+    /// transaction, and empties its log. What was deleted is in none of its files then. PostgreSQL only marks the space
+    /// as free, and keeps its bytes until it is written to again.
     ///
     /// # Errors
     /// When the store can't be reached or is in use.
@@ -55,7 +57,8 @@ impl Db {
         let target = Target::new(config, domain, &Tuning::default())?;
         let mut conn = target.connect().await?;
         match conn.dialect() {
-            Dialect::Sqlite => conn.raw("VACUUM").await,
+            // The pages of before are in the log, and in the file until the log is moved into it.
+            Dialect::Sqlite => conn.raw("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").await,
             Dialect::Postgres => {
                 for table in tables {
                     conn.raw(AssertSqlSafe(format!("VACUUM ANALYZE {table}"))).await?;

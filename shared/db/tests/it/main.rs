@@ -4,6 +4,7 @@
 mod answers;
 mod append_only;
 mod batch;
+mod compact;
 mod crash;
 mod group;
 mod held;
